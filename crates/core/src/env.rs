@@ -1,0 +1,80 @@
+//! The only door to clocks and chance. Everything else takes `&Env`, so that tests can hold both still.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::ids::{FileId, Time};
+
+/// The outside world: the time of day and random numbers.
+#[derive(Clone)]
+pub struct Env {
+    source: Arc<Source>,
+}
+
+enum Source {
+    Real,
+    /// A clock that moves only when told, and ids that count up.
+    Fixed { micros: AtomicI64, counter: AtomicU64 },
+}
+
+impl Env {
+    /// Returns the real world.
+    pub fn real() -> Env {
+        Env { source: Arc::new(Source::Real) }
+    }
+
+    /// Returns a world whose clock stands at `start` and whose random numbers count up from `seed`.
+    pub fn fixed(start: Time, seed: u64) -> Env {
+        Env { source: Arc::new(Source::Fixed { micros: AtomicI64::new(start.0), counter: AtomicU64::new(seed) }) }
+    }
+
+    /// Returns the time of day.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn now(&self) -> Time {
+        match &*self.source {
+            Source::Real => Time(jiff::Timestamp::now().as_microsecond()),
+            Source::Fixed { micros, .. } => Time(micros.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a fixed clock by `micros`, which may be negative. A real clock stays as it is.
+    pub fn advance(&self, by_micros: i64) {
+        if let Source::Fixed { micros, .. } = &*self.source {
+            micros.fetch_add(by_micros, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns a new file id.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn file_id(&self) -> FileId {
+        match &*self.source {
+            Source::Real => FileId(uuid::Uuid::now_v7()),
+            Source::Fixed { counter, .. } => {
+                FileId(uuid::Uuid::from_u128(u128::from(counter.fetch_add(1, Ordering::SeqCst))))
+            }
+        }
+    }
+
+    /// Fills `bytes` with random bytes fit for secrets (in the real world).
+    pub fn fill_random(&self, bytes: &mut [u8]) {
+        match &*self.source {
+            Source::Real => {
+                for chunk in bytes.chunks_mut(16) {
+                    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+                    let random = uuid::Uuid::new_v4();
+                    // A version-4 UUID fixes 6 of its bits: hash two of them down to 16 whole bytes.
+                    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+                    let more = uuid::Uuid::new_v4();
+                    let hash = blake3::hash(&[*random.as_bytes(), *more.as_bytes()].concat());
+                    chunk.copy_from_slice(&hash.as_bytes()[..chunk.len()]);
+                }
+            }
+            Source::Fixed { counter, .. } => {
+                for chunk in bytes.chunks_mut(8) {
+                    let random = counter.fetch_add(1, Ordering::SeqCst).to_le_bytes();
+                    chunk.copy_from_slice(&random[..chunk.len()]);
+                }
+            }
+        }
+    }
+}

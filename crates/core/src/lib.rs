@@ -1,0 +1,21 @@
+//! The database without SQL: every commit is a recovery point.
+//!
+//! ```text
+//!   history   upkeep            verbs for people · work nobody may notice. Siblings never import one another
+//!       \        /
+//!          db.rs                Database: open, now, at(version), begin, close
+//!     txn.rs    when.rs         the only place that appends a commit · the only place that turns words into a version
+//!      moment.rs · scan.rs      the whole database at a version · the only place that decides which row is visible
+//!  log/      hot/      cold/    what is true at each version · recent rows in memory · older rows in files
+//!  ids  error  env  schema  catalog   newtypes · one error type · clock, chance · definitions
+//! ```
+//!
+//! It is not: a SQL engine, a server, a consensus system, a key-value store.
+
+pub mod catalog;
+pub mod cold;
+pub mod env;
+pub mod error;
+pub mod ids;
+pub mod log;
+pub mod schema;

@@ -1,0 +1,255 @@
+//! The log: what is true at each version. A commit is an entry; nothing else changes the store.
+//!
+//! The log and the catalog live in a SQL database behind [`Metastore`]: SQLite inside the process
+//! ([`sqlite::SqliteMetastore`]), or memory for tests ([`memory::MemoryMetastore`]). Pins stand beside the log and are
+//! not versioned: a restore never undoes them.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Change, ObjectKind};
+use crate::error::Result;
+use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
+
+pub mod delta;
+pub mod memory;
+pub mod sqlite;
+
+/// The format that this build writes. A store with a greater one is refused without a write.
+pub const FORMAT: u32 = 1;
+
+/// One commit, whole: what `append` makes durable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub head: EntryHead,
+    pub changes: Vec<Change>,
+    /// Per table touched: how many rows, and the encoded delta (see [`delta`]), if rows went through the log.
+    pub deltas: Vec<TableDelta>,
+    /// Snapshots that were taken inside the transaction.
+    pub pins: Vec<Pin>,
+    /// Files that this commit made reachable.
+    pub files: Vec<FileRecord>,
+}
+
+/// What a commit is, without its contents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EntryHead {
+    pub version: Version,
+    /// Strictly greater than every earlier entry's.
+    pub time: Time,
+    pub account: AccountId,
+    /// Who committed: `user@host`, or `system` for upkeep.
+    pub author: String,
+    /// What it did, for people: `INSERT shop.orders`, `RESTORE DATABASE shop FROM SNAPSHOT 's'`.
+    pub what: String,
+    /// Upkeep changes nothing that anyone can see, and is left out of lists for people.
+    pub upkeep: bool,
+    /// What every later entry is chained to. Filled in by the metastore when the entry is appended and when it is read.
+    pub hash: Digest,
+}
+
+/// What one commit did to one table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableDelta {
+    pub table: TableId,
+    /// Rows written, in the log or in parts.
+    pub puts: u64,
+    /// Rows deleted or replaced.
+    pub deletes: u64,
+    /// The encoded delta; empty when the rows went straight to parts or only the definition changed.
+    pub body: Bytes,
+}
+
+/// An immutable file that the store minted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRecord {
+    pub id: FileId,
+    pub kind: FileKind,
+    /// Bytes.
+    pub length: u64,
+    /// BLAKE3 of the whole file. A manifest is also addressed by it.
+    pub digest: Digest,
+    /// CRC-32 of each block of [`BLOCK_BYTES`] (the last may be shorter), for ranged reads.
+    pub block_crcs: Vec<u32>,
+}
+
+/// How many bytes of a file one checksum covers.
+pub const BLOCK_BYTES: u64 = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileKind {
+    /// `parts/<id>.parquet`
+    Part,
+    /// `deletes/<id>.dv`
+    DeletionVector,
+    /// `manifests/<id>.json`
+    Manifest,
+}
+
+impl FileKind {
+    /// Returns the path of a file under the store's root. Only such paths are ever read, written or deleted.
+    pub fn path(self, id: FileId) -> String {
+        match self {
+            FileKind::Part => format!("parts/{id}.parquet"),
+            FileKind::DeletionVector => format!("deletes/{id}.dv"),
+            FileKind::Manifest => format!("manifests/{id}.json"),
+        }
+    }
+}
+
+/// Whatever makes a version be kept by name: a snapshot, or a hold of the store's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Zero until stored.
+    pub id: PinId,
+    /// The snapshot's name; unique within its account.
+    pub name: String,
+    /// The account whose snapshot it is.
+    pub account: AccountId,
+    pub scope: Scope,
+    pub version: Version,
+    /// When the snapshot was created (its version may be older).
+    pub created: Time,
+    /// The time of its version.
+    pub version_time: Time,
+    pub author: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub comment: String,
+    /// Only these columns are part of it, per table name; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnId>,
+    /// Kept at least until then; `None` is for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain_until: Option<Time>,
+}
+
+/// How much of the store a snapshot speaks of. Names are those of its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    Cluster,
+    Account(String),
+    Database(String),
+    /// One database and at least one table in it.
+    Tables(String, Vec<String>),
+}
+
+impl Scope {
+    /// Returns MatrixOne's word for the level.
+    pub fn level(&self) -> &'static str {
+        match self {
+            Scope::Cluster => "cluster",
+            Scope::Account(_) => "account",
+            Scope::Database(_) => "database",
+            Scope::Tables(..) => "table",
+        }
+    }
+}
+
+/// A catalog row as it stands or stood: one object between two versions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectRow {
+    pub begin: Version,
+    /// `Version::MAX` while it stands.
+    pub end: Version,
+    /// A put.
+    pub object: Change,
+}
+
+/// Which entries to list: all conditions hold. Newest first.
+#[derive(Clone, Debug)]
+pub struct EntryQuery {
+    /// Inclusive.
+    pub from: Version,
+    /// Inclusive.
+    pub upto: Version,
+    /// Only commits that touched one of these tables; `None` for any.
+    pub tables: Option<Vec<TableId>>,
+    /// With the commits of upkeep.
+    pub upkeep: bool,
+    pub limit: usize,
+}
+
+/// A listed entry: its head, and per table touched the rows put and deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntrySummary {
+    pub head: EntryHead,
+    pub tables: Vec<(TableId, u64, u64)>,
+}
+
+/// The place where log, catalog and pins are kept. Calls block; one caller at a time appends (the sequencer in `txn`),
+/// any number read.
+///
+/// Every answer is verified: rows carry a CRC, entries are chained by hash, the catalog's rows have a digest. What
+/// does not verify is `Kind::Corrupt`, never an answer.
+pub trait Metastore: Send + Sync + 'static {
+    /// Returns the newest entry's head, or `None` in an empty store.
+    fn newest(&self) -> Result<Option<EntryHead>>;
+
+    /// Makes `group` durable, all or nothing, in this order; versions continue the newest entry's.
+    fn append(&self, group: &[Entry]) -> Result<()>;
+
+    /// Returns one entry whole.
+    fn entry(&self, version: Version) -> Result<Option<Entry>>;
+
+    /// Lists entries, newest first.
+    fn entries(&self, query: &EntryQuery) -> Result<Vec<EntrySummary>>;
+
+    /// Returns the non-empty delta bodies of one table in `(after, upto]`, oldest first.
+    fn deltas(&self, table: TableId, after: Version, upto: Version) -> Result<Vec<(Version, Bytes)>>;
+
+    /// Returns the newest entry at or before `time`.
+    fn newest_at(&self, time: Time) -> Result<Option<EntryHead>>;
+
+    /// Returns every object that stood at `version`, as puts.
+    fn catalog_at(&self, version: Version) -> Result<Vec<Change>>;
+
+    /// Returns the newest version at or before `version` that changed the catalog: catalogs between are equal.
+    fn catalog_version(&self, version: Version) -> Result<Version>;
+
+    /// Returns all rows of objects that ever bore this name (compared without case) under `parent`, oldest first.
+    fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<ObjectRow>>;
+
+    /// Returns all rows of one object, oldest first.
+    fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>>;
+
+    /// Returns the greatest id that any object of this kind ever had; 0 if none.
+    fn greatest_id(&self, kind: ObjectKind) -> Result<u64>;
+
+    /// Returns all pins, oldest first.
+    fn pins(&self) -> Result<Vec<Pin>>;
+
+    /// Stores a pin durably and returns its id. `AlreadyExists` if the account has one of this name.
+    fn put_pin(&self, pin: &Pin) -> Result<PinId>;
+
+    /// Removes pins durably; those already gone are skipped. Returns how many there were.
+    fn drop_pins(&self, ids: &[PinId]) -> Result<u64>;
+
+    /// Records, before the first byte is written, that a file is about to be. The collector spares it.
+    fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()>;
+
+    /// Returns the record of a committed file.
+    fn file(&self, id: FileId) -> Result<Option<FileRecord>>;
+
+    /// Returns the record of the committed manifest with this digest.
+    fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>>;
+
+    /// Returns the files whose intent was never committed, with their kind.
+    fn intents(&self) -> Result<Vec<(FileId, FileKind)>>;
+
+    /// Returns a setting of the store (its id, the recovery window), by name.
+    fn setting(&self, name: &str) -> Result<Option<String>>;
+
+    /// Stores a setting durably.
+    fn put_setting(&self, name: &str, value: &str) -> Result<()>;
+
+    /// Verifies everything there is; returns one line per damage found.
+    fn check(&self) -> Result<Vec<String>>;
+
+    /// Returns the bytes that the metastore takes on disk.
+    fn size_bytes(&self) -> Result<u64>;
+
+    /// Moves what is durable in a write-ahead log into place, while nobody waits. Called when idle and at close.
+    fn tidy(&self) -> Result<()>;
+}

@@ -1,0 +1,4 @@
+//! MySQL's language over the Strandline core. DataFusion lives here, and nowhere else.
+
+pub mod api;
+pub mod error;
