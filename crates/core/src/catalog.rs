@@ -85,10 +85,10 @@ pub enum Change {
     DropAccount(AccountId),
     PutDatabase(Database),
     DropDatabase(DatabaseId),
-    PutTable(Arc<Table>),
+    PutTable(#[serde(with = "shared")] Arc<Table>),
     DropTable(TableId),
     /// Ends with the table: there is no drop.
-    PutContent(TableId, Arc<Content>),
+    PutContent(TableId, #[serde(with = "shared")] Arc<Content>),
     PutUser(User),
     DropUser(UserId),
 }
@@ -335,4 +335,19 @@ fn sorted<'a, T: 'a, K: Ord>(items: impl Iterator<Item = &'a Arc<T>>, key: impl 
     let mut items: Vec<Arc<T>> = items.cloned().collect();
     items.sort_by_key(|item| key(item));
     items
+}
+
+/// Stores what an `Arc` points at.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
 }
