@@ -339,6 +339,11 @@ pub(super) fn syntax_error(raw: &Raw<'_>, index: usize, hint: &str) -> Error {
     syntax_error_at(raw.all, raw.start, raw.end, at, hint)
 }
 
+/// 1064 near `token`, which may stem from a rewrite.
+pub(super) fn syntax_error_near(raw: &Raw<'_>, token: &TokenWithSpan, hint: &str) -> Error {
+    syntax_error_at(raw.all, raw.start, raw.end, raw.start + token.span.start.column.saturating_sub(1) as usize, hint)
+}
+
 /// 1064 near byte `at` of `all`, in a statement from `start` to `end`.
 pub(super) fn syntax_error_at(all: &str, start: usize, end: usize, at: usize, hint: &str) -> Error {
     let mut at = at.clamp(start, end);

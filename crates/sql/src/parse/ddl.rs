@@ -36,6 +36,9 @@ pub(super) fn create(c: &mut Cursor<'_>) -> Result<Statement> {
     c.eat_all(&["OR", "REPLACE"]);
     c.eat("TEMPORARY");
     if c.eat("TABLE") {
+        if c.find(|token| is_word(token, "PARTITION")) < c.raw.tokens.len() {
+            return Err(Error::unsupported("PARTITION BY"));
+        }
         c.at = start;
         let table = c.with_parser(c.raw.tokens.len(), |parser| parser.parse_statement())?;
         return match table {
@@ -327,7 +330,15 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
         let from = c.name("RENAME INDEX a TO b")?;
         c.expect("TO", "RENAME INDEX a TO b")?;
         AlterOperation::RenameIndex { from, to: c.name("RENAME INDEX a TO b")? }
-    } else if { c.at = start; c.eat_all(&["DROP", "FOREIGN", "KEY"]) } {
+    } else if {
+        c.at = start;
+        c.is("RENAME") && !c.is_at(1, "COLUMN")
+    } {
+        c.at += 1;
+        c.eat_any(&["TO", "AS"]);
+        c.eat_sign(&Token::Eq);
+        AlterOperation::RenameTo(c.table_name("RENAME TO needs a name")?)
+    } else if c.eat_all(&["DROP", "FOREIGN", "KEY"]) {
         let if_exists = c.if_exists();
         AlterOperation::DropForeignKey { name: c.name("name the foreign key")?, if_exists }
     } else if c.eat_all(&["DROP", "PRIMARY", "KEY"]) {
@@ -363,8 +374,17 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
     } else if let Some(word) = ["DISCARD", "IMPORT", "EXCHANGE", "TRUNCATE", "COALESCE", "REORGANIZE", "REMOVE", "PARTITION"].iter().find(|w| c.is(w)) {
         return Err(Error::unsupported(format!("ALTER TABLE ... {word}")));
     } else {
-        // The key word FULLTEXT or SPATIAL, index types and the like are the library's to know.
-        let operation = c.with_parser(end, |parser| parser.parse_alter_table_operation())?;
+        let mut source = tokens::rewrite(c.raw, c.at, end)?.tokens;
+        // `ADD COLUMN IF NOT EXISTS` is MariaDB's.
+        let add_if = c.is("ADD") && (c.is_at(1, "IF") || (c.is_at(1, "COLUMN") && c.is_at(2, "IF")));
+        if add_if {
+            let at = if c.is_at(1, "IF") { 1 } else { 2 };
+            source.drain(at..source.len().min(at + 3));
+        }
+        let mut operation = run_parser(c.raw, source, |parser| parser.parse_alter_table_operation())?;
+        if add_if && let ast::AlterTableOperation::AddColumn { if_not_exists, .. } = &mut operation {
+            *if_not_exists = true;
+        }
         c.at = end;
         AlterOperation::Sql(operation)
     };

@@ -4,7 +4,7 @@
 use std::any::TypeId;
 
 use sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList};
-use sqlparser::ast::{FunctionArguments, Ident, ObjectName, Statement, UnaryOperator};
+use sqlparser::ast::{FunctionArguments, Ident, Interval, ObjectName, Statement, UnaryOperator};
 use sqlparser::dialect::{Dialect, MySqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -53,6 +53,11 @@ impl Dialect for StrandlineDialect {
 
     /// `FROM (t)`, as some object mappers write it.
     fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    /// `EXTRACT(YEAR_MONTH FROM d)`
+    fn allow_extract_custom(&self) -> bool {
         true
     }
 
@@ -127,8 +132,8 @@ impl Dialect for StrandlineDialect {
             // Signs that begin something else, or nothing, in MySQL.
             Token::Tilde | Token::ExclamationMark | Token::LBracket | Token::Colon => 0,
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::NoKeyword if word.value.eq_ignore_ascii_case("MOD") => binds::MULTIPLY,
-                Keyword::NoKeyword if sounds_like(parser) => binds::PREDICATE,
+                _ if word.value.eq_ignore_ascii_case("MOD") => binds::MULTIPLY,
+                _ if sounds_like(parser) => binds::PREDICATE,
                 Keyword::NOT if next_is(parser, 1, "RLIKE") || next_is(parser, 1, "REGEXP") => binds::PREDICATE,
                 _ => return None,
             },
@@ -169,6 +174,7 @@ impl Dialect for StrandlineDialect {
                         format: None,
                     }))
                 }
+                Keyword::INTERVAL => Some(interval(parser)),
                 // `VALUES(c)` of ON DUPLICATE KEY UPDATE.
                 Keyword::VALUES if parser.peek_nth_token_ref(1).token == Token::LParen => Some(values_of(parser)),
                 _ => None,
@@ -338,6 +344,36 @@ pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
+}
+
+/// `INTERVAL expr unit`, with all of MySQL's units, or the function `INTERVAL(n, a, b, …)`.
+fn interval(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.advance_token();
+    let value = if parser.consume_token(&Token::LParen) {
+        let mut inside = parser.parse_comma_separated(Parser::parse_expr)?;
+        parser.expect_token(&Token::RParen)?;
+        if inside.len() > 1 {
+            return Ok(call("interval", inside));
+        }
+        // `INTERVAL (a) + 1 DAY`: the parenthesis was only the beginning.
+        let mut value = Expr::Nested(Box::new(inside.remove(0)));
+        loop {
+            let binds = parser.get_next_precedence()?;
+            if binds == 0 {
+                break value;
+            }
+            value = parser.parse_infix(value, binds)?;
+        }
+    } else {
+        parser.parse_expr()?
+    };
+    Ok(Expr::Interval(Interval {
+        value: Box::new(value),
+        leading_field: Some(parser.parse_date_time_field()?),
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    }))
 }
 
 fn soundex(expr: Expr) -> Expr {

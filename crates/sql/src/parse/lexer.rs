@@ -50,6 +50,10 @@ pub(super) struct Seen {
     /// `=>`, as in `AT (SNAPSHOT => …)`.
     pub arrow: bool,
     pub into: bool,
+    /// `(` right behind `FROM`, `JOIN` or `(`: perhaps a list of tables.
+    pub table_list: bool,
+    /// `ZEROFILL`, `CHARSET`, `CHARACTER`, `SERIAL`, `NATIONAL`: types that the library writes differently.
+    pub types: bool,
 }
 
 /// A place where the text is no token.
@@ -252,7 +256,11 @@ impl<'a> Lexer<'a> {
             (b'~', ..) => (1, Token::Tilde),
             (b'&', ..) => (1, Token::Ampersand),
             (b'|', ..) => (1, Token::Pipe),
-            (b'(', ..) => (1, Token::LParen),
+            (b'(', ..) => {
+                raw.seen.table_list |= matches!(raw.tokens.last(), Some(TokenWithSpan { token: Token::Word(w), .. })
+                    if matches!(w.keyword, Keyword::FROM | Keyword::JOIN | Keyword::STRAIGHT_JOIN | Keyword::UPDATE));
+                (1, Token::LParen)
+            }
             (b')', ..) => (1, Token::RParen),
             (b'[', ..) => (1, Token::LBracket),
             (b']', ..) => (1, Token::RBracket),
@@ -384,11 +392,15 @@ impl<'a> Lexer<'a> {
         }
         let text = &self.text[from..self.at];
         let mut keyword = keyword(text);
+        if ["ZEROFILL", "SERIAL", "NATIONAL", "FIXED"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+            raw.seen.types = true;
+        }
         if keyword != Keyword::NoKeyword {
             match keyword {
                 Keyword::OF => raw.seen.of = true,
                 Keyword::LOCK | Keyword::FOR => raw.seen.lock = true,
                 Keyword::INTO => raw.seen.into = true,
+                Keyword::CHARSET | Keyword::CHARACTER => raw.seen.types = true,
                 // A name everywhere but in statements that define a view.
                 Keyword::VIEW => {
                     let defines = matches!(raw.tokens.first().map(|t| &t.token), Some(Token::Word(w))

@@ -237,6 +237,7 @@ pub struct AlterTable {
 pub enum AlterOperation {
     /// What the library knows: columns, keys and constraints to add, renames, defaults, ALGORITHM, LOCK.
     Sql(ast::AlterTableOperation),
+    RenameTo(TableName),
     RenameIndex { from: String, to: String },
     DropIndex { name: String, if_exists: bool },
     DropForeignKey { name: String, if_exists: bool },

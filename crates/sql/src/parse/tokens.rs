@@ -6,7 +6,7 @@
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-use super::cursor::{is_word, syntax_error};
+use super::cursor::{is_word, syntax_error, syntax_error_near};
 use super::lexer::{Raw, keyword_word, quoted_word};
 use crate::error::{Error, Result};
 
@@ -21,15 +21,22 @@ pub(super) struct Rewritten {
 
 /// Rewrites the tokens from `from` up to `to` of a statement.
 pub(super) fn rewrite(raw: &Raw<'_>, from: usize, to: usize) -> Result<Rewritten> {
-    let source = &raw.tokens[from..to];
-    let mut tokens = source.to_vec();
+    let mut tokens = raw.tokens[from..to].to_vec();
     names_without_parens(&mut tokens);
-    let mut done = Rewritten { tokens, locking: false, into: Vec::new() };
     let seen = raw.seen;
+    if seen.table_list {
+        table_lists(&mut tokens);
+    }
+    if seen.types {
+        tokens = types(raw, tokens)?;
+    }
+    let mut done = Rewritten { tokens: Vec::new(), locking: false, into: Vec::new() };
     if !(seen.brace || seen.of || seen.lock || seen.arrow || seen.into) {
+        done.tokens = tokens;
         return Ok(done);
     }
-    let mut rewriter = Rewriter { raw, from, source, at: 0, out: Vec::with_capacity(source.len() + 16), escapes: Vec::new(), done: &mut done };
+    let source = tokens.as_slice();
+    let mut rewriter = Rewriter { raw, source, at: 0, out: Vec::with_capacity(source.len() + 16), escapes: Vec::new(), done: &mut done };
     rewriter.run()?;
     done.tokens = std::mem::take(&mut rewriter.out);
     names_without_parens(&mut done.tokens);
@@ -42,9 +49,18 @@ pub(super) fn in_place_of(like: &TokenWithSpan, token: Token) -> TokenWithSpan {
 }
 
 /// Words that open an expression of their own only where a parenthesis follows, and are names elsewhere (`SELECT floor FROM t`).
-fn names_without_parens(tokens: &mut [TokenWithSpan]) {
+/// And `TRIM(LEADING FROM x)` is `TRIM(LEADING x)`.
+fn names_without_parens(tokens: &mut Vec<TokenWithSpan>) {
+    let mut trims = Vec::new();
     for at in 0..tokens.len() {
         let open = matches!(tokens.get(at + 1), Some(TokenWithSpan { token: Token::LParen, .. }));
+        if open
+            && is_word(&tokens[at].token, "TRIM")
+            && tokens.get(at + 2).is_some_and(|t| ["LEADING", "TRAILING", "BOTH"].iter().any(|word| is_word(&t.token, word)))
+            && tokens.get(at + 3).is_some_and(|t| is_word(&t.token, "FROM"))
+        {
+            trims.push(at + 3);
+        }
         if let Token::Word(word) = &mut tokens[at].token
             && !open
             && matches!(
@@ -62,11 +78,127 @@ fn names_without_parens(tokens: &mut [TokenWithSpan]) {
             word.keyword = Keyword::NoKeyword;
         }
     }
+    for at in trims.into_iter().rev() {
+        tokens.remove(at);
+    }
+}
+
+/// `FROM a LEFT JOIN (b, c) ON …`: the library knows no comma inside the parentheses, but a cross join is the same.
+fn table_lists(tokens: &mut Vec<TokenWithSpan>) {
+    let mut out = Vec::with_capacity(tokens.len() + 8);
+    // For each open parenthesis: whether it holds tables.
+    let mut open: Vec<bool> = Vec::new();
+    let mut previous_opens_tables = false;
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.token {
+            Token::LParen => {
+                let query = tokens.get(at + 1).is_some_and(|next| {
+                    ["SELECT", "WITH", "TABLE", "VALUES"].iter().any(|word| is_word(&next.token, word)) || next.token == Token::RParen
+                });
+                open.push(previous_opens_tables && !query);
+            }
+            Token::RParen => {
+                open.pop();
+            }
+            Token::Comma if open.last() == Some(&true) => {
+                out.push(in_place_of(token, keyword_word("CROSS", Keyword::CROSS)));
+                out.push(in_place_of(token, keyword_word("JOIN", Keyword::JOIN)));
+                previous_opens_tables = true;
+                continue;
+            }
+            _ => {}
+        }
+        let opens = ["FROM", "JOIN", "STRAIGHT_JOIN", "UPDATE"].iter().any(|word| is_word(&token.token, word));
+        previous_opens_tables = opens || (token.token == Token::LParen && open.last() == Some(&true));
+        out.push(token.clone());
+    }
+    *tokens = out;
+}
+
+/// Types in the library's words. What it cannot say, and what would be lost, is refused.
+fn types(raw: &Raw<'_>, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+    let defines = raw.tokens.first().is_some_and(|t| is_word(&t.token, "CREATE") || is_word(&t.token, "ALTER"));
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 8);
+    let mut depth = 0usize;
+    let mut at = 0;
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|t| is_word(&t.token, word));
+    while at < tokens.len() {
+        let token = &tokens[at];
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::Word(word) if word.quote_style.is_none() => {
+                let after_name = matches!(out.last(), Some(TokenWithSpan { token: Token::Word(_), .. }));
+                if defines && after_name && is(at, "ZEROFILL") {
+                    return Err(Error::unsupported("ZEROFILL"));
+                }
+                if defines && after_name && is(at, "NATIONAL") && !matches!(tokens.get(at + 1), Some(t) if t.token == Token::Comma) {
+                    at += 1;
+                    continue;
+                }
+                if defines && after_name && is(at, "FIXED") {
+                    out.push(in_place_of(token, keyword_word("DECIMAL", Keyword::DECIMAL)));
+                    at += 1;
+                    continue;
+                }
+                if defines && depth == 1 && after_name && is(at, "SERIAL") {
+                    let words = [
+                        ("BIGINT", Keyword::BIGINT),
+                        ("UNSIGNED", Keyword::UNSIGNED),
+                        ("NOT", Keyword::NOT),
+                        ("NULL", Keyword::NULL),
+                        ("AUTO_INCREMENT", Keyword::AUTO_INCREMENT),
+                        ("UNIQUE", Keyword::UNIQUE),
+                    ];
+                    out.extend(words.map(|(text, keyword)| in_place_of(token, keyword_word(text, keyword))));
+                    at += 1;
+                    continue;
+                }
+                let value = tokens.get(at + 1).is_some_and(|t| matches!(t.token, Token::Word(_) | Token::SingleQuotedString(_)));
+                if defines && (depth > 0 || raw.tokens[0].token == keyword_word("ALTER", Keyword::ALTER)) && is(at, "CHARSET") && value {
+                    // `CHARSET x` of a column.
+                    out.push(in_place_of(token, keyword_word("CHARACTER", Keyword::CHARACTER)));
+                    out.push(in_place_of(token, keyword_word("SET", Keyword::SET)));
+                    at += 1;
+                    continue;
+                }
+                let charset = match () {
+                    () if is(at, "CHARACTER") && is(at + 1, "SET") => 2,
+                    () if is(at, "CHARSET") && value => 1,
+                    () => 0,
+                };
+                if !defines && charset > 0 && depth > 0 && ends_in_char(&out) {
+                    // `CAST(x AS CHAR CHARACTER SET utf8mb4)`: text is always that here.
+                    let name = tokens.get(at + charset).map(|t| t.token.to_string().trim_matches('\'').to_ascii_lowercase());
+                    match name.as_deref() {
+                        Some("utf8mb4" | "utf8mb3" | "utf8") => {
+                            at += charset + 1;
+                            continue;
+                        }
+                        _ => return Err(Error::unsupported("CHARACTER SET of a cast other than utf8mb4")),
+                    }
+                }
+            }
+            _ => {}
+        }
+        out.push(token.clone());
+        at += 1;
+    }
+    Ok(out)
+}
+
+/// Whether the tokens end in `CHAR` or `CHAR(n)`.
+fn ends_in_char(tokens: &[TokenWithSpan]) -> bool {
+    let word = match tokens {
+        [.., word, open, _, close] if open.token == Token::LParen && close.token == Token::RParen => word,
+        [.., word] => word,
+        [] => return false,
+    };
+    is_word(&word.token, "CHAR") || is_word(&word.token, "CHARACTER") || is_word(&word.token, "VARCHAR")
 }
 
 struct Rewriter<'a> {
     raw: &'a Raw<'a>,
-    from: usize,
     source: &'a [TokenWithSpan],
     at: usize,
     out: Vec<TokenWithSpan>,
@@ -146,7 +278,10 @@ impl Rewriter<'_> {
     }
 
     fn error(&self, ahead: usize, hint: &str) -> Error {
-        syntax_error(self.raw, self.from + self.at + ahead, hint)
+        match self.source.get(self.at + ahead) {
+            Some(token) => syntax_error_near(self.raw, token, hint),
+            None => syntax_error(self.raw, usize::MAX, hint),
+        }
     }
 
     /// Whether the last token out can be the end of a table's name.
