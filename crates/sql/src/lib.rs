@@ -2,3 +2,7 @@
 
 pub mod api;
 pub mod error;
+
+pub mod expressions;
+pub mod functions;
+pub mod types;
