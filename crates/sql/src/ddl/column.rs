@@ -26,12 +26,12 @@ pub fn build(spec: &ColumnSpec, id: ColumnId, clock: Clock<'_>) -> Result<BuiltC
     if name.starts_with("_row_id") || name == "_version" {
         return Err(Error::new(1166, "42000", format!("Incorrect column name '{name}': the name is the store's own")));
     }
-    let serial = matches!(&spec.data_type, sqlparser::ast::DataType::Custom(name, _) if name.to_string().eq_ignore_ascii_case("serial"));
+    let serial = spec.is_serial();
     let ty = with_charset(MySqlType::from_ast(&spec.data_type)?, spec.charset.as_deref());
     let declared = ty.to_string();
     let storage = ty.storage();
     let auto_increment = spec.auto_increment || serial;
-    let nullable = spec.nullable.unwrap_or(true) && spec.key != Some(KeyKind::Primary) && !auto_increment && !serial;
+    let nullable = spec.nullable.unwrap_or(true) && spec.key != Some(KeyKind::Primary) && !auto_increment;
     if auto_increment && (!is_number(storage) || base_type(&declared) == "bit") {
         return Err(Error::new(1063, "42000", format!("Incorrect column specifier for column '{name}'")));
     }

@@ -40,6 +40,43 @@ pub struct ColumnSpec {
     pub checks: Vec<CheckSpec>,
 }
 
+impl ColumnSpec {
+    /// Makes a column of a declared type, without a default.
+    ///
+    /// # Errors
+    /// 1235 for a type that cannot be stored.
+    pub fn plain(name: &str, declared: &str, nullable: bool) -> Result<ColumnSpec> {
+        // The declared text reads back through the parser, so that there is one way to a type.
+        let dialect = sqlparser::dialect::MySqlDialect {};
+        let parsed = sqlparser::parser::Parser::new(&dialect).try_with_sql(declared).and_then(|mut p| p.parse_data_type());
+        let data_type = parsed.map_err(|_| Error::unsupported(format!("the type {declared}")))?;
+        Ok(ColumnSpec {
+            name: name.to_owned(),
+            data_type,
+            nullable: Some(nullable),
+            default: None,
+            on_update: None,
+            auto_increment: false,
+            comment: String::new(),
+            charset: None,
+            key: None,
+            foreign_key: None,
+            checks: Vec::new(),
+        })
+    }
+
+    /// Tells whether the type is SERIAL: BIGINT UNSIGNED NOT NULL AUTO_INCREMENT UNIQUE.
+    pub fn is_serial(&self) -> bool {
+        matches!(&self.data_type, ast::DataType::Custom(name, _) if name.to_string().eq_ignore_ascii_case("serial"))
+    }
+
+    /// Returns the key that the column's own definition asks for.
+    pub fn own_key(&self) -> Option<KeySpec> {
+        let kind = self.key.or(self.is_serial().then_some(KeyKind::Unique))?;
+        Some(KeySpec { kind, name: None, columns: vec![(self.name.clone(), None)], comment: String::new() })
+    }
+}
+
 /// What stood after DEFAULT.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DefaultSpec {
