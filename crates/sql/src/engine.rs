@@ -36,12 +36,14 @@ pub struct Options {
     pub spill_folder: Option<PathBuf>,
     /// How many threads one query uses.
     pub threads: usize,
+    /// The folder whose files LOAD DATA INFILE (without LOCAL) may read; `None` is none.
+    pub load_folder: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Options { query_memory_bytes: 1 << 30, spill_folder: None, threads }
+        Options { query_memory_bytes: 1 << 30, spill_folder: None, threads, load_folder: None }
     }
 }
 
@@ -53,6 +55,7 @@ pub struct Engine {
     parsed: Cache<(String, parse::Options), Arc<Parsed>>,
     pub(crate) globals: RwLock<Variables>,
     pub(crate) processes: Arc<Processes>,
+    load_folder: Option<PathBuf>,
 }
 
 /// How many parsed statements are kept.
@@ -73,6 +76,7 @@ impl Engine {
             parsed: Cache::new(PARSED_MAX),
             globals: RwLock::new(Variables::default()),
             processes: Processes::new(),
+            load_folder: options.load_folder,
         };
         Ok(Arc::new(engine))
     }
@@ -137,6 +141,10 @@ impl Engine {
     /// Returns the connections: front ends register theirs here.
     pub fn processes(&self) -> &Arc<Processes> {
         &self.processes
+    }
+
+    pub(crate) fn load_folder(&self) -> Option<&std::path::Path> {
+        self.load_folder.as_deref()
     }
 
     /// Returns a statement as parsed, from the cache if it was seen before.

@@ -49,9 +49,12 @@ pub struct Session {
     /// PREPARE's statements by name.
     pub(crate) prepared: HashMap<String, Arc<Parsed>>,
     pub(crate) points: point::Points,
+    /// The warnings of a load that is under way, once it has ended.
+    loading: Option<tokio::sync::oneshot::Receiver<Vec<Warning>>>,
 }
 
 /// What a session is, without its transaction.
+#[derive(Clone)]
 pub struct State {
     pub engine: Arc<Engine>,
     pub login: Login,
@@ -133,6 +136,7 @@ impl Session {
             next_read_only: None,
             prepared: HashMap::new(),
             points: point::Points::default(),
+            loading: None,
         };
         if let Some(database) = session.state.login.database.clone().filter(|name| !name.is_empty()) {
             session.enter(&database)?;
@@ -252,6 +256,16 @@ impl Session {
     async fn begin_statement(&mut self) -> Result<()> {
         self.state.interrupt.clear();
         self.state.now = self.state.engine.db.env().now();
+        self.take_back().await
+    }
+
+    /// Waits for a load that is under way, and takes back what it was lent.
+    pub(crate) async fn take_back(&mut self) -> Result<()> {
+        if let Some(loading) = self.loading.take()
+            && let Ok(warnings) = loading.await
+        {
+            self.state.warnings = warnings;
+        }
         if let Some(open) = &mut self.open
             && let Holding::Away(back) = &mut open.txn
         {
@@ -487,6 +501,13 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Returns where a load reports its warnings to.
+    pub(crate) fn loading(&mut self) -> tokio::sync::oneshot::Sender<Vec<Warning>> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.loading = Some(receiver);
+        sender
     }
 
     /// Fails if this session may not write now.
