@@ -91,6 +91,17 @@ pub fn statements(text: &str, options: Options) -> impl Iterator<Item = Result<P
     })
 }
 
+/// Splits a text into its statements without parsing them. Errors: 1064 where a text or comment does not end.
+pub fn split(text: &str, options: Options) -> Result<Vec<String>> {
+    let mut lexer = Lexer::new(text, options);
+    let (mut texts, mut done) = (Vec::new(), 0);
+    while let Some(raw) = lexer.next_statement().map_err(|error| lex_error(text, done, error))? {
+        done = raw.end;
+        texts.push(raw.text().to_owned());
+    }
+    Ok(texts)
+}
+
 /// Parses one expression: a column's default, a check, a generated column as the catalog keeps it.
 pub fn parse_expr(text: &str, options: Options) -> Result<Expr> {
     let mut lexer = Lexer::new(text, options);

@@ -72,9 +72,44 @@ pub fn coerce_text<'a>(
     rows(count, values, target, first_row)
 }
 
+/// A value of a statement, before it is converted.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'a> {
+    /// A literal of the text, and whether a minus stands before it.
+    Literal(&'a Literal, bool),
+    /// A bound parameter.
+    Value(&'a Value),
+}
+
+/// Converts literals and parameters that stand for one column. Placeholders and dialects' own strings are refused.
+pub fn coerce_given<'a>(
+    values: impl ExactSizeIterator<Item = Given<'a>>,
+    target: Target<'_>,
+    first_row: u64,
+) -> Result<Coerced> {
+    let count = values.len();
+    let mut refused = None;
+    let values = values.map(|value| match value {
+        Given::Literal(literal, negative) => literal_value(literal, negative).unwrap_or_else(|error| {
+            refused.get_or_insert(error);
+            Val::Null
+        }),
+        Given::Value(value) => parameter_value(value, target),
+    });
+    let done = rows(count, values, target, first_row);
+    match refused {
+        Some(error) => Err(error),
+        None => done,
+    }
+}
+
 /// Converts one bound parameter. The result has one row.
 pub fn coerce_value(value: &Value, target: Target<'_>, row: u64) -> Result<Coerced> {
-    let value = match value {
+    rows(1, std::iter::once(parameter_value(value, target)), target, row)
+}
+
+fn parameter_value<'a>(value: &'a Value, target: Target<'_>) -> Val<'a> {
+    match value {
         Value::Null => Val::Null,
         Value::Int(v) => Val::Int(*v),
         Value::UInt(v) => Val::UInt(*v),
@@ -86,8 +121,7 @@ pub fn coerce_value(value: &Value, target: Target<'_>, row: u64) -> Result<Coerc
         Value::DateTime { micros, date_only: true } => Val::Date(micros.div_euclid(DAY) as i32),
         Value::DateTime { micros, .. } => Val::DateTime(*micros, 6),
         Value::Time(micros) => Val::Time(*micros, 6),
-    };
-    rows(1, std::iter::once(value), target, row)
+    }
 }
 
 /// Converts one literal of the statement's text. The result has one row. Placeholders and dialects' own strings are

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 mod coerce;
 
 pub(crate) use coerce::json_reason;
-pub use coerce::{Coerced, Mode, Target, coerce_array, coerce_literal, coerce_text, coerce_value};
+pub use coerce::{Coerced, Given, Mode, Target, coerce_array, coerce_given, coerce_literal, coerce_text, coerce_value};
 
 /// The metadata key of an Arrow field that holds the declared type.
 pub const DECLARED: &str = "strandline:declared";
