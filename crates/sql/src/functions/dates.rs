@@ -47,7 +47,7 @@ pub(super) fn list() -> Vec<Def> {
         strict("year", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| p.year)).stable(),
         strict("quarter", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| (p.month + 2) / 3)).stable(),
         strict("month", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| p.month)).stable(),
-        strict("day", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| p.day).alias(&["dayofmonth"])).stable(),
+        strict("day", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| p.day)).alias(&["dayofmonth"]).stable(),
         strict("dayofweek", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| (calendar::weekday(micros.div_euclid(DAY)) + 1) % 7 + 1)).stable(),
         strict("weekday", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| calendar::weekday(micros.div_euclid(DAY)))).stable(),
         strict("dayofyear", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| calendar::day_of_year(micros.div_euclid(DAY)))).stable(),
