@@ -12,8 +12,11 @@ use crate::error::Result;
 use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
 
 pub mod delta;
+mod integrity;
 pub mod memory;
 pub mod sqlite;
+#[cfg(test)]
+mod tests;
 
 /// The format that this build writes. A store with a greater one is refused without a write.
 pub const FORMAT: u32 = 1;
@@ -164,7 +167,7 @@ pub struct EntryQuery {
     pub from: Version,
     /// Inclusive.
     pub upto: Version,
-    /// Only commits that touched one of these tables; `None` for any.
+    /// Only commits with a [`TableDelta`] of one of these tables; `None` for any.
     pub tables: Option<Vec<TableId>>,
     /// With the commits of upkeep.
     pub upkeep: bool,
@@ -187,10 +190,14 @@ pub trait Metastore: Send + Sync + 'static {
     /// Returns the newest entry's head, or `None` in an empty store.
     fn newest(&self) -> Result<Option<EntryHead>>;
 
-    /// Makes `group` durable, all or nothing, in this order; versions continue the newest entry's.
+    /// Makes `group` durable, all or nothing, in this order; versions continue the newest entry's without a gap (the
+    /// first is 1), and times increase. Pins get their ids, and files lose their intents. After an error nothing has
+    /// changed: `AlreadyExists` if a pin's name is taken, `Unavailable` if the disk is full, `Closed` if an earlier write
+    /// failed such that nobody knows what the disk holds.
     fn append(&self, group: &[Entry]) -> Result<()>;
 
-    /// Returns one entry whole.
+    /// Returns one entry whole: as it was appended, but with its hash, with the ids of its pins (also of those dropped
+    /// since), and without the files that were dropped since.
     fn entry(&self, version: Version) -> Result<Option<Entry>>;
 
     /// Lists entries, newest first.
@@ -208,7 +215,8 @@ pub trait Metastore: Send + Sync + 'static {
     /// Returns the newest version at or before `version` that changed the catalog: catalogs between are equal.
     fn catalog_version(&self, version: Version) -> Result<Version>;
 
-    /// Returns all rows of objects that ever bore this name (compared without case) under `parent`, oldest first.
+    /// Returns all rows of objects that ever bore this name (compared without case) under `parent`, oldest first: also
+    /// the rows in which they bear another one. Reads every row of the kind: for people, not for every query.
     fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<ObjectRow>>;
 
     /// Returns all rows of one object, oldest first.
@@ -220,7 +228,8 @@ pub trait Metastore: Send + Sync + 'static {
     /// Returns all pins, oldest first.
     fn pins(&self) -> Result<Vec<Pin>>;
 
-    /// Stores a pin durably and returns its id. `AlreadyExists` if the account has one of this name.
+    /// Stores a pin durably and returns its id. `AlreadyExists` if the account has one of this name (compared without
+    /// case).
     fn put_pin(&self, pin: &Pin) -> Result<PinId>;
 
     /// Removes pins durably; those already gone are skipped. Returns how many there were.
@@ -237,6 +246,9 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Returns the files whose intent was never committed, with their kind.
     fn intents(&self) -> Result<Vec<(FileId, FileKind)>>;
+
+    /// Forgets files that were deleted, durably: their records and their intents. Unknown ones are skipped.
+    fn drop_files(&self, ids: &[FileId]) -> Result<()>;
 
     /// Returns a setting of the store (its id, the recovery window), by name.
     fn setting(&self, name: &str) -> Result<Option<String>>;

@@ -1,0 +1,439 @@
+//! The metastore inside the process: one SQLite file, `metastore.db`, with its write-ahead log beside it.
+//!
+//! ```text
+//!   append ─► writer connection (one) ─► WAL, one fsync per group ─► checkpoint ─► metastore.db
+//!   reads  ─► pool of read-only connections, plus what is known in memory: the newest entry, pins, settings,
+//!             and where the chain of each table and object ends (see `integrity`)
+//! ```
+//!
+//! The store is this process's alone: another writer is noticed, and refused, by the serial number in `head`. Nothing
+//! here ever answers from a row that does not verify.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+
+use crate::catalog::{Change, ObjectKind};
+use crate::error::{Error, Kind, Result, What};
+use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
+
+use super::integrity;
+use super::{Entry, EntryHead, EntryQuery, EntrySummary, FORMAT, FileKind, FileRecord, Metastore, ObjectRow, Pin};
+
+mod check;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use read::Known;
+use write::{Draft, Writer};
+
+/// The metastore in a SQLite file.
+pub struct SqliteMetastore {
+    path: PathBuf,
+    /// Read-only connections at rest. Declared before the writer: closed first, so that the writer's close tidies up.
+    readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Writer>,
+    /// What is true as of the last commit, verified when the store was opened.
+    known: RwLock<Known>,
+}
+
+/// How many idle read connections are kept.
+const READERS_MAX: usize = 8;
+
+/// The oldest SQLite without the bug that loses commits when a WAL is reset under a second connection.
+const SQLITE_OLDEST: i32 = 3_051_003;
+
+/// The setting that names the format.
+const FORMAT_SETTING: &str = "format";
+
+impl SqliteMetastore {
+    /// Opens the store at `path`, the file itself, and creates it if there is none. Its directory must exist.
+    ///
+    /// `Invalid` if a newer Strandline wrote it (nothing is changed then), `Corrupt` if it is damaged where that can be
+    /// told without reading the whole log: [`check`](Metastore::check) reads all.
+    pub fn open(path: &Path) -> Result<SqliteMetastore> {
+        if rusqlite::version_number() < SQLITE_OLDEST {
+            let version = rusqlite::version();
+            return Err(Error::unsupported(format!("SQLite {version} can lose commits; 3.51.3 or newer is needed.")));
+        }
+        let path = std::path::absolute(path)?;
+        if !path.try_exists()? {
+            if beside(&path, "-wal").try_exists()? {
+                let path = path.display();
+                return Err(Error::corrupt(format!("{path} is gone, but its write-ahead log is there."))
+                    .with_hint("Put the file back, or restore the store from a backup."));
+            }
+            create(&path)?;
+        }
+        let reader = connect_reader(&path)?;
+        verify_format(&reader, &path)?;
+        let writer = connect_writer(&path)?;
+        let known = Known::load(&reader)?;
+        let wal_bytes = file_bytes(&beside(&path, "-wal"))?;
+        Ok(SqliteMetastore {
+            path,
+            readers: Mutex::new(vec![reader]),
+            writer: Mutex::new(Writer::new(writer, wal_bytes)),
+            known: RwLock::new(known),
+        })
+    }
+
+    /// Runs `work` on a read connection, in one transaction: it sees one state.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.readers.lock().pop();
+        let reader = match idle {
+            Some(reader) => reader,
+            None => connect_reader(&self.path)?,
+        };
+        run(&reader, "BEGIN")?;
+        let result = work(&reader);
+        // A reader whose transaction does not end is thrown away.
+        if run(&reader, "COMMIT").is_ok() {
+            let mut readers = self.readers.lock();
+            if readers.len() < READERS_MAX {
+                readers.push(reader);
+            }
+        }
+        result
+    }
+
+    /// Makes what `work` drafts durable, then known.
+    fn write<T>(&self, work: impl FnOnce(&mut Draft) -> Result<T>) -> Result<T> {
+        let mut writer = self.writer.lock();
+        let (value, news) = {
+            let known = self.known.read();
+            writer.transaction(|connection| {
+                let mut draft = Draft::new(&known, connection);
+                let value = work(&mut draft)?;
+                Ok((value, draft.save()?))
+            })?
+        };
+        let bytes = news.bytes;
+        self.known.write().learn(news);
+        writer.wrote(bytes);
+        Ok(value)
+    }
+}
+
+impl Metastore for SqliteMetastore {
+    fn newest(&self) -> Result<Option<EntryHead>> {
+        Ok(self.known.read().newest.clone())
+    }
+
+    fn append(&self, group: &[Entry]) -> Result<()> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        self.write(|draft| draft.append_group(group))
+    }
+
+    fn entry(&self, version: Version) -> Result<Option<Entry>> {
+        if version == Version(0) || version > self.known.read().head.version {
+            return Ok(None);
+        }
+        self.read(|connection| read::entry(connection, version)).map(Some)
+    }
+
+    fn entries(&self, query: &EntryQuery) -> Result<Vec<EntrySummary>> {
+        let (newest, tails) = {
+            let known = self.known.read();
+            let tails: Option<Vec<(TableId, Version)>> = query
+                .tables
+                .as_ref()
+                .map(|tables| tables.iter().filter_map(|table| Some((*table, *known.touches.get(table)?))).collect());
+            (known.head.version, tails)
+        };
+        let upto = query.upto.min(newest);
+        self.read(|connection| match tails {
+            None => read::entries(connection, query, upto),
+            Some(tails) => read::entries_of(connection, query, upto, &tails),
+        })
+    }
+
+    fn deltas(&self, table: TableId, after: Version, upto: Version) -> Result<Vec<(Version, Bytes)>> {
+        let (newest, tail) = {
+            let known = self.known.read();
+            (known.head.version, known.touches.get(&table).copied())
+        };
+        match tail {
+            Some(tail) if tail > after && after < upto => {
+                self.read(|connection| read::deltas(connection, table, after, upto.min(newest), tail))
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn newest_at(&self, time: Time) -> Result<Option<EntryHead>> {
+        let Some(newest) = self.newest()? else { return Ok(None) };
+        if newest.time <= time {
+            return Ok(Some(newest));
+        }
+        self.read(|connection| read::newest_at(connection, time, newest.version))
+    }
+
+    fn catalog_at(&self, version: Version) -> Result<Vec<Change>> {
+        let (version, objects) = {
+            let known = self.known.read();
+            // The objects of now need no look at those that are gone.
+            let now = version >= known.head.catalog_version;
+            let objects: Vec<(ObjectKind, u64)> = (known.objects.iter())
+                .filter(|(_, tail)| !now || tail.standing.is_some())
+                .map(|(object, _)| *object)
+                .collect();
+            (version.min(known.head.version), objects)
+        };
+        if version == Version(0) {
+            return Ok(Vec::new());
+        }
+        self.read(|connection| read::catalog_at(connection, version, &objects))
+    }
+
+    fn catalog_version(&self, version: Version) -> Result<Version> {
+        let head = self.known.read().head;
+        if version >= head.catalog_version {
+            return Ok(head.catalog_version);
+        }
+        if version == Version(0) {
+            return Ok(Version(0));
+        }
+        self.read(|connection| Ok(read::log_row(connection, version)?.catalog_version))
+    }
+
+    fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<ObjectRow>> {
+        let tails = self.known.read().tails_of(kind);
+        self.read(|connection| read::named(connection, kind, (parent, name), &tails))
+    }
+
+    fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>> {
+        let Some(tail) = self.known.read().objects.get(&(kind, id)).map(|tail| tail.begin) else {
+            return Ok(Vec::new());
+        };
+        self.read(|connection| read::object(connection, kind, id, tail))
+    }
+
+    fn greatest_id(&self, kind: ObjectKind) -> Result<u64> {
+        Ok(self.known.read().head.greatest_ids[kind as usize])
+    }
+
+    fn pins(&self) -> Result<Vec<Pin>> {
+        Ok(self.known.read().pins.values().cloned().collect())
+    }
+
+    fn put_pin(&self, pin: &Pin) -> Result<PinId> {
+        self.write(|draft| draft.put_pin(pin)).map(|pin| pin.id)
+    }
+
+    fn drop_pins(&self, ids: &[PinId]) -> Result<u64> {
+        self.write(|draft| draft.drop_pins(ids))
+    }
+
+    fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {
+        self.write(|draft| files.iter().try_for_each(|(id, kind)| draft.put_intent(*id, *kind)))
+    }
+
+    fn file(&self, id: FileId) -> Result<Option<FileRecord>> {
+        self.read(|connection| read::file(connection, id))
+    }
+
+    fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
+        self.read(|connection| read::file_by_digest(connection, kind, digest))
+    }
+
+    fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {
+        Ok(self.known.read().intents.iter().map(|(id, kind)| (*id, *kind)).collect())
+    }
+
+    fn drop_files(&self, ids: &[FileId]) -> Result<()> {
+        self.write(|draft| ids.iter().try_for_each(|id| draft.drop_file(*id)))
+    }
+
+    fn setting(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.known.read().settings.get(name).cloned())
+    }
+
+    fn put_setting(&self, name: &str, value: &str) -> Result<()> {
+        if name == FORMAT_SETTING {
+            return Err(Error::invalid("The setting 'format' is the metastore's own."));
+        }
+        self.write(|draft| draft.put_setting(name, value))
+    }
+
+    fn check(&self) -> Result<Vec<String>> {
+        // A connection of its own: the others may still hold in memory what the disk has lost.
+        let connection = connect_reader(&self.path)?;
+        run(&connection, "BEGIN")?;
+        check::check(&connection)
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        Ok(file_bytes(&self.path)? + file_bytes(&beside(&self.path, "-wal"))?)
+    }
+
+    fn tidy(&self) -> Result<()> {
+        self.writer.lock().checkpoint()
+    }
+}
+
+/// Builds an empty store under another name and moves it into place: a `metastore.db` is whole, or damaged.
+fn create(path: &Path) -> Result<()> {
+    let draft = beside(path, ".new");
+    for leftover in [draft.clone(), beside(&draft, "-wal"), beside(&draft, "-shm")] {
+        match std::fs::remove_file(leftover) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let mut connection = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    use_wal(&connection)?;
+    let transaction = connection.transaction().map_err(sql_error)?;
+    transaction.execute_batch(include_str!("schema.sql")).map_err(sql_error)?;
+    write::initialise(&transaction, FORMAT_SETTING, &FORMAT.to_string())?;
+    transaction.commit().map_err(sql_error)?;
+    connection.close().map_err(|(_, error)| sql_error(error))?;
+    File::open(&draft)?.sync_all()?;
+    std::fs::rename(&draft, path)?;
+    sync_directory(path)
+}
+
+/// Makes the name of a new file durable.
+fn sync_directory(path: &Path) -> Result<()> {
+    let directory = path.parent().ok_or_else(|| Error::invalid(format!("{} is no file.", path.display())))?;
+    // Other systems cannot open a directory, and need not.
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Refuses a store of a newer format. Reads one row, and changes nothing.
+fn verify_format(connection: &Connection, path: &Path) -> Result<()> {
+    const FORMAT_ROW: &str = "SELECT value, crc FROM setting WHERE name = ?1";
+    let row = connection
+        .query_row(FORMAT_ROW, [FORMAT_SETTING], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)))
+        .optional()
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::Unknown) => {
+                Error::corrupt(format!("{} is not a metastore, or is damaged.", path.display())).with_source(error)
+            }
+            _ => sql_error(error),
+        })?;
+    let format = row
+        .filter(|(value, crc)| integrity::crc_of(integrity::setting_digest(FORMAT_SETTING, value)) == *crc)
+        .and_then(|(value, _)| value.parse::<u32>().ok())
+        .ok_or_else(|| Error::corrupt(format!("{} does not tell its format: it is damaged.", path.display())))?;
+    if format > FORMAT {
+        return Err(Error::invalid(format!(
+            "{} was written by a newer Strandline (format {format}, this build reads {FORMAT}).",
+            path.display()
+        ))
+        .with_hint("Open it with that version or newer."));
+    }
+    Ok(())
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sql_error)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(sql_error)?;
+    // Pages are checked a little more when they are read; views and triggers, of which there are none, are not trusted.
+    connection.execute_batch("PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF").map_err(sql_error)?;
+    Ok(connection)
+}
+
+fn connect_reader(path: &Path) -> Result<Connection> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn connect_writer(path: &Path) -> Result<Connection> {
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    use_wal(&connection)?;
+    // FULL: a commit returns after its fsync. Checkpoints are called for by `Writer`. A WAL that outgrew its use shrinks.
+    const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384;
+                           PRAGMA journal_size_limit = 67108864";
+    connection.execute_batch(DURABLE).map_err(sql_error)?;
+    Ok(connection)
+}
+
+fn use_wal(connection: &Connection) -> Result<()> {
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sql_error)?;
+    if mode != "wal" {
+        return Err(Error::unsupported("The file system cannot hold a write-ahead log with shared memory."));
+    }
+    Ok(())
+}
+
+/// Runs a statement that returns nothing.
+fn run(connection: &Connection, sql: &'static str) -> Result<()> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(sql_error)?;
+    Ok(())
+}
+
+/// Returns the path with something added to the file's name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Returns the length of a file in bytes, 0 if there is none.
+fn file_bytes(path: &Path) -> Result<u64> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Says what an error of SQLite means for the caller.
+fn sql_error(error: rusqlite::Error) -> Error {
+    let (kind, message) = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => (Kind::Unavailable, "The disk is full; make room and try again.".to_owned()),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (Kind::Unavailable, "Another process holds the metastore.".to_owned())
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            (Kind::Unavailable, format!("The metastore cannot be opened or written: {error}."))
+        }
+        Some(ErrorCode::OutOfMemory) => (Kind::Unavailable, "The metastore is out of memory.".to_owned()),
+        Some(ErrorCode::SystemIoFailure) => (Kind::Internal, format!("Disk: {error}.")),
+        Some(ErrorCode::TooBig) => (Kind::Invalid, "The commit is larger than one entry of the log can be.".to_owned()),
+        Some(ErrorCode::OperationInterrupted) => (Kind::Cancelled, "Cancelled.".to_owned()),
+        Some(ErrorCode::ApiMisuse) => (Kind::Internal, format!("BUG: {error}.")),
+        Some(ErrorCode::NotADatabase) => (Kind::Corrupt, "The metastore is not a database, or is damaged.".to_owned()),
+        // The statements are constants and tested: if one does not fit, the schema or a row is not what was written.
+        _ => (Kind::Corrupt, format!("The metastore is damaged: {error}.")),
+    };
+    Error::new(kind, message).with_source(error)
+}
+
+/// Returns the stored form of an id, a version or a count.
+fn to_sql(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|_| Error::internal(format!("BUG: {number} does not fit into the metastore.")))
+}
+
+/// Returns the stored form of the end of a row.
+fn end_to_sql(end: Version) -> Result<i64> {
+    if end == Version::MAX { Ok(i64::MAX) } else { to_sql(end.0) }
+}
+
+/// Returns a version as stored, for comparing: all that are too great are equal.
+fn clamp(version: Version) -> i64 {
+    i64::try_from(version.0).unwrap_or(i64::MAX)
+}
+
+fn from_sql(number: i64) -> Result<u64> {
+    u64::try_from(number).map_err(|_| Error::corrupt(format!("The metastore holds the impossible number {number}.")))
+}
+
+fn end_from_sql(end: i64) -> Result<Version> {
+    if end == i64::MAX { Ok(Version::MAX) } else { from_sql(end).map(Version) }
+}
+
+fn name_taken(pin: &Pin) -> Error {
+    Error::already_exists(What::Snapshot, &pin.name)
+}

@@ -1,0 +1,524 @@
+//! The store's files: written once under minted names, read only with verification.
+//!
+//! An intent stands in the metastore before the first byte of a file is written, so that whatever happens the collector
+//! knows of it. Files of a running transaction are readable through the same [`Files`] before they are committed.
+//! Nothing here overwrites a file, and nothing is answered from bytes that do not verify.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use parking_lot::Mutex;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::cold::verified::VerifiedStore;
+use crate::env::Env;
+use crate::error::{Error, Kind, Result};
+use crate::ids::{Digest, FileId};
+use crate::log::{BLOCK_BYTES, FileKind, FileRecord, Metastore};
+
+/// The files of one store. Cheap to clone.
+#[derive(Clone)]
+pub struct Files {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn ObjectStore>,
+    metastore: Arc<dyn Metastore>,
+    env: Env,
+    /// Written and not yet committed.
+    pending: Mutex<HashMap<FileId, Arc<FileRecord>>>,
+    records: Cache<FileId, Arc<FileRecord>, RecordWeight>,
+}
+
+/// What the records of committed files may take in memory: one of a 1 GiB file takes 64 KiB.
+const RECORDS_BYTES_MAX: u64 = 16 << 20;
+
+impl Files {
+    pub fn new(store: Arc<dyn ObjectStore>, metastore: Arc<dyn Metastore>, env: Env) -> Files {
+        let records = Cache::with_weighter(4096, RECORDS_BYTES_MAX, RecordWeight);
+        Files { inner: Arc::new(Inner { store, metastore, env, pending: Mutex::default(), records }) }
+    }
+
+    /// Writes a small file whole and durably. It is pending until [`Files::committed`] or [`Files::discard`].
+    pub async fn put(&self, kind: FileKind, bytes: Bytes) -> Result<FileRecord> {
+        let mut writer = self.create(kind).await?;
+        writer.write(bytes).await?;
+        writer.finish().await
+    }
+
+    /// Mints a name, records the intent and begins to write the file.
+    pub async fn create(&self, kind: FileKind) -> Result<FileWriter> {
+        let id = self.inner.env.file_id();
+        let metastore = self.inner.metastore.clone();
+        blocking(move || metastore.put_intents(&[(id, kind)])).await?;
+        Ok(FileWriter {
+            files: self.clone(),
+            id,
+            kind,
+            upload: None,
+            buffer: Vec::new(),
+            buffered: 0,
+            sums: Sums::default(),
+        })
+    }
+
+    /// Forgets that these files were pending: the commit that made them reachable is durable.
+    pub fn committed(&self, ids: &[FileId]) {
+        let mut pending = self.inner.pending.lock();
+        for id in ids {
+            if let Some(record) = pending.remove(id) {
+                self.inner.records.insert(*id, record);
+            }
+        }
+    }
+
+    /// Deletes those of the files that are pending. What cannot be deleted now is left to the collector, which has
+    /// the intent.
+    pub async fn discard(&self, ids: &[FileId]) {
+        for id in ids {
+            let record = self.inner.pending.lock().remove(id);
+            if let Some(record) = record
+                && let Err(error) = self.delete(record.kind, record.id).await
+            {
+                tracing::warn!(file = %path(record.kind, record.id), %error, "left an uncommitted file to the collector");
+            }
+        }
+    }
+
+    /// Deletes a file that nothing can reach any more; one that is gone already is no error. Only the collector calls
+    /// this for files that were committed.
+    pub async fn delete(&self, kind: FileKind, id: FileId) -> Result<()> {
+        self.inner.records.remove(&id);
+        match self.inner.store.delete(&path(kind, id)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(kind, id, "deleted", error)),
+        }
+    }
+
+    /// Returns the record of a file, pending or committed. A file that nobody knows is `Corrupt`: something that is
+    /// kept refers to it.
+    pub async fn record(&self, id: FileId) -> Result<Arc<FileRecord>> {
+        if let Some(record) = self.known(id) {
+            return Ok(record);
+        }
+        let metastore = self.inner.metastore.clone();
+        let record = blocking(move || metastore.file(id)).await?;
+        let record = record.ok_or_else(|| Error::corrupt(format!("The store has no record of its file {id}.")))?;
+        Ok(self.remember(record))
+    }
+
+    /// Returns the record of the file of this kind with this digest, pending or committed.
+    pub async fn record_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<Arc<FileRecord>>> {
+        let pending =
+            self.inner.pending.lock().values().find(|record| record.kind == kind && record.digest == digest).cloned();
+        if pending.is_some() {
+            return Ok(pending);
+        }
+        let metastore = self.inner.metastore.clone();
+        let record = blocking(move || metastore.file_by_digest(kind, digest)).await?;
+        Ok(record.map(|record| self.remember(record)))
+    }
+
+    /// Reads a file whole; `Corrupt` if its length or digest is not the record's.
+    pub async fn read(&self, record: &FileRecord) -> Result<Bytes> {
+        let location = path(record.kind, record.id);
+        let read = async { self.inner.store.get(&location).await?.bytes().await };
+        let bytes = read.await.map_err(|error| failed(record.kind, record.id, "read", error))?;
+        if bytes.len() as u64 != record.length {
+            return Err(damaged(record, &format!("it has {} bytes instead of {}", bytes.len(), record.length)));
+        }
+        if Digest::of(&bytes) != record.digest {
+            return Err(damaged(record, "its digest is wrong"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads parts of a file; `Corrupt` if any block touched does not have the record's checksum.
+    pub async fn read_ranges(&self, record: &FileRecord, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        if let Some(range) = ranges.iter().find(|range| range.end > record.length || range.start > range.end) {
+            let what = format!("it refers to its bytes {range:?}, of {}", record.length);
+            return Err(damaged(record, &what));
+        }
+        let blocks = covering_blocks(ranges, record.length);
+        let location = path(record.kind, record.id);
+        let fetched = match self.inner.store.get_ranges(&location, &blocks).await {
+            Ok(fetched) => fetched,
+            Err(error) => return Err(self.read_failed(record, error).await),
+        };
+        for (range, bytes) in blocks.iter().zip(&fetched) {
+            verify_blocks(record, range, bytes)?;
+        }
+        Ok(ranges
+            .iter()
+            .map(|range| {
+                if range.is_empty() {
+                    return Bytes::new();
+                }
+                let at = blocks.partition_point(|block| block.start <= range.start) - 1;
+                let start = blocks[at].start;
+                fetched[at].slice((range.start - start) as usize..(range.end - start) as usize)
+            })
+            .collect())
+    }
+
+    /// Returns a read-only object store over these files in which every read is verified. Names are those of
+    /// [`FileKind::path`]; a read of damaged bytes is an error that names the file.
+    pub fn verified_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(VerifiedStore::new(self.clone(), self.inner.store.clone()))
+    }
+
+    fn known(&self, id: FileId) -> Option<Arc<FileRecord>> {
+        let pending = self.inner.pending.lock().get(&id).cloned();
+        pending.or_else(|| self.inner.records.get(&id))
+    }
+
+    fn remember(&self, record: FileRecord) -> Arc<FileRecord> {
+        let record = Arc::new(record);
+        self.inner.records.insert(record.id, record.clone());
+        record
+    }
+
+    /// Tells a file that was cut short, which is damage, from a store that cannot be reached.
+    async fn read_failed(&self, record: &FileRecord, error: object_store::Error) -> Error {
+        match self.inner.store.head(&path(record.kind, record.id)).await {
+            Ok(meta) if meta.size != record.length => {
+                damaged(record, &format!("it has {} bytes instead of {}", meta.size, record.length))
+            }
+            _ => failed(record.kind, record.id, "read", error),
+        }
+    }
+}
+
+/// Writes one file as a stream. Memory: at most one upload part and what one call hands over.
+#[must_use = "a file exists only once it is finished"]
+pub struct FileWriter {
+    files: Files,
+    id: FileId,
+    kind: FileKind,
+    upload: Option<Box<dyn MultipartUpload>>,
+    buffer: Vec<Bytes>,
+    buffered: usize,
+    sums: Sums,
+}
+
+/// The size of the parts of an upload; all but the last are equally long, as some stores ask.
+const UPLOAD_BYTES: usize = 8 << 20;
+
+impl FileWriter {
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Returns how many bytes were written so far.
+    pub fn length(&self) -> u64 {
+        self.sums.length
+    }
+
+    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.sums.add(&bytes);
+        self.buffered += bytes.len();
+        self.buffer.push(bytes);
+        while self.buffered >= UPLOAD_BYTES {
+            let part = self.take_part(UPLOAD_BYTES);
+            self.upload_part(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the file durable and pending.
+    pub async fn finish(mut self) -> Result<FileRecord> {
+        let rest = self.take_part(self.buffered);
+        if self.upload.is_some() {
+            if rest.content_length() > 0 {
+                self.upload_part(rest).await?;
+            }
+            let upload = self.upload.as_mut().expect("an upload runs");
+            upload.complete().await.map_err(|error| failed(self.kind, self.id, "written", error))?;
+        } else {
+            self.put_whole(rest).await?;
+        }
+        let record = self.sums.record(self.id, self.kind);
+        self.files.inner.pending.lock().insert(self.id, Arc::new(record.clone()));
+        Ok(record)
+    }
+
+    /// Gives up; nothing is left of the file but its intent.
+    pub async fn abort(mut self) -> Result<()> {
+        match &mut self.upload {
+            Some(upload) => upload.abort().await.map_err(|error| failed(self.kind, self.id, "given up", error)),
+            None => Ok(()),
+        }
+    }
+
+    async fn put_whole(&mut self, payload: PutPayload) -> Result<()> {
+        let (store, location) = (&self.files.inner.store, path(self.kind, self.id));
+        match store.put_opts(&location, payload, PutMode::Create.into()).await {
+            Ok(_) => Ok(()),
+            // A remote store's retry may meet our own first attempt. Any other file of this name is a defect.
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                self.files.read(&self.sums.record(self.id, self.kind)).await.map(|_| ()).map_err(|_| {
+                    Error::internal(format!("BUG: the name {location} was minted twice; the first file was kept."))
+                })
+            }
+            Err(error) => Err(failed(self.kind, self.id, "written", error)),
+        }
+    }
+
+    async fn upload_part(&mut self, part: PutPayload) -> Result<()> {
+        let failed = |error| failed(self.kind, self.id, "written", error);
+        if self.upload.is_none() {
+            let store = &self.files.inner.store;
+            self.upload = Some(store.put_multipart(&path(self.kind, self.id)).await.map_err(failed)?);
+        }
+        let upload = self.upload.as_mut().expect("just begun");
+        upload.put_part(part).await.map_err(failed)
+    }
+
+    /// Takes the first `length` bytes out of the buffer.
+    fn take_part(&mut self, length: usize) -> PutPayload {
+        let mut part = Vec::new();
+        let mut missing = length;
+        let mut kept = Vec::new();
+        for mut bytes in std::mem::take(&mut self.buffer) {
+            let taken = bytes.split_to(missing.min(bytes.len()));
+            missing -= taken.len();
+            if !taken.is_empty() {
+                part.push(taken);
+            }
+            if !bytes.is_empty() {
+                kept.push(bytes);
+            }
+        }
+        self.buffer = kept;
+        self.buffered -= length;
+        PutPayload::from_iter(part)
+    }
+}
+
+/// Parses a path that the store minted; `None` for any other.
+pub fn parse_path(text: &str) -> Option<(FileKind, FileId)> {
+    let name = text.rsplit('/').next()?.split('.').next()?;
+    let id: FileId = name.parse().ok()?;
+    [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest]
+        .into_iter()
+        .find(|kind| kind.path(id) == text)
+        .map(|kind| (kind, id))
+}
+
+/// Finds our own error among the causes of another library's, such as a read through [`Files::verified_store`] that
+/// failed below DataFusion.
+pub fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(ours) = error.downcast_ref::<Error>() {
+            return Some(ours);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// Returns the error for stored bytes that are not what was written.
+pub(super) fn damaged(record: &FileRecord, how: &str) -> Error {
+    Error::corrupt(format!("The file {} is damaged: {how}.", record.kind.path(record.id)))
+        .with_hint("Nothing was answered from it. Restore the file from a backup.")
+}
+
+pub(super) fn failed(kind: FileKind, id: FileId, verb: &str, error: object_store::Error) -> Error {
+    let path = kind.path(id);
+    match &error {
+        object_store::Error::NotFound { .. } => {
+            Error::corrupt(format!("The file {path} is missing.")).with_hint("Restore the file from a backup.")
+        }
+        _ => Error::new(Kind::Unavailable, format!("The file {path} could not be {verb}: {error}.")),
+    }
+    .with_source(error)
+}
+
+pub(super) fn path(kind: FileKind, id: FileId) -> Path {
+    Path::from(kind.path(id))
+}
+
+/// Returns the ascending, disjoint ranges of whole blocks that cover `ranges`.
+pub(super) fn covering_blocks(ranges: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
+    let mut blocks: Vec<Range<u64>> = ranges
+        .iter()
+        .filter(|range| !range.is_empty())
+        .map(|range| {
+            let end = range.end.div_ceil(BLOCK_BYTES) * BLOCK_BYTES;
+            range.start / BLOCK_BYTES * BLOCK_BYTES..end.min(length)
+        })
+        .collect();
+    blocks.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::with_capacity(blocks.len());
+    for range in blocks {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// Verifies bytes that were read from a range of whole blocks.
+pub(super) fn verify_blocks(record: &FileRecord, range: &Range<u64>, bytes: &Bytes) -> Result<()> {
+    if bytes.len() as u64 != range.end - range.start {
+        return Err(damaged(record, "it is too short"));
+    }
+    let first = (range.start / BLOCK_BYTES) as usize;
+    for (at, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
+        if record.block_crcs.get(first + at) != Some(&crc32fast::hash(block)) {
+            let from = range.start + at as u64 * BLOCK_BYTES;
+            return Err(damaged(record, &format!("the checksum of its bytes from {from} is wrong")));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a blocking call of the metastore off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::internal("A metastore call was interrupted.").with_source(error)),
+    }
+}
+
+/// Length, digest and block checksums of a file, while it is written.
+#[derive(Default)]
+struct Sums {
+    length: u64,
+    digest: blake3::Hasher,
+    block: crc32fast::Hasher,
+    crcs: Vec<u32>,
+}
+
+impl Sums {
+    fn add(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = (BLOCK_BYTES - self.length % BLOCK_BYTES) as usize;
+            let (piece, after) = rest.split_at(room.min(rest.len()));
+            self.block.update(piece);
+            self.length += piece.len() as u64;
+            if self.length.is_multiple_of(BLOCK_BYTES) {
+                self.crcs.push(std::mem::take(&mut self.block).finalize());
+            }
+            rest = after;
+        }
+    }
+
+    fn record(&self, id: FileId, kind: FileKind) -> FileRecord {
+        let mut block_crcs = self.crcs.clone();
+        if !self.length.is_multiple_of(BLOCK_BYTES) {
+            block_crcs.push(self.block.clone().finalize());
+        }
+        let digest = Digest(*self.digest.finalize().as_bytes());
+        FileRecord { id, kind, length: self.length, digest, block_crcs }
+    }
+}
+
+#[derive(Clone)]
+struct RecordWeight;
+
+impl Weighter<FileId, Arc<FileRecord>> for RecordWeight {
+    fn weight(&self, _: &FileId, record: &Arc<FileRecord>) -> u64 {
+        128 + 4 * record.block_crcs.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::cold::testing::{TestMetastore, commit, damage, test_files};
+
+    #[tokio::test]
+    async fn intent_first_then_pending_then_committed() {
+        let (files, metastore, store) = test_files();
+        let record = files.put(FileKind::Manifest, Bytes::from_static(b"hello")).await.unwrap();
+        assert_eq!(metastore.intents().unwrap(), [(record.id, FileKind::Manifest)]);
+        assert_eq!(record.digest, Digest::of(b"hello"));
+        assert_eq!(record.block_crcs, [crc32fast::hash(b"hello")]);
+        assert_eq!(*files.record(record.id).await.unwrap(), record, "readable before the commit");
+        assert!(files.record_by_digest(FileKind::Manifest, record.digest).await.unwrap().is_some());
+        assert!(files.record_by_digest(FileKind::Part, record.digest).await.unwrap().is_none());
+
+        commit(&files, &metastore, std::slice::from_ref(&record));
+        let reopened = Files::new(store.clone(), metastore.clone(), Env::real());
+        assert_eq!(*reopened.record(record.id).await.unwrap(), record);
+        files.discard(&[record.id]).await;
+        assert_eq!(reopened.read(&record).await.unwrap(), "hello", "a committed file is never discarded");
+    }
+
+    #[tokio::test]
+    async fn a_discarded_file_is_gone() {
+        let (files, _, store) = test_files();
+        let record = files.put(FileKind::Part, Bytes::from_static(b"x")).await.unwrap();
+        files.discard(&[record.id]).await;
+        assert!(store.head(&path(record.kind, record.id)).await.is_err());
+        assert_eq!(files.record(record.id).await.unwrap_err().kind(), Kind::Corrupt);
+        files.delete(record.kind, record.id).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn large_files_are_streamed_and_ranges_verified() {
+        let (files, _, store) = test_files();
+        let body: Bytes = (0..20_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut writer = files.create(FileKind::Part).await.unwrap();
+        let mut rest = body.clone();
+        while !rest.is_empty() {
+            writer.write(rest.split_to(rest.len().min(3_000_001))).await.unwrap();
+            assert!(writer.buffered < UPLOAD_BYTES, "memory is bounded");
+        }
+        let record = writer.finish().await.unwrap();
+        assert_eq!((record.length, record.digest), (20_000_000, Digest::of(&body)));
+        assert_eq!(record.block_crcs.len(), 306);
+        assert_eq!(files.read(&record).await.unwrap(), body);
+
+        let ranges = [0..1, 65_535..65_537, 19_999_990..20_000_000, 5..5, 130_000..900_000, 10..20];
+        let read = files.read_ranges(&record, &ranges).await.unwrap();
+        for (range, bytes) in ranges.iter().zip(read) {
+            assert_eq!(bytes, body.slice(range.start as usize..range.end as usize), "{range:?}");
+        }
+        assert_eq!(files.read_ranges(&record, &[0..20_000_001]).await.unwrap_err().kind(), Kind::Corrupt);
+
+        damage(&store, &record, 70_000).await;
+        files.read_ranges(&record, &[0..65_536, 131_072..131_073]).await.unwrap();
+        let error = files.read_ranges(&record, &[0..10, 131_071..131_072]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+        assert!(error.to_string().contains(&record.kind.path(record.id)), "{error}");
+        assert_eq!(files.read(&record).await.unwrap_err().kind(), Kind::Corrupt);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_never_written_twice() {
+        let store = Arc::new(InMemory::new());
+        let metastore = Arc::new(TestMetastore::default());
+        let files = |seed| Files::new(store.clone(), metastore.clone(), Env::fixed(crate::ids::Time(0), seed));
+        let record = files(7).put(FileKind::Part, Bytes::from_static(b"first")).await.unwrap();
+        let error = files(7).put(FileKind::Part, Bytes::from_static(b"second")).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Internal);
+        assert_eq!(files(0).read(&record).await.unwrap(), "first");
+    }
+
+    #[test]
+    fn only_minted_paths_parse() {
+        let id = Env::fixed(crate::ids::Time(0), 9).file_id();
+        for kind in [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest] {
+            assert_eq!(parse_path(&kind.path(id)), Some((kind, id)));
+        }
+        for path in
+            ["", "parts/x.parquet", "parts/", &format!("manifests/{id}.parquet"), &format!("a/parts/{id}.parquet")]
+        {
+            assert_eq!(parse_path(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The object store that queries read through: read-only, and every byte is verified before it is handed out.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use crate::cold::files::{Files, damaged, failed, parse_path};
+use crate::error::Error;
+use crate::log::{BLOCK_BYTES, FileRecord};
+
+/// See [`Files::verified_store`].
+pub(super) struct VerifiedStore {
+    files: Files,
+    store: Arc<dyn ObjectStore>,
+}
+
+/// How much of a file one read of a stream takes.
+const STREAM_BYTES: u64 = 64 * BLOCK_BYTES;
+
+impl VerifiedStore {
+    pub(super) fn new(files: Files, store: Arc<dyn ObjectStore>) -> VerifiedStore {
+        VerifiedStore { files, store }
+    }
+
+    async fn record(&self, location: &Path) -> Result<Arc<FileRecord>> {
+        let (kind, id) = parse_path(location.as_ref()).ok_or_else(|| object_store::Error::NotFound {
+            path: location.to_string(),
+            source: "it is not a name that the store minted".into(),
+        })?;
+        let record = self.files.record(id).await.map_err(wrap)?;
+        if record.kind != kind {
+            return Err(wrap(damaged(&record, &format!("it is referred to as {location}"))));
+        }
+        Ok(record)
+    }
+}
+
+impl fmt::Debug for VerifiedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for VerifiedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Verified({})", self.store)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for VerifiedStore {
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let record = self.record(location).await?;
+        let meta = self.store.head(location).await;
+        let meta = meta.map_err(|error| wrap(failed(record.kind, record.id, "read", error)))?;
+        if meta.size != record.length {
+            let how = format!("it has {} bytes instead of {}", meta.size, record.length);
+            return Err(wrap(damaged(&record, &how)));
+        }
+        options.check_preconditions(&meta)?;
+        if options.version.is_some() {
+            return Err(refused("a read of a version"));
+        }
+        let range = match (&options.range, options.head) {
+            (_, true) => 0..0,
+            (Some(range), _) => range
+                .as_range(record.length)
+                .map_err(|source| object_store::Error::Generic { store: "strandline", source: Box::new(source) })?,
+            (None, _) => 0..record.length,
+        };
+        let chunks = stream_verified(self.files.clone(), record, range.clone());
+        Ok(GetResult { payload: GetResultPayload::Stream(chunks), meta, range, attributes: Default::default() })
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let record = self.record(location).await?;
+        self.files.read_ranges(&record, ranges).await.map_err(wrap)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.store.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.store.list_with_delimiter(prefix).await
+    }
+
+    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
+        Err(refused("a write"))
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(refused("a write"))
+    }
+
+    fn delete_stream(&self, _: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        stream::iter([Err(refused("a delete"))]).boxed()
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(refused("a copy"))
+    }
+}
+
+/// Reads a range in chunks that end at block boundaries, so that no block is read twice.
+fn stream_verified(files: Files, record: Arc<FileRecord>, range: Range<u64>) -> BoxStream<'static, Result<Bytes>> {
+    stream::try_unfold(range.start, move |at| {
+        let (files, record) = (files.clone(), record.clone());
+        async move {
+            if at >= range.end {
+                return Ok(None);
+            }
+            let end = ((at / STREAM_BYTES + 1) * STREAM_BYTES).min(range.end);
+            let mut read = files.read_ranges(&record, &[at..end]).await.map_err(wrap)?;
+            Ok(Some((read.swap_remove(0), end)))
+        }
+    })
+    .boxed()
+}
+
+fn wrap(error: Error) -> object_store::Error {
+    object_store::Error::Generic { store: "strandline", source: Box::new(error) }
+}
+
+fn refused(what: &str) -> object_store::Error {
+    object_store::Error::NotSupported { source: format!("{what} through the store that queries read from").into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+    use object_store::{GetRange, ObjectStoreExt};
+
+    use super::*;
+    use crate::cold::files::{cause, path};
+    use crate::cold::testing::{damage, test_files};
+    use crate::error::Kind;
+    use crate::log::FileKind;
+
+    #[tokio::test]
+    async fn reads_are_verified_and_writes_refused() {
+        let (files, _, raw) = test_files();
+        let body: Bytes = (0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let record = files.put(FileKind::Part, body.clone()).await.unwrap();
+        let store = files.verified_store();
+        let location = path(record.kind, record.id);
+
+        assert_eq!(store.head(&location).await.unwrap().size, 9_000_000);
+        assert_eq!(store.get(&location).await.unwrap().bytes().await.unwrap(), body);
+        assert_eq!(store.get_range(&location, 70_000..5_000_000).await.unwrap(), body.slice(70_000..5_000_000));
+        let suffix = GetOptions { range: Some(GetRange::Suffix(10)), ..Default::default() };
+        let suffix = store.get_opts(&location, suffix).await.unwrap();
+        assert_eq!(suffix.bytes().await.unwrap(), body.slice(8_999_990..));
+        let ranges = store.get_ranges(&location, &[0..5, 100_000..100_001]).await.unwrap();
+        assert_eq!(ranges, [body.slice(0..5), body.slice(100_000..100_001)]);
+
+        assert!(store.put(&Path::from("parts/a"), "x".into()).await.is_err());
+        assert!(store.put_multipart(&location).await.is_err());
+        assert!(store.delete(&location).await.is_err());
+        assert!(store.copy(&location, &Path::from("b")).await.is_err());
+        assert!(store.rename(&location, &Path::from("b")).await.is_err());
+        assert!(matches!(store.get(&Path::from("log.db")).await, Err(object_store::Error::NotFound { .. })));
+
+        damage(&raw, &record, 4_500_000).await;
+        let error = store.get_range(&location, 4_460_000..4_460_001).await.unwrap_err();
+        assert_eq!(cause(&error).unwrap().kind(), Kind::Corrupt);
+        assert!(error.to_string().contains(&record.kind.path(record.id)), "{error}");
+        let stream = store.get(&location).await.unwrap().into_stream();
+        assert!(stream.try_collect::<Vec<_>>().await.is_err());
+        assert_eq!(store.get_range(&location, 0..10).await.unwrap(), body.slice(0..10));
+
+        raw.put(&location, body.slice(0..8_000_000).into()).await.unwrap();
+        let error = store.get_ranges(&location, &[8_500_000..8_500_001]).await.unwrap_err();
+        assert_eq!(cause(&error).unwrap().kind(), Kind::Corrupt);
+        raw.delete(&location).await.unwrap();
+        let error = store.get_ranges(&location, &[0..1]).await.unwrap_err();
+        assert_eq!(cause(&error).unwrap().kind(), Kind::Corrupt);
+    }
+}

@@ -1,0 +1,228 @@
+//! The full check: reads everything, replays the log beside it, and tells every difference. It repairs nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::Connection;
+
+use crate::catalog::{Change, ObjectKind};
+use crate::error::Result;
+use crate::ids::{Digest, FileId, TableId, Time, Version};
+use crate::log::integrity::{self, Head};
+
+use super::read::{self, LogRow, StoredFile, StoredObject};
+
+/// What the log says that the store should hold.
+#[derive(Default)]
+struct Replay {
+    hash: Digest,
+    time: Option<Time>,
+    touches: HashMap<TableId, Version>,
+    touch_rows: u64,
+    /// Every row of the catalog that should be: its end and its digest.
+    objects: BTreeMap<(ObjectKind, u64, Version), (Version, Digest)>,
+    /// Where the standing row of each object begins.
+    standing: BTreeMap<(ObjectKind, u64), Version>,
+    catalog: Digest,
+    catalog_version: Version,
+    files: BTreeMap<FileId, (integrity::FileLine, Version)>,
+}
+
+/// Verifies everything; returns one line per damage.
+pub(super) fn check(connection: &Connection) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let mut note = |line: String| lines.push(line);
+    check_pages(connection, &mut note);
+    let head = match read::head(connection) {
+        Ok(head) => head,
+        Err(error) => {
+            note(error.to_string());
+            return Ok(lines);
+        }
+    };
+    let mut replay = Replay::default();
+    for version in 1..=head.version.0 {
+        match read::log_row(connection, Version(version)) {
+            Ok(row) => check_entry(connection, &row, &mut replay, &mut note),
+            Err(error) => note(error.to_string()),
+        }
+    }
+    check_head(&head, &replay, &mut note);
+    check_rows(connection, &head, &replay, &mut note);
+    for result in read::verify_sets(connection, &head) {
+        if let Err(error) = result {
+            note(error.to_string());
+        }
+    }
+    Ok(lines)
+}
+
+/// Asks SQLite about its pages and indexes.
+fn check_pages(connection: &Connection, note: &mut impl FnMut(String)) {
+    const PAGES: &str = "PRAGMA integrity_check";
+    match read::each(connection, PAGES, &[], |row| row.get::<_, String>(0).map_err(super::sql_error)) {
+        Ok(found) => found.into_iter().filter(|line| line != "ok").for_each(|line| note(format!("SQLite: {line}"))),
+        Err(error) => note(error.to_string()),
+    }
+}
+
+fn check_entry(connection: &Connection, row: &LogRow, replay: &mut Replay, note: &mut impl FnMut(String)) {
+    const INDEXED: &str = "SELECT version FROM touch WHERE table_id = ?1 AND version = ?2";
+    let version = row.head.version;
+    let hash = integrity::entry_hash(replay.hash, &row.head, &row.touches, &row.changes, &row.pins, &row.files);
+    if hash != row.head.hash {
+        note(format!("Entry {version} of the log does not match its hash, or the entry before it was changed."));
+    }
+    replay.hash = row.head.hash;
+    if replay.time.is_some_and(|time| row.head.time <= time) {
+        note(format!("The time of entry {version} of the log is not after that of the entry before it."));
+    }
+    replay.time = Some(row.head.time);
+    for touch in &row.touches {
+        replay.touch_rows += 1;
+        if replay.touches.insert(touch.table, version).unwrap_or_default() != touch.previous {
+            note(format!("Entry {version} of the log is wrong about the commit of table {} before it.", touch.table));
+        }
+        let key = rusqlite::params![super::clamp(Version(touch.table.0)), super::clamp(version)];
+        match read::one(connection, INDEXED, key, |row| read::number(row, 0)) {
+            Ok(Some(_)) => {}
+            Ok(None) => note(format!("The table 'touch' lacks commit {version} of table {}.", touch.table)),
+            Err(error) => note(error.to_string()),
+        }
+    }
+    if let Err(error) = read::bodies(connection, row) {
+        note(error.to_string());
+    }
+    match read::list::<Change>(&row.changes) {
+        Ok(changes) => {
+            if !changes.is_empty() {
+                replay.catalog_version = version;
+            }
+            for change in &changes {
+                if let Err(error) = replay.apply(change, version) {
+                    note(error.to_string());
+                }
+            }
+        }
+        Err(error) => note(format!("The changes of entry {version} of the log: {error}")),
+    }
+    let catalog = (replay.catalog_version == version).then_some(replay.catalog);
+    if row.catalog_version != replay.catalog_version || row.catalog_digest != catalog {
+        note(format!("Entry {version} of the log has another digest of the catalog than its changes make."));
+    }
+    match integrity::decode_files(&row.files) {
+        Ok(files) => replay.files.extend(files.into_iter().map(|line| (line.id, (line, version)))),
+        Err(error) => note(format!("The files of entry {version} of the log: {error}")),
+    }
+}
+
+impl Replay {
+    fn apply(&mut self, change: &Change, version: Version) -> Result<()> {
+        let (kind, id) = change.object();
+        self.end(kind, id, version);
+        if kind == ObjectKind::Table && change.is_drop() {
+            self.end(ObjectKind::Content, id, version);
+        }
+        if !change.is_drop() {
+            let (parent, name, body) = integrity::object_columns(change)?;
+            let digest = integrity::object_digest(kind, id, version, (parent, &name), body.as_bytes());
+            integrity::toggle(&mut self.catalog, digest);
+            self.standing.insert((kind, id), version);
+            self.objects.insert((kind, id, version), (Version::MAX, digest));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, kind: ObjectKind, id: u64, version: Version) {
+        let Some(begin) = self.standing.remove(&(kind, id)) else { return };
+        let Some((_, digest)) = self.objects.remove(&(kind, id, begin)) else { return };
+        integrity::toggle(&mut self.catalog, digest);
+        if begin != version {
+            self.objects.insert((kind, id, begin), (version, digest));
+        }
+    }
+}
+
+/// Compares what the log amounts to with the head.
+fn check_head(head: &Head, replay: &Replay, note: &mut impl FnMut(String)) {
+    let mut touches = Digest::default();
+    for (table, version) in &replay.touches {
+        integrity::toggle(&mut touches, integrity::touch_tail(*table, *version));
+    }
+    let mut newest: BTreeMap<(ObjectKind, u64), Version> = BTreeMap::new();
+    newest.extend(replay.objects.keys().map(|(kind, id, begin)| ((*kind, *id), *begin)));
+    let mut objects = Digest::default();
+    for ((kind, id), begin) in newest {
+        integrity::toggle(&mut objects, integrity::object_tail(kind, id, begin));
+    }
+    let mut files = Digest::default();
+    for (line, _) in replay.files.values() {
+        integrity::toggle(&mut files, integrity::file_tally(line.id, line.kind, line.length, line.digest));
+    }
+    let time = replay.time.unwrap_or(Time(i64::MIN));
+    for (same, what) in [
+        ((head.hash, head.time) == (replay.hash, time), "the newest entry"),
+        ((head.catalog, head.catalog_version) == (replay.catalog, replay.catalog_version), "the catalog"),
+        (head.objects == objects, "the newest row of each object"),
+        (head.touches == touches, "the newest commit of each table"),
+        (head.files == files, "the files"),
+    ] {
+        if !same {
+            note(format!("The head of the metastore and the log differ about {what}."));
+        }
+    }
+}
+
+/// Compares the rows of the tables with those that the log makes.
+fn check_rows(connection: &Connection, head: &Head, replay: &Replay, note: &mut impl FnMut(String)) {
+    const LAST: &str = "SELECT version FROM log WHERE version < 1 OR version > ?1";
+    const TOUCHES: &str = "SELECT count(*) FROM touch";
+    count(connection, TOUCHES, "touch", replay.touch_rows, note);
+    match read::each(connection, LAST, rusqlite::params![super::clamp(head.version)], |row| read::integer(row, 0)) {
+        Ok(beyond) => beyond.iter().for_each(|version| note(format!("Entry {version} is beyond the end of the log."))),
+        Err(error) => note(error.to_string()),
+    }
+    check_objects(connection, replay, note);
+    check_files(connection, replay, note);
+}
+
+fn check_objects(connection: &Connection, replay: &Replay, note: &mut impl FnMut(String)) {
+    const COUNT: &str = "SELECT count(*) FROM object";
+    for ((kind, id, begin), (end, digest)) in &replay.objects {
+        let previous = replay.objects.range((*kind, *id, Version(0))..(*kind, *id, *begin)).next_back();
+        let previous = previous.map_or(Version(0), |((_, _, begin), _)| *begin);
+        let right =
+            |row: &StoredObject| (row.begin, row.end, row.previous, row.digest) == (*begin, *end, previous, *digest);
+        match read::object_row(connection, *kind, *id, super::clamp(*begin)) {
+            Ok(row) if row.as_ref().is_some_and(right) => {}
+            Ok(_) => {
+                note(format!("The row of {} {id} since version {begin} is missing or was changed.", kind.as_str()));
+            }
+            Err(error) => note(error.to_string()),
+        }
+    }
+    count(connection, COUNT, "object", replay.objects.len() as u64, note);
+}
+
+fn check_files(connection: &Connection, replay: &Replay, note: &mut impl FnMut(String)) {
+    const COUNT: &str = "SELECT count(*) FROM file";
+    for (id, (line, version)) in &replay.files {
+        let right = |file: &StoredFile| file.is(line, *version);
+        match read::file_row(connection, *id) {
+            Ok(file) if file.as_ref().is_some_and(right) => {}
+            Ok(_) => note(format!("The record of file {id} is missing or was changed.")),
+            Err(error) => note(error.to_string()),
+        }
+        if let Err(error) = read::file_by_digest(connection, line.kind, line.digest) {
+            note(error.to_string());
+        }
+    }
+    count(connection, COUNT, "file", replay.files.len() as u64, note);
+}
+
+fn count(connection: &Connection, sql: &'static str, table: &str, expected: u64, note: &mut impl FnMut(String)) {
+    match read::one(connection, sql, &[], |row| read::number(row, 0)) {
+        Ok(Some(rows)) if rows == expected => {}
+        Ok(rows) => note(format!("The table '{table}' has {} rows, and should have {expected}.", rows.unwrap_or(0))),
+        Err(error) => note(error.to_string()),
+    }
+}

@@ -1,0 +1,465 @@
+//! The writer: one connection, one transaction at a time. A transaction is drafted against what is known, and becomes
+//! known when it is durable; if it fails, nothing has changed on disk or in memory.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, ErrorCode, params};
+
+use crate::catalog::{Change, ObjectKind, fold};
+use crate::error::{Error, Kind, Result};
+use crate::ids::{FileId, PinId, TableId, Version};
+use crate::log::integrity::{self, Head};
+use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin};
+
+use super::read::{self, Known, Tail};
+use super::{clamp, end_to_sql, name_taken, run, sql_error, to_sql};
+
+/// The WAL is checkpointed by the append that makes it longer.
+const WAL_BYTES_MAX: u64 = 16 << 20;
+/// When readers kept the WAL from being reset until it was this long, the writer waits for them.
+const WAL_BYTES_FORCED: u64 = 256 << 20;
+/// A small commit writes three pages: of the log, of the index by table, and the head.
+const COMMIT_BYTES: u64 = 3 * 4096;
+
+/// The one connection that writes.
+pub(super) struct Writer {
+    connection: Connection,
+    /// Why nothing may be written any more.
+    refused: Option<String>,
+    /// Roughly how much the WAL has grown since it was last checkpointed whole.
+    wal_bytes: u64,
+    /// When to checkpoint next.
+    wal_due: u64,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, wal_bytes: u64) -> Writer {
+        Writer { connection, refused: None, wal_bytes, wal_due: WAL_BYTES_MAX }
+    }
+
+    /// Runs `work` and makes it durable, or leaves the store as it was. After a failure of the disk nobody knows what
+    /// it holds: then every later write is refused.
+    pub(super) fn transaction<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if let Some(why) = &self.refused {
+            let message = format!("The store takes no more writes, for one has failed: {why}");
+            return Err(Error::new(Kind::Closed, message).with_hint("Restart the server once the disk is well."));
+        }
+        let connection = &self.connection;
+        run(connection, "BEGIN IMMEDIATE")?;
+        let result = work(connection).and_then(|value| run(connection, "COMMIT").map(|()| value));
+        if let Err(error) = &result {
+            let undone = connection.is_autocommit() || run(connection, "ROLLBACK").is_ok();
+            if !undone || is_fatal(error) {
+                self.refused = Some(error.message().to_owned());
+            }
+        }
+        result
+    }
+
+    /// Counts what a transaction added to the WAL, and checkpoints when it has grown long.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        self.wal_bytes += COMMIT_BYTES + bytes;
+        if self.wal_bytes >= self.wal_due {
+            // The commit is durable whatever becomes of the checkpoint; the next one tries again.
+            if let Err(error) = self.checkpoint() {
+                tracing::warn!(%error, "the metastore's write-ahead log could not be moved into place");
+            }
+            self.wal_due = self.wal_bytes + WAL_BYTES_MAX;
+        }
+    }
+
+    /// Moves what the WAL holds into the database, without waiting for readers unless it has grown very long.
+    pub(super) fn checkpoint(&mut self) -> Result<()> {
+        let (frames, moved) = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
+        if frames == moved {
+            self.wal_bytes = 0;
+        } else if frames * 4096 > WAL_BYTES_FORCED {
+            self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)")?;
+        }
+        Ok(())
+    }
+
+    /// Returns how many pages the WAL holds, and how many of them are in the database.
+    fn run_checkpoint(&self, sql: &'static str) -> Result<(u64, u64)> {
+        let counts = self.connection.query_row(sql, [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+        let (frames, moved) = counts.map_err(sql_error)?;
+        Ok((u64::try_from(frames).unwrap_or(0), u64::try_from(moved).unwrap_or(0)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// Tells whether an error leaves it open what the disk holds.
+fn is_fatal(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<rusqlite::Error>());
+    let code = source.and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Writes the first rows of an empty store.
+pub(super) fn initialise(connection: &Connection, name: &str, value: &str) -> Result<()> {
+    let mut head = Head::empty();
+    insert_setting(connection, &mut head, name, value)?;
+    let body = head.encode();
+    let crc = crc32fast::hash(&body);
+    connection
+        .execute("INSERT INTO head (id, serial, body, crc) VALUES (1, 0, ?1, ?2)", params![body, crc])
+        .map_err(sql_error)?;
+    Ok(())
+}
+
+fn insert_setting(connection: &Connection, head: &mut Head, name: &str, value: &str) -> Result<()> {
+    const PUT: &str = "INSERT OR REPLACE INTO setting (name, value, crc) VALUES (?1, ?2, ?3)";
+    let digest = integrity::setting_digest(name, value);
+    execute(connection, PUT, params![name, value, integrity::crc_of(digest)])?;
+    integrity::toggle(&mut head.settings, digest);
+    Ok(())
+}
+
+fn execute(connection: &Connection, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {
+    connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(sql_error)
+}
+
+/// What a transaction adds to what is known. A `None` takes away.
+pub(super) struct News {
+    pub head: Head,
+    pub newest: Option<EntryHead>,
+    pub touches: HashMap<TableId, Version>,
+    pub objects: HashMap<(ObjectKind, u64), Option<Tail>>,
+    pub pins: HashMap<PinId, Option<Pin>>,
+    pub intents: HashMap<FileId, Option<FileKind>>,
+    pub settings: HashMap<String, String>,
+    /// Roughly how many bytes it wrote, beyond those of any commit.
+    pub bytes: u64,
+}
+
+/// A transaction in the making.
+pub(super) struct Draft<'a> {
+    known: &'a Known,
+    connection: &'a Connection,
+    news: News,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(known: &'a Known, connection: &'a Connection) -> Draft<'a> {
+        let news = News {
+            head: known.head,
+            newest: None,
+            touches: HashMap::new(),
+            objects: HashMap::new(),
+            pins: HashMap::new(),
+            intents: HashMap::new(),
+            settings: HashMap::new(),
+            bytes: 0,
+        };
+        Draft { known, connection, news }
+    }
+
+    /// Writes the head. Another process that wrote meanwhile has changed its serial number.
+    pub(super) fn save(mut self) -> Result<News> {
+        const SAVE: &str = "UPDATE head SET serial = ?1, body = ?2, crc = ?3 WHERE id = 1 AND serial = ?4";
+        let before = self.news.head.serial;
+        self.news.head.serial = before + 1;
+        let body = self.news.head.encode();
+        let crc = crc32fast::hash(&body);
+        let saved = self.execute(SAVE, params![to_sql(before + 1)?, body, crc, to_sql(before)?])?;
+        if saved != 1 {
+            let message = "Another process has written to the metastore, or its head is damaged.";
+            return Err(Error::new(Kind::Closed, message).with_hint("Stop the other process, and reopen the store."));
+        }
+        Ok(self.news)
+    }
+
+    /// Adds entries, in order.
+    pub(super) fn append_group(&mut self, group: &[Entry]) -> Result<()> {
+        integrity::validate_group(self.known.newest.as_ref(), group)?;
+        group.iter().try_for_each(|entry| self.append(entry))
+    }
+
+    fn append(&mut self, entry: &Entry) -> Result<()> {
+        let version = entry.head.version;
+        let pins: Vec<Pin> = entry.pins.iter().map(|pin| self.put_pin(pin)).collect::<Result<_>>()?;
+        let mut sealed = integrity::seal(self.news.head.hash, entry, &pins)?;
+        for touch in &mut sealed.touches {
+            touch.previous = self.touch(touch.table, version)?;
+        }
+        for change in &entry.changes {
+            self.change(change, version)?;
+        }
+        for file in &entry.files {
+            self.put_file(file, version)?;
+        }
+        if !entry.changes.is_empty() {
+            self.news.head.catalog_version = version;
+        }
+        self.insert(entry, sealed)
+    }
+
+    fn insert(&mut self, entry: &Entry, sealed: integrity::Sealed) -> Result<()> {
+        const INSERT: &str = "INSERT INTO log (version, time, account, author, what, upkeep, touches, changes, pins,
+            files, catalog_version, catalog_digest, hash, crc, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        let head = EntryHead { hash: sealed.hash, ..entry.head.clone() };
+        let touches = integrity::encode_touches(&sealed.touches);
+        let catalog_version = self.news.head.catalog_version;
+        let catalog = (!entry.changes.is_empty()).then_some(self.news.head.catalog);
+        let texts = (sealed.changes.as_str(), sealed.pins.as_str(), sealed.files.as_slice());
+        let crc = integrity::log_crc(&head, &touches, texts, catalog_version, catalog);
+        let joined: Vec<u8>;
+        let body: &[u8] = match entry.deltas.as_slice() {
+            [] => &[],
+            [delta] => &delta.body,
+            deltas => {
+                joined = deltas.iter().flat_map(|delta| delta.body.iter().copied()).collect();
+                &joined
+            }
+        };
+        let rows: &[&dyn rusqlite::ToSql] = params![
+            to_sql(head.version.0)?,
+            head.time.0,
+            to_sql(head.account.0)?,
+            head.author,
+            head.what,
+            head.upkeep,
+            touches,
+            sealed.changes,
+            sealed.pins,
+            sealed.files,
+            to_sql(catalog_version.0)?,
+            catalog.as_ref().map(|digest| &digest.0[..]),
+            &head.hash.0[..],
+            crc,
+            body,
+        ];
+        self.execute(INSERT, rows)?;
+        self.news.bytes += (body.len() + touches.len() + sealed.changes.len() * 2 + sealed.files.len()) as u64;
+        self.news.head.version = head.version;
+        self.news.head.time = head.time;
+        self.news.head.hash = head.hash;
+        self.news.newest = Some(head);
+        Ok(())
+    }
+
+    /// Notes that a table was touched, and returns when it was before.
+    fn touch(&mut self, table: TableId, version: Version) -> Result<Version> {
+        const INSERT: &str = "INSERT INTO touch (table_id, version) VALUES (?1, ?2)";
+        self.execute(INSERT, params![to_sql(table.0)?, to_sql(version.0)?])?;
+        let previous = match self.news.touches.insert(table, version) {
+            Some(previous) => Some(previous),
+            None => self.known.touches.get(&table).copied(),
+        };
+        let tally = &mut self.news.head.touches;
+        if let Some(previous) = previous {
+            integrity::toggle(tally, integrity::touch_tail(table, previous));
+        }
+        integrity::toggle(tally, integrity::touch_tail(table, version));
+        Ok(previous.unwrap_or_default())
+    }
+
+    /// Applies one change to the rows of the catalog.
+    fn change(&mut self, change: &Change, version: Version) -> Result<()> {
+        let (kind, id) = change.object();
+        if !change.is_drop() {
+            return self.put_object(kind, id, change, version);
+        }
+        self.end_object(kind, id, version)?;
+        if kind == ObjectKind::Table {
+            self.end_object(ObjectKind::Content, id, version)?;
+        }
+        Ok(())
+    }
+
+    fn tail(&self, kind: ObjectKind, id: u64) -> Option<Tail> {
+        match self.news.objects.get(&(kind, id)) {
+            Some(tail) => *tail,
+            None => self.known.objects.get(&(kind, id)).copied(),
+        }
+    }
+
+    /// Makes `tail` the object's newest row, in what is known and in the tallies.
+    fn set_tail(&mut self, kind: ObjectKind, id: u64, tail: Option<Tail>) {
+        let old = self.tail(kind, id);
+        for tail in old.iter().chain(&tail) {
+            integrity::toggle(&mut self.news.head.objects, integrity::object_tail(kind, id, tail.begin));
+            if let Some(digest) = tail.standing {
+                integrity::toggle(&mut self.news.head.catalog, digest);
+            }
+        }
+        self.news.objects.insert((kind, id), tail);
+    }
+
+    fn put_object(&mut self, kind: ObjectKind, id: u64, put: &Change, version: Version) -> Result<()> {
+        const PUT: &str = "INSERT OR REPLACE INTO object (kind, id, begins, ends, previous, parent, name, crc, body)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        // A row of this very commit is replaced: it has never stood for anybody.
+        let previous = match self.tail(kind, id) {
+            Some(tail) if tail.begin == version => tail.previous,
+            Some(tail) => {
+                self.end_object(kind, id, version)?;
+                tail.begin
+            }
+            None => Version(0),
+        };
+        let (parent, name, body) = integrity::object_columns(put)?;
+        let digest = integrity::object_digest(kind, id, version, (parent, &name), body.as_bytes());
+        let crc = integrity::object_crc(Version::MAX, previous, digest);
+        let row: &[&dyn rusqlite::ToSql] = params![
+            kind.as_str(),
+            to_sql(id)?,
+            to_sql(version.0)?,
+            i64::MAX,
+            to_sql(previous.0)?,
+            to_sql(parent)?,
+            name,
+            crc,
+            body
+        ];
+        self.execute(PUT, row)?;
+        self.set_tail(kind, id, Some(Tail { begin: version, previous, standing: Some(digest) }));
+        let greatest = &mut self.news.head.greatest_ids[kind as usize];
+        *greatest = id.max(*greatest);
+        self.news.bytes += body.len() as u64;
+        Ok(())
+    }
+
+    /// Ends an object's row, if one stands.
+    fn end_object(&mut self, kind: ObjectKind, id: u64, version: Version) -> Result<()> {
+        const END: &str = "UPDATE object SET ends = ?1, crc = ?2 WHERE kind = ?3 AND id = ?4 AND begins = ?5";
+        const DELETE: &str = "DELETE FROM object WHERE kind = ?1 AND id = ?2 AND begins = ?3";
+        let Some(tail) = self.tail(kind, id) else { return Ok(()) };
+        let Some(digest) = tail.standing else { return Ok(()) };
+        let (begin, sql_id) = (to_sql(tail.begin.0)?, to_sql(id)?);
+        let (rows, tail) = if tail.begin == version {
+            let rows = self.execute(DELETE, params![kind.as_str(), sql_id, begin])?;
+            let before = read::object_row(self.connection, kind, id, clamp(version))?;
+            let before = before.map(|row| Tail { begin: row.begin, previous: row.previous, standing: None });
+            (rows, before)
+        } else {
+            let crc = integrity::object_crc(version, tail.previous, digest);
+            let rows = self.execute(END, params![end_to_sql(version)?, crc, kind.as_str(), sql_id, begin])?;
+            (rows, Some(Tail { standing: None, ..tail }))
+        };
+        if rows != 1 {
+            let kind = kind.as_str();
+            return Err(Error::corrupt(format!("The row of {kind} {id} since version {begin} is gone.")));
+        }
+        self.set_tail(kind, id, tail);
+        Ok(())
+    }
+
+    /// Adds a pin and returns it with its id. A name may stand once in an account, however it is spelled.
+    pub(super) fn put_pin(&mut self, pin: &Pin) -> Result<Pin> {
+        const INSERT: &str = "INSERT INTO pin (id, body, crc) VALUES (?1, ?2, ?3)";
+        let name = fold(&pin.name);
+        let same = |other: &Pin| other.account == pin.account && fold(&other.name) == name;
+        let stands = |(id, other): (&PinId, &Pin)| same(other) && !self.news.pins.contains_key(id);
+        if self.known.pins.iter().any(stands) || self.news.pins.values().flatten().any(same) {
+            return Err(name_taken(pin));
+        }
+        self.news.head.last_pin += 1;
+        let pin = Pin { id: PinId(self.news.head.last_pin), ..pin.clone() };
+        let body = serde_json::to_string(&pin)?;
+        let digest = integrity::pin_digest(pin.id.0, &body);
+        self.execute(INSERT, params![to_sql(pin.id.0)?, body, integrity::crc_of(digest)])?;
+        integrity::toggle(&mut self.news.head.pins, digest);
+        self.news.pins.insert(pin.id, Some(pin.clone()));
+        Ok(pin)
+    }
+
+    pub(super) fn drop_pins(&mut self, ids: &[PinId]) -> Result<u64> {
+        const DELETE: &str = "DELETE FROM pin WHERE id = ?1 RETURNING body";
+        let mut dropped = 0;
+        for id in ids {
+            if !self.known.pins.contains_key(id) || self.news.pins.contains_key(id) {
+                continue;
+            }
+            let id_sql = to_sql(id.0)?;
+            let digest = read::one(self.connection, DELETE, params![id_sql], |row| read::pin_digest(row, *id))?;
+            let digest = digest.ok_or_else(|| Error::corrupt(format!("The row of pin {id} is gone.")))?;
+            integrity::toggle(&mut self.news.head.pins, digest);
+            self.news.pins.insert(*id, None);
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+
+    fn intent(&self, id: FileId) -> Option<FileKind> {
+        match self.news.intents.get(&id) {
+            Some(kind) => *kind,
+            None => self.known.intents.get(&id).copied(),
+        }
+    }
+
+    pub(super) fn put_intent(&mut self, id: FileId, kind: FileKind) -> Result<()> {
+        const INSERT: &str = "INSERT INTO intent (id, kind, crc) VALUES (?1, ?2, ?3)";
+        self.drop_intent(id)?;
+        let digest = integrity::intent_digest(id, kind);
+        let row = params![&id.0.as_bytes()[..], integrity::file_kind_word(kind), integrity::crc_of(digest)];
+        self.execute(INSERT, row)?;
+        integrity::toggle(&mut self.news.head.intents, digest);
+        self.news.intents.insert(id, Some(kind));
+        Ok(())
+    }
+
+    fn drop_intent(&mut self, id: FileId) -> Result<()> {
+        const DELETE: &str = "DELETE FROM intent WHERE id = ?1";
+        let Some(kind) = self.intent(id) else { return Ok(()) };
+        self.execute(DELETE, params![&id.0.as_bytes()[..]])?;
+        integrity::toggle(&mut self.news.head.intents, integrity::intent_digest(id, kind));
+        self.news.intents.insert(id, None);
+        Ok(())
+    }
+
+    fn put_file(&mut self, file: &FileRecord, version: Version) -> Result<()> {
+        const INSERT: &str = "INSERT INTO file (id, kind, length, digest, version, gone, crc, block_crcs)
+            VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)";
+        self.drop_intent(file.id)?;
+        let blocks = integrity::encode_blocks(&file.block_crcs);
+        let row: &[&dyn rusqlite::ToSql] = params![
+            &file.id.0.as_bytes()[..],
+            integrity::file_kind_word(file.kind),
+            to_sql(file.length)?,
+            &file.digest.0[..],
+            to_sql(version.0)?,
+            integrity::file_crc(file, version, false, &blocks),
+            blocks,
+        ];
+        if read::file_row(self.connection, file.id)?.is_some() {
+            return Err(Error::internal(format!("BUG: file {} is committed twice.", file.id)));
+        }
+        self.execute(INSERT, row)?;
+        let line = integrity::file_tally(file.id, file.kind, file.length, file.digest);
+        integrity::toggle(&mut self.news.head.files, line);
+        self.news.bytes += blocks.len() as u64;
+        Ok(())
+    }
+
+    /// Forgets a file: its intent, and its record but for the line that proves it was there.
+    pub(super) fn drop_file(&mut self, id: FileId) -> Result<()> {
+        const UPDATE: &str = "UPDATE file SET gone = 1, crc = ?1, block_crcs = x'' WHERE id = ?2";
+        self.drop_intent(id)?;
+        let Some(row) = read::file_row(self.connection, id)? else { return Ok(()) };
+        if !row.gone {
+            let crc = integrity::file_crc(&row.record, row.version, true, &[]);
+            self.execute(UPDATE, params![crc, &id.0.as_bytes()[..]])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_setting(&mut self, name: &str, value: &str) -> Result<()> {
+        let old = self.news.settings.get(name).or_else(|| self.known.settings.get(name));
+        if let Some(old) = old {
+            integrity::toggle(&mut self.news.head.settings, integrity::setting_digest(name, old));
+        }
+        insert_setting(self.connection, &mut self.news.head, name, value)?;
+        self.news.settings.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn execute(&self, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {
+        execute(self.connection, sql, params)
+    }
+}
