@@ -62,16 +62,16 @@ pub fn column_text(column: &Column) -> String {
 }
 
 /// Returns `CREATE VIEW …` of a view.
-pub fn create_view_text(view: &Table, database: &str) -> String {
+pub fn create_view_text(view: &Table) -> String {
     let definer = attributes::view_definer(view);
     let (user, host) = definer.rsplit_once('@').unwrap_or((definer, "%"));
     let names: Vec<String> = view.columns.iter().map(|column| quote(&column.name)).collect();
     let columns = if attributes::view_names_columns(view) { format!(" ({})", names.join(",")) } else { String::new() };
-    let _ = database;
     format!(
-        "CREATE ALGORITHM=UNDEFINED DEFINER={}@{} SQL SECURITY DEFINER VIEW {}{columns} AS {}",
+        "CREATE ALGORITHM=UNDEFINED DEFINER={}@{} SQL SECURITY {} VIEW {}{columns} AS {}",
         quote(user),
         quote(host),
+        attributes::view_security(view),
         quote(&view.name),
         view.view.as_deref().unwrap_or_default()
     )

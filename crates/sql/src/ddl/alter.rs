@@ -15,13 +15,14 @@ use super::attributes::{self, Check};
 use super::defaults::{self, Given};
 use super::spec::{
     CheckSpec, ColumnSpec, ConstraintSpec, DefaultSpec, ForeignKeySpec, KeyKind, KeySpec, TableOptions, column_spec,
-    constraint_spec, default_spec, object_name, table_option,
+    constraint_spec, default_spec, note_charset, note_collation, object_name, table_option,
 };
 use super::table::{rename, set_next_auto};
 use super::{Ddl, Source, column, done, foreign_key, keys};
 use crate::api::Done;
 use crate::create_text::quote;
 use crate::error::{Error, Result};
+use crate::parse::statement::{AlterOperation, AlterTable, IndexKind, TableName};
 use crate::types::MySqlType;
 use crate::warning::Warning;
 
@@ -30,6 +31,7 @@ use crate::warning::Warning;
 pub struct AlterSpec {
     pub database: Option<String>,
     pub table: String,
+    pub if_exists: bool,
     pub alterations: Vec<Alteration>,
 }
 
@@ -46,9 +48,9 @@ pub enum Alteration {
     AddKey(KeySpec),
     AddForeignKey(ForeignKeySpec),
     AddCheck(CheckSpec),
-    DropKey { name: String },
+    DropKey { name: String, if_exists: bool },
     DropPrimaryKey,
-    DropForeignKey { name: String },
+    DropForeignKey { name: String, if_exists: bool },
     DropCheck { name: String },
     /// A foreign key, check, unique key or (as PRIMARY) the primary key.
     DropConstraint { name: String },
@@ -67,18 +69,31 @@ pub enum Position {
 }
 
 /// Reads ALTER TABLE.
-pub fn alter_spec(alter: &ast::AlterTable, warnings: &mut Vec<Warning>) -> Result<AlterSpec> {
-    let (database, table) = object_name(&alter.name)?;
+pub fn alter_spec(alter: &AlterTable, warnings: &mut Vec<Warning>) -> Result<AlterSpec> {
     let mut alterations = Vec::new();
     for operation in &alter.operations {
         read_operation(operation, &mut alterations, warnings)?;
     }
-    Ok(AlterSpec { database, table, alterations })
+    let TableName { database, name } = alter.table.clone();
+    Ok(AlterSpec { database, table: name, if_exists: alter.if_exists, alterations })
 }
 
 /// Carries out ALTER TABLE.
-pub async fn alter_table(cx: &mut Ddl<'_>, spec: &AlterSpec) -> Result<Done> {
-    let (home, table) = cx.base_table(spec.database.as_deref(), &spec.table)?;
+pub async fn alter_table(cx: &mut Ddl<'_>, alter: &AlterTable) -> Result<Done> {
+    let spec = alter_spec(alter, cx.warnings)?;
+    apply(cx, &spec).await
+}
+
+/// Carries out an ALTER TABLE that was read.
+pub async fn apply(cx: &mut Ddl<'_>, spec: &AlterSpec) -> Result<Done> {
+    let found = cx.base_table(spec.database.as_deref(), &spec.table);
+    let (home, table) = match found {
+        Err(error) if error.code == 1146 && spec.if_exists => {
+            cx.warnings.push(Warning::note(1146, error.message));
+            return Ok(done(cx, 0));
+        }
+        found => found?,
+    };
     let mut work = Work::new(&home, &table);
     for alteration in &spec.alterations {
         work.apply(cx, alteration)?;
@@ -88,7 +103,12 @@ pub async fn alter_table(cx: &mut Ddl<'_>, spec: &AlterSpec) -> Result<Done> {
 }
 
 /// `CREATE [UNIQUE] INDEX name ON table (…)`. MySQL has no IF NOT EXISTS here; MariaDB has.
-pub async fn create_index(cx: &mut Ddl<'_>, create: &ast::CreateIndex) -> Result<Done> {
+pub async fn create_index(cx: &mut Ddl<'_>, create: &ast::CreateIndex, kind: IndexKind) -> Result<Done> {
+    match kind {
+        IndexKind::Plain => {}
+        IndexKind::Fulltext => return Err(Error::unsupported("FULLTEXT indexes")),
+        IndexKind::Spatial => return Err(Error::unsupported("SPATIAL indexes")),
+    }
     let (database, table) = object_name(&create.table_name)?;
     let name = match &create.name {
         Some(name) => object_name(name)?.1,
@@ -108,20 +128,67 @@ pub async fn create_index(cx: &mut Ddl<'_>, create: &ast::CreateIndex) -> Result
         }
     }
     let key = KeySpec { kind, name: Some(name), columns, comment: comment.unwrap_or_default() };
-    alter_table(cx, &AlterSpec { database, table, alterations: vec![Alteration::AddKey(key)] }).await
+    apply(cx, &AlterSpec { database, table, if_exists: false, alterations: vec![Alteration::AddKey(key)] }).await
 }
 
 /// `DROP INDEX name ON table`
-pub async fn drop_index(cx: &mut Ddl<'_>, database: Option<&str>, table: &str, name: &str) -> Result<Done> {
-    let drop = match name.eq_ignore_ascii_case("primary") {
-        true => Alteration::DropPrimaryKey,
-        false => Alteration::DropKey { name: name.to_owned() },
-    };
-    let database = database.map(str::to_owned);
-    alter_table(cx, &AlterSpec { database, table: table.to_owned(), alterations: vec![drop] }).await
+pub async fn drop_index(cx: &mut Ddl<'_>, table: &TableName, name: &str, if_exists: bool) -> Result<Done> {
+    let drop = Alteration::DropKey { name: name.to_owned(), if_exists };
+    let TableName { database, name } = table.clone();
+    apply(cx, &AlterSpec { database, table: name, if_exists: false, alterations: vec![drop] }).await
 }
 
 fn read_operation(
+    operation: &AlterOperation,
+    alterations: &mut Vec<Alteration>,
+    warnings: &mut Vec<Warning>,
+) -> Result<()> {
+    let charsets = |charset: &Option<String>, collate: &Option<String>, warnings: &mut Vec<Warning>| {
+        if let Some(charset) = charset {
+            note_charset(charset, warnings);
+        }
+        if let Some(collate) = collate {
+            note_collation(collate, warnings);
+        }
+    };
+    alterations.push(match operation {
+        AlterOperation::Sql(operation) => return read_sql_operation(operation, alterations, warnings),
+        AlterOperation::AddIndex(constraint) => added(constraint_spec(constraint)?),
+        AlterOperation::RenameIndex { from, to } => Alteration::RenameIndex { old: from.clone(), new: to.clone() },
+        AlterOperation::DropIndex { name, if_exists } => Alteration::DropKey { name: name.clone(), if_exists: *if_exists },
+        AlterOperation::DropForeignKey { name, if_exists } => {
+            Alteration::DropForeignKey { name: name.clone(), if_exists: *if_exists }
+        }
+        AlterOperation::DropPrimaryKey => Alteration::DropPrimaryKey,
+        AlterOperation::DropCheck { name } => Alteration::DropCheck { name: name.clone() },
+        AlterOperation::Comment(text) => {
+            Alteration::Options(TableOptions { comment: Some(text.clone()), auto_increment: None })
+        }
+        AlterOperation::Engine(name) => {
+            table_option("ENGINE", name, &mut TableOptions::default(), warnings)?;
+            Alteration::Nothing
+        }
+        AlterOperation::AutoIncrement(next) => {
+            Alteration::Options(TableOptions { comment: None, auto_increment: Some(*next) })
+        }
+        AlterOperation::DefaultCharset { charset, collate } | AlterOperation::ConvertTo { charset, collate } => {
+            charsets(charset, collate, warnings);
+            Alteration::Nothing
+        }
+        AlterOperation::Layout(_) => Alteration::Nothing,
+    });
+    Ok(())
+}
+
+fn added(constraint: ConstraintSpec) -> Alteration {
+    match constraint {
+        ConstraintSpec::Key(key) => Alteration::AddKey(key),
+        ConstraintSpec::ForeignKey(key) => Alteration::AddForeignKey(key),
+        ConstraintSpec::Check(check) => Alteration::AddCheck(check),
+    }
+}
+
+fn read_sql_operation(
     operation: &AlterTableOperation,
     alterations: &mut Vec<Alteration>,
     warnings: &mut Vec<Warning>,
@@ -162,15 +229,13 @@ fn read_operation(
             };
             Alteration::SetDefault { column: column_name.value.clone(), default }
         }
-        AlterTableOperation::AddConstraint { constraint, .. } => match constraint_spec(constraint)? {
-            ConstraintSpec::Key(key) => Alteration::AddKey(key),
-            ConstraintSpec::ForeignKey(key) => Alteration::AddForeignKey(key),
-            ConstraintSpec::Check(check) => Alteration::AddCheck(check),
-        },
+        AlterTableOperation::AddConstraint { constraint, .. } => added(constraint_spec(constraint)?),
         AlterTableOperation::DropConstraint { name, .. } => Alteration::DropConstraint { name: name.value.clone() },
         AlterTableOperation::DropPrimaryKey { .. } => Alteration::DropPrimaryKey,
-        AlterTableOperation::DropForeignKey { name, .. } => Alteration::DropForeignKey { name: name.value.clone() },
-        AlterTableOperation::DropIndex { name } => Alteration::DropKey { name: name.value.clone() },
+        AlterTableOperation::DropForeignKey { name, .. } => {
+            Alteration::DropForeignKey { name: name.value.clone(), if_exists: false }
+        }
+        AlterTableOperation::DropIndex { name } => Alteration::DropKey { name: name.value.clone(), if_exists: false },
         AlterTableOperation::RenameTable { table_name } => {
             let (RenameTableNameKind::As(name) | RenameTableNameKind::To(name)) = table_name;
             let (database, name) = object_name(name)?;
@@ -264,11 +329,21 @@ impl Work {
                 self.checks.push(check);
                 Ok(())
             }
-            Alteration::DropKey { name } if name.eq_ignore_ascii_case("primary") => self.drop_primary_key(),
-            Alteration::DropKey { name } => self.drop_key(cx, name),
+            Alteration::DropKey { name, .. } if name.eq_ignore_ascii_case("primary") => self.drop_primary_key(),
+            Alteration::DropKey { name, if_exists: true }
+                if !self.new.indexes.iter().any(|index| index.name.eq_ignore_ascii_case(name)) =>
+            {
+                cx.warnings.push(Warning::note(1091, cannot_drop(name).message));
+                Ok(())
+            }
+            Alteration::DropKey { name, .. } => self.drop_key(cx, name),
             Alteration::DropPrimaryKey => self.drop_primary_key(),
-            Alteration::DropForeignKey { name } => {
+            Alteration::DropForeignKey { name, if_exists } => {
                 let at = self.new.foreign_keys.iter().position(|key| key.name.eq_ignore_ascii_case(name));
+                if at.is_none() && *if_exists {
+                    cx.warnings.push(Warning::note(1091, cannot_drop(name).message));
+                    return Ok(());
+                }
                 self.new.foreign_keys.remove(at.ok_or_else(|| cannot_drop(name))?);
                 Ok(())
             }
@@ -339,7 +414,7 @@ impl Work {
                 column.initial = None;
             }
             let rows = cx.queries.convert(cx.txn, &self.old, &self.new, sources).await?;
-            cx.txn.rebuild_table(&self.old, self.new.clone(), rows).await?
+            cx.txn.rebuild_table(self.new.clone(), rows).await?
         } else if self.new != *self.old {
             cx.txn.alter_table(self.new.clone())?
         } else {

@@ -8,6 +8,7 @@
 //! view:database           the database that a view's names without a database mean
 //! view:definer            user@host who made the view
 //! view:columns            `named` where CREATE VIEW gave a column list
+//! view:security           `INVOKER`; absent for DEFINER. Users of an account have the same rights, so it is only shown
 //! ```
 
 use std::collections::BTreeMap;
@@ -108,12 +109,20 @@ pub fn view_names_columns(view: &Table) -> bool {
     view.options.contains_key("view:columns")
 }
 
-pub(crate) fn put_view(view: &mut Table, database: Option<&str>, definer: &str, names_columns: bool) {
+/// Returns `DEFINER` or `INVOKER`.
+pub fn view_security(view: &Table) -> &str {
+    view.options.get("view:security").map_or("DEFINER", String::as_str)
+}
+
+pub(crate) fn put_view(view: &mut Table, database: Option<&str>, definer: &str, names_columns: bool, invoker: bool) {
     if let Some(database) = database {
         view.options.insert("view:database".to_owned(), database.to_owned());
     }
     view.options.insert("view:definer".to_owned(), definer.to_owned());
     if names_columns {
         view.options.insert("view:columns".to_owned(), "named".to_owned());
+    }
+    if invoker {
+        view.options.insert("view:security".to_owned(), "INVOKER".to_owned());
     }
 }

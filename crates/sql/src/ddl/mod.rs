@@ -31,8 +31,8 @@ pub mod spec;
 mod table;
 mod view;
 
-pub use alter::{AlterSpec, Alteration, Position, alter_spec, alter_table, create_index, drop_index};
-pub use database::{create_database, drop_database};
+pub use alter::{AlterSpec, Alteration, Position, alter_spec, alter_table, apply, create_index, drop_index};
+pub use database::{alter_database, create_database, drop_database};
 pub use table::{
     create_table, create_table_as, create_table_like, drop_tables, rename_tables, truncate_table,
 };

@@ -12,6 +12,7 @@ use super::spec::{ColumnSpec, KeyKind, KeySpec, TableSpec, object_name, table_sp
 use super::{Ddl, attributes, check_name, column, done, foreign_key, keys};
 use crate::api::Done;
 use crate::error::{Error, Result};
+use crate::parse::statement::TableName;
 use crate::warning::Warning;
 
 /// `CREATE TABLE [IF NOT EXISTS] …`, `… LIKE t` and `… AS SELECT`. `select` is the source text of the SELECT: a
@@ -105,10 +106,13 @@ pub async fn create_table_as(
 ///
 /// # Errors
 /// 1051 naming every table that does not exist, 3730 for a table that others refer to.
-pub async fn drop_tables(cx: &mut Ddl<'_>, names: &[(Option<String>, String)], if_exists: bool) -> Result<Done> {
+pub async fn drop_tables(cx: &mut Ddl<'_>, names: &[TableName], if_exists: bool, temporary: bool) -> Result<Done> {
+    if temporary {
+        return Err(Error::unsupported("DROP TEMPORARY TABLE"));
+    }
     let mut tables: Vec<Arc<Table>> = Vec::new();
     let mut missing = Vec::new();
-    for (database, name) in names {
+    for TableName { database, name } in names {
         let home = match cx.database(database.as_deref()) {
             Ok(home) => home,
             // A database that does not exist has no such table either.
@@ -153,24 +157,18 @@ pub async fn drop_tables(cx: &mut Ddl<'_>, names: &[(Option<String>, String)], i
 }
 
 /// `RENAME TABLE a TO b, …`, one after the other: `a TO x, b TO a, x TO b` swaps.
-pub async fn rename_tables(
-    cx: &mut Ddl<'_>,
-    pairs: &[((Option<String>, String), (Option<String>, String))],
-) -> Result<Done> {
-    for ((database, name), (new_database, new_name)) in pairs {
-        let (home, table) = cx.find(database.as_deref(), name)?;
-        let new_home = match new_database {
-            Some(new_database) => cx.database(Some(new_database))?,
-            None => cx.database(None)?,
-        };
-        rename(cx, &home, &table, &new_home, new_name)?;
+pub async fn rename_tables(cx: &mut Ddl<'_>, pairs: &[(TableName, TableName)]) -> Result<Done> {
+    for (old, new) in pairs {
+        let (home, table) = cx.find(old.database.as_deref(), &old.name)?;
+        let new_home = cx.database(new.database.as_deref())?;
+        rename(cx, &home, &table, &new_home, &new.name)?;
     }
     Ok(done(cx, 0))
 }
 
 /// `TRUNCATE [TABLE] name`
-pub async fn truncate_table(cx: &mut Ddl<'_>, database: Option<&str>, name: &str) -> Result<Done> {
-    let (home, table) = cx.base_table(database, name)?;
+pub async fn truncate_table(cx: &mut Ddl<'_>, name: &TableName) -> Result<Done> {
+    let (home, table) = cx.base_table(name.database.as_deref(), &name.name)?;
     if cx.foreign_key_checks
         && let Some((child, key)) = foreign_key::children(cx.txn.catalog(), &home, &table).first()
     {
@@ -262,8 +260,7 @@ pub async fn put(cx: &mut Ddl<'_>, table: Table, next_auto: Option<u64>) -> Resu
 /// Moves the AUTO_INCREMENT counter up to `next`; it never moves down.
 pub async fn set_next_auto(cx: &mut Ddl<'_>, table: &Arc<Table>, next: Option<u64>) -> Result<()> {
     if let Some(next) = next.filter(|next| *next > 1 && table.columns.iter().any(|column| column.auto_increment)) {
-        cx.txn.prepare(table).await?;
-        cx.txn.saw_auto(table, next - 1);
+        cx.txn.saw_auto(table, next - 1).await?;
     }
     Ok(())
 }

@@ -8,24 +8,28 @@ use strandline_core::schema::{Column, Table};
 
 use super::{Ddl, attributes, check_name, column, done};
 use crate::api::Done;
-use crate::ddl::spec::ColumnSpec;
+use crate::ddl::spec::{ColumnSpec, object_name};
 use crate::error::{Error, Result};
+use crate::parse::statement::{CreateView, TableName};
 use crate::warning::Warning;
 
-/// `CREATE [OR REPLACE] VIEW name [(columns)] AS select`. `select` is source text.
+/// `CREATE [OR REPLACE] VIEW name [(columns)] AS select`.
 ///
 /// # Errors
 /// 1050 where a table or view has the name, 1347 where OR REPLACE meets a table, 1353 where the column list has
-/// another length than the SELECT, and whatever planning the SELECT says.
-pub async fn create_view(
-    cx: &mut Ddl<'_>,
-    name: (Option<&str>, &str),
-    columns: &[String],
-    select: &str,
-    or_replace: bool,
-    if_not_exists: bool,
-) -> Result<Done> {
-    let (database, name) = name;
+/// another length than the SELECT, 1235 for WITH CHECK OPTION, and whatever planning the SELECT says.
+pub async fn create_view(cx: &mut Ddl<'_>, create: &CreateView) -> Result<Done> {
+    if create.check_option {
+        return Err(Error::unsupported("WITH CHECK OPTION"));
+    }
+    if create.view.temporary || create.view.materialized {
+        return Err(Error::unsupported("TEMPORARY and MATERIALIZED views"));
+    }
+    let (database, name) = object_name(&create.view.name)?;
+    let (database, name) = (database.as_deref(), name.as_str());
+    let columns: Vec<String> = create.view.columns.iter().map(|column| column.name.value.clone()).collect();
+    let (or_replace, if_not_exists) = (create.view.or_replace, create.view.if_not_exists);
+    let select = create.query_text.as_str();
     check_name(name, 1103, "table")?;
     let home = cx.database(database)?;
     let old = cx.txn.catalog().table(&home, name).ok().cloned();
@@ -49,7 +53,11 @@ pub async fn create_view(
     }
     let mut view = super::table::empty(name, home.id);
     attributes::put_created(&mut view, cx.now);
-    attributes::put_view(&mut view, current.as_deref(), cx.user, !columns.is_empty());
+    let definer = match &create.definer {
+        Some(user) if !user.current => format!("{}@{}", user.name, user.host.as_deref().unwrap_or("%")),
+        _ => cx.user.to_owned(),
+    };
+    attributes::put_view(&mut view, current.as_deref(), &definer, !columns.is_empty(), create.invoker);
     for (at, column) in selected.iter().enumerate() {
         let name = columns.get(at).unwrap_or(&column.name);
         if view.column(name).is_some() {
@@ -75,10 +83,10 @@ pub async fn create_view(
 ///
 /// # Errors
 /// 1051 naming every view that does not exist, 1347 for a table.
-pub async fn drop_views(cx: &mut Ddl<'_>, names: &[(Option<String>, String)], if_exists: bool) -> Result<Done> {
+pub async fn drop_views(cx: &mut Ddl<'_>, names: &[TableName], if_exists: bool) -> Result<Done> {
     let mut views = Vec::new();
     let mut missing = Vec::new();
-    for (database, name) in names {
+    for TableName { database, name } in names {
         let home = cx.database(database.as_deref())?;
         match cx.txn.catalog().table(&home, name) {
             Ok(view) if view.is_view() => views.push(view.clone()),
