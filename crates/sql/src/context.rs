@@ -1,0 +1,165 @@
+//! What SHOW and the tables that the server makes up read of the session, and the tables themselves.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use strandline_core::ids::TableId;
+use strandline_core::schema::Table;
+
+use crate::api::Outcome;
+use crate::error::{Error, Result};
+use crate::failure;
+use crate::information_schema;
+use crate::parse::{TableName, Upkeep};
+use crate::plan::{self, Reading, Source};
+use crate::session::Session;
+use crate::show::answer::{CellKind, answer, row};
+use crate::show::{Process, ShowContext, TableStats};
+use crate::statements::rows_of;
+
+/// Calls `with` with what SHOW reads. `sizes` are those of tables that were looked up before.
+pub fn with<T>(
+    reading: Reading<'_>,
+    sizes: &[(TableId, TableStats)],
+    with: impl FnOnce(&ShowContext<'_>) -> Result<T>,
+) -> Result<T> {
+    let state = reading.state;
+    let owned = |shown: Vec<(&'static str, String)>| -> Vec<(String, String)> {
+        shown.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    };
+    let variables = owned(state.variables.shown());
+    let globals = owned(state.engine.globals.read().shown());
+    let processes: Vec<Process> = state
+        .engine
+        .processes()
+        .list()
+        .into_iter()
+        .map(|process| Process {
+            id: process.id,
+            user: process.user,
+            host: process.host,
+            database: process.database,
+            command: process.command.to_owned(),
+            seconds: process.seconds,
+            state: String::new(),
+            statement: process.info,
+        })
+        .collect();
+    let status = status(reading, processes.len());
+    let snapshots = state.engine.db.metastore().pins()?;
+    let snapshots: Vec<_> = snapshots.into_iter().filter(|pin| pin.account == state.account).collect();
+    let stats = |table: &Table| {
+        sizes.iter().find(|(id, _)| *id == table.id).map_or_else(TableStats::default, |(_, stats)| *stats)
+    };
+    with(&ShowContext {
+        catalog: reading.source.catalog(),
+        account: state.account,
+        database: state.database.as_deref(),
+        user: &state.author,
+        variables: &variables,
+        global_variables: &globals,
+        status: &status,
+        processes: &processes,
+        warnings: &state.warnings,
+        stats: &stats,
+        snapshots: &snapshots,
+        now: state.now,
+    })
+}
+
+/// Looks up how large the tables of a database are.
+pub async fn sizes(reading: Reading<'_>, database: Option<&str>) -> Result<Vec<(TableId, TableStats)>> {
+    let Some(name) = database.or(reading.state.database.as_deref()) else { return Ok(Vec::new()) };
+    let Ok(database) = reading.source.catalog().database(reading.state.account, name) else { return Ok(Vec::new()) };
+    let mut sizes = Vec::new();
+    for table in reading.source.catalog().tables_of(database.id) {
+        if table.is_view() {
+            continue;
+        }
+        let scan = match reading.source {
+            Source::Moment(moment) => moment.scan(&table).await?,
+            Source::Txn(txn) => txn.scan(&table).await?,
+        };
+        let bytes = scan.parts.iter().map(|part| part.part.bytes).sum();
+        let stats = TableStats { rows: scan.row_count(), bytes, ..TableStats::default() };
+        sizes.push((table.id, stats));
+    }
+    Ok(sizes)
+}
+
+/// Returns a table that the server makes up.
+///
+/// # Errors
+/// 1109 for a name that such a database does not have.
+pub fn virtual_table(reading: Reading<'_>, database: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    if !crate::ddl::is_virtual(database) {
+        return Ok(None);
+    }
+    let unknown = || Error::new(1109, "42S02", format!("Unknown table '{name}' in {database}"));
+    let found = with(reading, &[], |cx| information_schema::virtual_table(database, name, cx).ok_or_else(unknown)?)?;
+    let (schema, batch) = found;
+    // Names compare in lower case.
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(crate::scan::meta::NAME.to_owned(), field.name().clone());
+            field.as_ref().clone().with_name(field.name().to_lowercase()).with_metadata(metadata)
+        })
+        .collect();
+    let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+    let batch = arrow::array::RecordBatch::try_new(schema.clone(), batch.columns().to_vec())
+        .map_err(|error| Error::internal(format!("Arrow: {error}")))?;
+    let provider = MemTable::try_new(schema, vec![vec![batch]]).map_err(failure::of_query)?;
+    Ok(Some(Arc::new(provider)))
+}
+
+/// Answers CHECK, ANALYZE, OPTIMIZE and REPAIR TABLE: the store looks after itself, so they say that all is well where
+/// the table can be read.
+pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName]) -> Result<Outcome> {
+    let operation = match what {
+        Upkeep::Check => "check",
+        Upkeep::Analyze => "analyze",
+        Upkeep::Optimize => "optimize",
+        Upkeep::Repair | Upkeep::Checksum => {
+            return Err(Error::unsupported(format!("{} TABLE", if what == Upkeep::Repair { "REPAIR" } else { "CHECKSUM" })));
+        }
+    };
+    let reader = session.reader();
+    let source = session.source(&reader);
+    let mut rows = Vec::new();
+    for table in tables {
+        let database = table.database.as_deref().or(session.state.database.as_deref());
+        let database = database.ok_or_else(|| Error::new(1046, "3D000", "No database selected"))?;
+        let found = plan::find_table(source.catalog(), session.state.account, database, &table.name);
+        let full = format!("{database}.{}", table.name);
+        match found {
+            Ok((_, table)) if table.is_view() => rows.push(row![full, operation, "status", "OK"]),
+            Ok((_, table)) => {
+                match source {
+                    Source::Moment(moment) => moment.scan(&table).await?,
+                    Source::Txn(txn) => txn.scan(&table).await?,
+                };
+                rows.push(row![full, operation, "status", "OK"]);
+            }
+            Err(error) => {
+                rows.push(row![full.clone(), operation, "Error", error.message]);
+                rows.push(row![full, operation, "status", "Operation failed"]);
+            }
+        }
+    }
+    let text = CellKind::Text;
+    let columns = [("Table", text), ("Op", text), ("Msg_type", text), ("Msg_text", text)];
+    Ok(Outcome::Rows(rows_of(answer(&columns, rows)?)))
+}
+
+fn status(reading: Reading<'_>, connections: usize) -> Vec<(String, String)> {
+    let pair = |name: &str, value: String| (name.to_owned(), value);
+    vec![
+        pair("Threads_connected", connections.to_string()),
+        pair("Strandline_version", reading.source.moment().version().to_string()),
+        pair("Strandline_unflushed_tables", reading.state.engine.db.unflushed().len().to_string()),
+    ]
+}

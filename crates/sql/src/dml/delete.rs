@@ -1,0 +1,114 @@
+//! DELETE from one table or several: a SELECT of the keys, then those rows go.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::filter_record_batch;
+use sqlparser::ast::{FromTable, TableFactor};
+use strandline_core::ids::ColumnId;
+use strandline_core::txn::Txn;
+
+use super::update::{Named, first_of_each, found_rows, tables_of};
+use super::{Effect, arrow, split_name};
+use crate::api::Value;
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::parse;
+use crate::session::State;
+
+pub async fn execute(
+    state: &mut State,
+    txn: &mut Txn,
+    statement: &parse::Delete,
+    parameters: &[Value],
+) -> Result<Effect> {
+    let delete = &statement.delete;
+    if delete.returning.is_some() || delete.output.is_some() {
+        return Err(Error::unsupported("DELETE … RETURNING"));
+    }
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+    // `DELETE a FROM a JOIN b`, `DELETE FROM a USING a JOIN b`, or `DELETE FROM a`.
+    let multiple = !delete.tables.is_empty() || delete.using.is_some();
+    let source = delete.using.as_ref().unwrap_or(from);
+    let tables = tables_of(state, txn, source, "DELETE")?;
+    let wanted: Vec<(Option<String>, String)> = if !delete.tables.is_empty() {
+        delete.tables.iter().map(split_name).collect::<Result<_>>()?
+    } else {
+        from.iter()
+            .map(|table| match &table.relation {
+                TableFactor::Table { name, alias, .. } => match alias {
+                    Some(alias) if !multiple => Ok((None, alias.name.value.clone())),
+                    _ => split_name(name),
+                },
+                _ => Err(Error::syntax("DELETE needs the name of a table")),
+            })
+            .collect::<Result<_>>()?
+    };
+    if multiple && (!delete.order_by.is_empty() || delete.limit.is_some()) {
+        return Err(Error::new(1221, "HY000", "Incorrect usage of DELETE and ORDER BY"));
+    }
+    let targets = wanted.iter().map(|name| target_of(name, &tables)).collect::<Result<Vec<&Named>>>()?;
+
+    let mut exprs = Vec::new();
+    let mut places = Vec::new();
+    for named in &targets {
+        let names = key_names(named);
+        places.push((exprs.len(), names.len()));
+        exprs.extend(names.iter().map(|name| eval::column(Some(&named.alias), name)));
+    }
+    let mut query = eval::select(exprs, source.clone());
+    eval::narrow(&mut query, delete.selection.clone(), delete.order_by.clone(), delete.limit.clone());
+    let found = found_rows(state, txn, &query, parameters).await?.batch;
+
+    let mut affected = 0;
+    for (named, (first, width)) in targets.iter().zip(places) {
+        let table = &named.target.table;
+        txn.set_what(format!("DELETE {}", named.target.name()));
+        let key: Vec<ArrayRef> = found.columns()[first..first + width].to_vec();
+        let keep = first_of_each(&key, found.num_rows())?;
+        let key = key
+            .iter()
+            .zip(&named.key_types())
+            .map(|(column, ty)| match ty {
+                Some(ty) => super::to_utc(column, ty, state),
+                None => Ok(column.clone()),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let fields: Vec<_> = table.key_schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let keys = RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), key).map_err(arrow)?;
+        let keys = filter_record_batch(&keys, &keep).map_err(arrow)?;
+        let keys = RecordBatch::try_new(table.key_schema(), keys.columns().to_vec()).map_err(arrow)?;
+        if keys.num_rows() > 0 {
+            affected += txn.delete(table, &keys).await?;
+        }
+    }
+    Ok(Effect { affected, ..Effect::default() })
+}
+
+impl Named {
+    /// Returns the types of the key's columns; none for `_row_id`.
+    fn key_types(&self) -> Vec<Option<crate::types::MySqlType>> {
+        let position = |id: &ColumnId| self.target.table.columns.iter().position(|column| column.id == *id);
+        let table = &self.target.table;
+        table.key_columns().iter().map(|id| position(id).map(|at| self.target.types[at].clone())).collect()
+    }
+}
+
+fn key_names(named: &Named) -> Vec<String> {
+    let table = &named.target.table;
+    table
+        .key_columns()
+        .iter()
+        .map(|id| match table.column_by_id(*id) {
+            Some(column) => column.name.to_lowercase(),
+            None => id.physical_name(),
+        })
+        .collect()
+}
+
+fn target_of<'a>(name: &(Option<String>, String), tables: &'a [Named]) -> Result<&'a Named> {
+    let (database, table) = name;
+    let fits = |named: &&Named| {
+        named.alias.eq_ignore_ascii_case(table)
+            && database.as_ref().is_none_or(|database| named.target.database.name.eq_ignore_ascii_case(database))
+    };
+    tables.iter().find(fits).ok_or_else(|| Error::new(1109, "42S02", format!("Unknown table '{table}' in MULTI DELETE")))
+}

@@ -1,0 +1,417 @@
+//! INSERT and REPLACE: VALUES, SET and SELECT; IGNORE and ON DUPLICATE KEY UPDATE.
+
+use std::collections::HashSet;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::Schema;
+use arrow::row::{RowConverter, SortField};
+use futures::StreamExt;
+use sqlparser::ast::{
+    self, Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, OnInsert, SetExpr,
+    TableObject,
+};
+use strandline_core::ids::ColumnId;
+use strandline_core::txn::{Inserted, OnDuplicate, Txn};
+
+use super::values::{self, Auto, Built};
+use super::{Effect, Target, arrow, mode_of, split_name, update, warn_bent};
+use crate::api::Value;
+use crate::error::{Error, Result};
+use crate::parse::name_parts;
+use crate::plan::{self, Reading, Source};
+use crate::session::State;
+use crate::types::{self, Mode};
+use crate::warning::Warning;
+use crate::{eval, run};
+
+/// What a row does that another stands in the way of.
+enum How<'a> {
+    Plain(OnDuplicate),
+    Update { assignments: &'a [Assignment], row_alias: Option<String>, column_aliases: Vec<(String, String)> },
+}
+
+/// The rows of a statement, counted.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    inserted: u64,
+    /// Rows that went away for others.
+    replaced: u64,
+    ignored: u64,
+    /// Rows that ON DUPLICATE KEY UPDATE found, and those of them that it changed.
+    found: u64,
+    changed: u64,
+}
+
+pub async fn execute(
+    state: &mut State,
+    txn: &mut Txn,
+    insert: &ast::Insert,
+    text: &str,
+    parameters: &[Value],
+) -> Result<Effect> {
+    refuse(insert)?;
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(Error::unsupported("INSERT into something that is not a table"));
+    };
+    let (database, name) = split_name(name)?;
+    let target = Target::find(state, txn, database.as_deref(), &name, "INSERT")?;
+    let verb = if insert.replace_into { "REPLACE" } else { "INSERT" };
+    txn.set_what(format!("{verb} {}", target.name()));
+    let mode = mode_of(state, insert.ignore);
+    let how = how_of(insert)?;
+
+    let (columns, rows): (Vec<usize>, Option<Vec<&[Expr]>>) = if !insert.assignments.is_empty() {
+        // INSERT … SET
+        let columns = insert.assignments.iter().map(|a| assigned(a, &target)).collect::<Result<_>>()?;
+        (columns, None)
+    } else {
+        let columns = column_list(insert, &target)?;
+        match insert.source.as_ref().map(|query| query.body.as_ref()) {
+            Some(SetExpr::Values(values)) if insert.source.as_ref().is_some_and(|query| query.with.is_none()) => {
+                (columns, Some(values.rows.iter().map(|row| row.content.as_slice()).collect()))
+            }
+            None => (columns, Some(vec![&[]])),
+            Some(_) => (columns, None),
+        }
+    };
+    let mut seen = HashSet::new();
+    if let Some(twice) = columns.iter().find(|at| !seen.insert(**at)) {
+        let message = format!("Column '{}' specified twice", target.table.columns[*twice].name);
+        return Err(Error::new(1110, "42000", message));
+    }
+
+    let (counts, auto) = if !insert.assignments.is_empty() {
+        let row: Vec<Expr> = insert.assignments.iter().map(|assignment| assignment.value.clone()).collect();
+        let built = values::build(state, txn, &target, &columns, &[&row], parameters, mode).await?;
+        write(state, txn, &target, built, &how, parameters, mode).await?
+    } else if let Some(rows) = rows {
+        let built = values::build(state, txn, &target, &columns, &rows, parameters, mode).await?;
+        write(state, txn, &target, built, &how, parameters, mode).await?
+    } else {
+        let query = insert.source.as_ref().expect("what has neither values nor assignments has a query");
+        let reading = Reading { state, source: Source::Txn(txn) };
+        let planned = plan::query(reading, query, text, parameters, &plan::Options::default()).await?;
+        select(state, txn, &target, &columns, planned, &how, parameters, mode).await?
+    };
+    Ok(effect(counts, auto, matches!(how, How::Update { .. }), state))
+}
+
+/// Runs `INSERT INTO target (columns) query` in strict mode: for CREATE TABLE … AS SELECT. Returns the number of rows.
+pub async fn insert_rows(
+    state: &mut State,
+    txn: &mut Txn,
+    target: &Target,
+    columns: &[usize],
+    planned: plan::Planned,
+) -> Result<u64> {
+    let how = How::Plain(OnDuplicate::Error);
+    let (counts, _) = select(state, txn, target, columns, planned, &how, &[], Mode::Strict).await?;
+    Ok(counts.inserted)
+}
+
+/// Refuses what would change the statement's meaning if it were not heeded.
+fn refuse(insert: &ast::Insert) -> Result<()> {
+    if insert.returning.is_some() {
+        return Err(Error::unsupported("INSERT … RETURNING"));
+    }
+    if insert.partitioned.is_some() {
+        return Err(Error::unsupported("INSERT … PARTITION"));
+    }
+    if insert.overwrite || insert.or.is_some() || insert.output.is_some() || insert.table_alias.is_some() {
+        return Err(Error::unsupported("this form of INSERT"));
+    }
+    Ok(())
+}
+
+fn how_of(insert: &ast::Insert) -> Result<How<'_>> {
+    let on_duplicate = match (insert.replace_into, insert.ignore) {
+        (true, _) => OnDuplicate::Replace,
+        (false, true) => OnDuplicate::Ignore,
+        (false, false) => OnDuplicate::Error,
+    };
+    match &insert.on {
+        None => Ok(How::Plain(on_duplicate)),
+        Some(OnInsert::DuplicateKeyUpdate(assignments)) => {
+            let mut row_alias = None;
+            let mut column_aliases = Vec::new();
+            if let Some(alias) = &insert.insert_alias {
+                row_alias = name_parts(&alias.row_alias).pop();
+                let names = alias.col_aliases.iter().flatten().map(|ident| ident.value.clone());
+                let columns = insert.columns.iter().filter_map(|column| name_parts(column).pop());
+                column_aliases = names.zip(columns).collect();
+            }
+            Ok(How::Update { assignments, row_alias, column_aliases })
+        }
+        Some(_) => Err(Error::unsupported("INSERT … ON CONFLICT; use ON DUPLICATE KEY UPDATE")),
+    }
+}
+
+fn column_list(insert: &ast::Insert, target: &Target) -> Result<Vec<usize>> {
+    if insert.columns.is_empty() {
+        return Ok((0..target.table.columns.len()).collect());
+    }
+    insert
+        .columns
+        .iter()
+        .map(|column| target.position(name_parts(column).last().map_or("", String::as_str)))
+        .collect()
+}
+
+fn assigned(assignment: &Assignment, target: &Target) -> Result<usize> {
+    match &assignment.target {
+        AssignmentTarget::ColumnName(name) => target.position(name_parts(name).last().map_or("", String::as_str)),
+        AssignmentTarget::Tuple(_) => Err(Error::unsupported("an assignment to several columns at once")),
+    }
+}
+
+/// Writes rows that are ready.
+async fn write(
+    state: &mut State,
+    txn: &mut Txn,
+    target: &Target,
+    built: Built,
+    how: &How<'_>,
+    parameters: &[Value],
+    mode: Mode,
+) -> Result<(Counts, Auto)> {
+    let rows = target.check(state, txn, built.rows, mode).await?;
+    let counts = match how {
+        How::Plain(on_duplicate) => {
+            let inserted = txn.insert(&target.table, &rows, *on_duplicate).await?;
+            counted(state, inserted)
+        }
+        How::Update { .. } => upsert(state, txn, target, &rows, how, parameters, mode).await?,
+    };
+    Ok((counts, built.auto))
+}
+
+fn counted(state: &mut State, done: Inserted) -> Counts {
+    for _ in 0..done.ignored.min(64) {
+        state.warnings.push(Warning::warning(1062, "Duplicate entry; the row was left out"));
+    }
+    Counts { inserted: done.inserted, replaced: done.replaced, ignored: done.ignored, ..Counts::default() }
+}
+
+/// Writes the rows of a SELECT as they come.
+#[expect(clippy::too_many_arguments, reason = "a statement has that many parts")]
+async fn select(
+    state: &mut State,
+    txn: &mut Txn,
+    target: &Target,
+    columns: &[usize],
+    planned: plan::Planned,
+    how: &How<'_>,
+    parameters: &[Value],
+    mode: Mode,
+) -> Result<(Counts, Auto)> {
+    let fields = planned.logical.schema().fields().clone();
+    if fields.len() != columns.len() {
+        return Err(Error::new(1136, "21S01", "Column count doesn't match value count at row 1"));
+    }
+    let (_, mut batches) = run::start(planned).await?;
+    let mut bulk = match how {
+        How::Plain(on_duplicate) => Some(txn.bulk(&target.table, *on_duplicate)),
+        How::Update { .. } => None,
+    };
+    let (mut counts, mut auto) = (Counts::default(), Auto::default());
+    let mut row = 1;
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let mut arrays: Vec<Option<ArrayRef>> = vec![None; target.table.columns.len()];
+        for ((at, array), field) in columns.iter().zip(batch.columns()).zip(&fields) {
+            let mut coercion = target.coercion(*at, mode);
+            coercion.nullable |= target.table.columns[*at].auto_increment;
+            let done = types::coerce_array(array, field, coercion, row)?;
+            warn_bent(state, &target.table.columns[*at].name, done.warnings);
+            arrays[*at] = Some(done.array);
+        }
+        row += batch.num_rows() as u64;
+        let built = values::finish(state, txn, target, arrays, batch.num_rows(), mode).await?;
+        auto = auto.and(built.auto);
+        let rows = target.check(state, txn, built.rows, mode).await?;
+        match &mut bulk {
+            Some(bulk) => bulk.write(txn, &rows).await?,
+            None => counts = counts.plus(upsert(state, txn, target, &rows, how, parameters, mode).await?),
+        }
+    }
+    if let Some(bulk) = bulk {
+        let inserted = bulk.finish(txn).await?;
+        counts = counts.plus(counted(state, inserted));
+    }
+    Ok((counts, auto))
+}
+
+/// Inserts rows, and updates those that stand in their way.
+async fn upsert(
+    state: &mut State,
+    txn: &mut Txn,
+    target: &Target,
+    rows: &RecordBatch,
+    how: &How<'_>,
+    parameters: &[Value],
+    mode: Mode,
+) -> Result<Counts> {
+    if rows.num_rows() > 1 && collide(target, rows)? {
+        // A row may be updated by the one after it: one at a time.
+        let mut counts = Counts::default();
+        for at in 0..rows.num_rows() {
+            let one = rows.slice(at, 1);
+            counts = counts.plus(upsert_apart(state, txn, target, &one, how, parameters, mode).await?);
+        }
+        return Ok(counts);
+    }
+    upsert_apart(state, txn, target, rows, how, parameters, mode).await
+}
+
+/// As `upsert`, for rows that do not collide with one another.
+async fn upsert_apart(
+    state: &mut State,
+    txn: &mut Txn,
+    target: &Target,
+    rows: &RecordBatch,
+    how: &How<'_>,
+    parameters: &[Value],
+    mode: Mode,
+) -> Result<Counts> {
+    let How::Update { assignments, row_alias, column_aliases } = how else {
+        return Err(Error::internal("BUG: these rows are not to update others"));
+    };
+    let old = txn.duplicates(&target.table, rows).await?;
+    let is_new: BooleanArray = old.iter().map(|old| Some(old.is_none())).collect();
+    let fresh = filter_record_batch(rows, &is_new).map_err(arrow)?;
+    let mut counts = Counts::default();
+    if fresh.num_rows() > 0 {
+        counts.inserted = txn.insert(&target.table, &fresh, OnDuplicate::Error).await?.inserted;
+    }
+    let old: Vec<RecordBatch> = old.into_iter().flatten().collect();
+    if old.is_empty() {
+        return Ok(counts);
+    }
+    let is_old = arrow::compute::not(&is_new).map_err(arrow)?;
+    let proposed = filter_record_batch(rows, &is_old).map_err(arrow)?;
+    let old = concat_batches(&target.table.physical_schema(), &old).map_err(arrow)?;
+    let assignments: Vec<Assignment> = assignments
+        .iter()
+        .map(|assignment| with_proposed(assignment.clone(), target, row_alias.as_deref(), column_aliases))
+        .collect();
+    // The old row's columns under their own names, those of the new row beside them.
+    let old_logical = target.logical(&old, state)?;
+    let new_logical = target.logical(&proposed, state)?;
+    let mut fields: Vec<_> = old_logical.schema().fields().iter().cloned().collect();
+    for field in new_logical.schema().fields() {
+        fields.push(eval::renamed(field, &proposed_name(field.name())).into());
+    }
+    let columns = old_logical.columns().iter().chain(new_logical.columns()).cloned().collect();
+    let both = RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns).map_err(arrow)?;
+    let changed = update::assign(state, txn, target, &old, &both, &assignments, parameters, mode).await?;
+    counts.found = old.num_rows() as u64;
+    counts.changed = changed;
+    Ok(counts)
+}
+
+/// Replaces `VALUES(c)`, `new.c` and the aliases of columns by the proposed row's column.
+fn with_proposed(
+    mut assignment: Assignment,
+    target: &Target,
+    row_alias: Option<&str>,
+    column_aliases: &[(String, String)],
+) -> Assignment {
+    let proposed = |name: &str| Expr::Identifier(Ident::with_quote('`', proposed_name(&name.to_lowercase())));
+    let _ = ast::visit_expressions_mut(&mut assignment.value, |expr| {
+        let replacement = match &*expr {
+            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("VALUES") => {
+                match &function.args {
+                    FunctionArguments::List(list) => match list.args.as_slice() {
+                        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name)))] => {
+                            Some(proposed(&name.value))
+                        }
+                        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts)))] => {
+                            parts.last().map(|name| proposed(&name.value))
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+            Expr::CompoundIdentifier(parts) => match (parts.as_slice(), row_alias) {
+                ([table, column], Some(alias)) if table.value.eq_ignore_ascii_case(alias) => {
+                    let own = column_aliases.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.value));
+                    Some(proposed(own.map_or(column.value.as_str(), |(_, column)| column)))
+                }
+                _ => None,
+            },
+            Expr::Identifier(ident) => column_aliases
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(&ident.value) && target.position(name).is_err())
+                .map(|(_, column)| proposed(column)),
+            _ => None,
+        };
+        if let Some(replacement) = replacement {
+            *expr = replacement;
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    assignment
+}
+
+fn proposed_name(column: &str) -> String {
+    format!("\u{1}new:{column}")
+}
+
+/// Tells whether two rows have the same primary or unique key.
+fn collide(target: &Target, rows: &RecordBatch) -> Result<bool> {
+    let table = &target.table;
+    let unique = table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone());
+    let keys: Vec<Vec<ColumnId>> = std::iter::once(table.primary_key.clone()).chain(unique).collect();
+    for key in keys.iter().filter(|key| !key.is_empty()) {
+        let columns: Vec<ArrayRef> =
+            key.iter().filter_map(|id| rows.column_by_name(&id.physical_name()).cloned()).collect();
+        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+        let converted = RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns));
+        let converted = converted.map_err(arrow)?;
+        let mut seen = HashSet::new();
+        for (at, row) in converted.iter().enumerate() {
+            // NULLs do not collide.
+            if columns.iter().all(|column| column.is_valid(at)) && !seen.insert(row.owned()) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+impl Counts {
+    fn plus(self, other: Counts) -> Counts {
+        Counts {
+            inserted: self.inserted + other.inserted,
+            replaced: self.replaced + other.replaced,
+            ignored: self.ignored + other.ignored,
+            found: self.found + other.found,
+            changed: self.changed + other.changed,
+        }
+    }
+}
+
+fn effect(counts: Counts, auto: Auto, upserted: bool, state: &State) -> Effect {
+    let records = counts.inserted + counts.ignored + counts.found;
+    let duplicates = counts.replaced + counts.ignored + counts.changed;
+    let affected = counts.inserted + counts.replaced + 2 * counts.changed;
+    let info = if records > 1 {
+        format!("Records: {records}  Duplicates: {duplicates}  Warnings: {}", state.warnings.len())
+    } else {
+        String::new()
+    };
+    let landed = counts.inserted > 0;
+    Effect {
+        affected,
+        // With CLIENT_FOUND_ROWS a row that was found and stays as it is counts as one.
+        matched: upserted.then_some(affected + counts.found - counts.changed),
+        last_insert_id: auto.made.filter(|_| landed),
+        shown_insert_id: auto.given.filter(|_| landed),
+        info,
+    }
+}

@@ -1,0 +1,203 @@
+//! The engine: a database, the query runtime over it, and what sessions share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::prelude::SessionConfig;
+use parking_lot::RwLock;
+use quick_cache::sync::Cache;
+use strandline_core::db::Database;
+use strandline_core::txn::Author;
+
+use crate::api::{Credential, Login};
+use crate::error::{Error, Result};
+use crate::functions::settings::StatementSettings;
+use crate::parse::{self, Parsed};
+use crate::processes::Processes;
+use crate::session::Session;
+use crate::sleep;
+use crate::users;
+use crate::variables::{SERVER_VERSION, Setting, Variables};
+use crate::{expressions, scan};
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What all running queries together may hold, in bytes; beyond it they spill, or fail where they cannot.
+    pub query_memory_bytes: usize,
+    /// Where queries spill to; `None` is the system's folder for temporary files.
+    pub spill_folder: Option<PathBuf>,
+    /// How many threads one query uses.
+    pub threads: usize,
+    /// The folder whose files LOAD DATA INFILE (without LOCAL) may read; `None` is none.
+    pub load_folder: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Options { query_memory_bytes: 1 << 30, spill_folder: None, threads, load_folder: None }
+    }
+}
+
+/// MySQL's language over one database. Sessions share it.
+pub struct Engine {
+    pub(crate) db: Database,
+    template: SessionState,
+    /// Parsed statements by their text and the options they were read with.
+    parsed: Cache<(String, parse::Options), Arc<Parsed>>,
+    pub(crate) globals: RwLock<Variables>,
+    pub(crate) processes: Arc<Processes>,
+    load_folder: Option<PathBuf>,
+}
+
+/// How many parsed statements are kept.
+const PARSED_MAX: usize = 2000;
+/// Longer statements are not kept: nobody sends the same megabyte twice.
+const PARSED_BYTES_MAX: usize = 16 * 1024;
+
+impl Engine {
+    /// Makes an engine over an open database.
+    ///
+    /// # Errors
+    /// 1105 when the runtime cannot be set up (the folder to spill to cannot be used).
+    pub async fn open(db: Database, options: Options) -> Result<Arc<Engine>> {
+        let template = template(&db, &options).map_err(|error| Error::internal(error.to_string()))?;
+        let engine = Engine {
+            db,
+            template,
+            parsed: Cache::new(PARSED_MAX),
+            globals: RwLock::new(Variables::default()),
+            processes: Processes::new(),
+            load_folder: options.load_folder,
+        };
+        Ok(Arc::new(engine))
+    }
+
+    /// Returns what checks the password of whoever logs in, or `None` for somebody unknown.
+    pub fn credential(&self, login: &Login) -> Option<Credential> {
+        let moment = self.db.now();
+        let (_, user) = users::find_login(moment.catalog(), &login.user, &login.host).ok()?;
+        Some(users::credential(&user))
+    }
+
+    /// Opens a session for somebody whose password was checked.
+    ///
+    /// # Errors
+    /// 1045 for an unknown user, 1049 for an unknown database.
+    pub fn session(self: &Arc<Self>, login: Login) -> Result<Session> {
+        Session::open(self.clone(), login)
+    }
+
+    pub fn server_version(&self) -> &str {
+        SERVER_VERSION
+    }
+
+    /// Says what `@@version_comment`, `@@hostname`, `@@port` and the like show: facts that only the server knows.
+    ///
+    /// # Errors
+    /// 1193 for an unknown name.
+    pub fn set_fact(&self, name: &str, value: &str) -> Result<()> {
+        self.globals.write().set_fact(name, value)
+    }
+
+    /// Sets a variable for all sessions to come, as SET GLOBAL does.
+    ///
+    /// # Errors
+    /// 1193, 1238, 1231 as SET.
+    pub fn set_global(&self, name: &str, value: &str) -> Result<()> {
+        self.globals.write().set_system(name, &Setting::Value(ScalarValue::Utf8(Some(value.to_owned()))))
+    }
+
+    /// Sets a user's password: for the server's own verbs, which need no login. `user` is as in a login.
+    ///
+    /// # Errors
+    /// 1045 where there is no such user.
+    pub async fn set_password(self: &Arc<Self>, user: &str, password: &str) -> Result<()> {
+        let moment = self.db.now();
+        let (account, found) = users::find_login(moment.catalog(), user, "localhost")?;
+        let mut changed = (*found).clone();
+        changed.verifiers.retain(|name, _| !users::verifiers("").contains_key(name));
+        changed.verifiers.extend(users::verifiers(password));
+        let mut txn = self.db.begin(Author { account, name: "system".to_owned() });
+        txn.set_what(format!("SET PASSWORD FOR '{}'", changed.name));
+        txn.put_user(changed)?;
+        txn.commit().await?;
+        Ok(())
+    }
+
+    /// Returns the database below.
+    pub fn database(&self) -> &Database {
+        &self.db
+    }
+
+    /// Returns the connections: front ends register theirs here.
+    pub fn processes(&self) -> &Arc<Processes> {
+        &self.processes
+    }
+
+    pub(crate) fn load_folder(&self) -> Option<&std::path::Path> {
+        self.load_folder.as_deref()
+    }
+
+    /// Returns a statement as parsed, from the cache if it was seen before.
+    pub(crate) fn parse(&self, sql: &str, options: parse::Options) -> Result<Arc<Parsed>> {
+        if sql.len() > PARSED_BYTES_MAX {
+            return Ok(Arc::new(parse::parse_one(sql, options)?));
+        }
+        let key = (sql.to_owned(), options);
+        if let Some(parsed) = self.parsed.get(&key) {
+            return Ok(parsed);
+        }
+        let parsed = Arc::new(parse::parse_one(sql, options)?);
+        self.parsed.insert(key, parsed.clone());
+        Ok(parsed)
+    }
+
+    /// Returns the state in which one statement is planned and run.
+    pub(crate) fn planner_state(&self, settings: StatementSettings) -> SessionState {
+        let mut state = self.template.clone();
+        state.config_mut().options_mut().extensions.insert(settings);
+        state
+    }
+}
+
+/// Builds the state that every statement's is a copy of.
+fn template(db: &Database, options: &Options) -> datafusion::error::Result<SessionState> {
+    let mut config = SessionConfig::new().with_target_partitions(options.threads.max(1));
+    let settings = config.options_mut();
+    settings.sql_parser.default_null_ordering = "nulls_min".to_owned();
+    settings.sql_parser.enable_ident_normalization = true;
+    settings.sql_parser.support_varchar_with_length = true;
+    settings.execution.parquet.schema_force_view_types = false;
+    settings.execution.parquet.skip_metadata = true;
+    settings.catalog.create_default_catalog_and_schema = false;
+    settings.catalog.information_schema = false;
+    expressions::configure(&mut config);
+
+    let disk = match &options.spill_folder {
+        Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+        None => DiskManagerMode::OsTmpDirectory,
+    };
+    let consumers = std::num::NonZeroUsize::new(5).expect("five is not zero");
+    let pool = TrackConsumersPool::new(FairSpillPool::new(options.query_memory_bytes), consumers);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+        .build_arc()?;
+    let url = ObjectStoreUrl::parse(scan::STORE_URL)?;
+    runtime.register_object_store(url.as_ref(), db.cold().files().verified_store());
+
+    let mut builder =
+        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    builder = expressions::register(builder);
+    builder.scalar_functions().get_or_insert_default().extend(sleep::functions());
+    Ok(builder.build())
+}

@@ -1,0 +1,615 @@
+//! The pass over a parsed statement: syntax that DataFusion refuses or misreads becomes calls of our functions.
+//!
+//! It changes expressions only: no table, no clause. Aliases for column headers must be set before, from the
+//! statement's own text.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    self, BinaryOperator as Op, CaseWhen, DataType, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName,
+    Select, SelectItem, Statement, TableWithJoins, TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut,
+};
+
+use crate::error::{Error, Result};
+use crate::functions::calendar;
+
+/// Rewrites every expression of a statement. Idempotent statements of other kinds come back as they were.
+pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
+    run(statement)?;
+    match statement {
+        Statement::Update(update) => update.selection.iter_mut().for_each(truth),
+        Statement::Delete(delete) => delete.selection.iter_mut().for_each(truth),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Rewrites one expression and what it holds.
+pub fn rewrite_expr(expr: &mut Expr) -> Result<()> {
+    run(expr)
+}
+
+fn run(node: &mut impl VisitMut) -> Result<()> {
+    match node.visit(&mut Rewriter) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = Error;
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match rewrite(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if let Some(having) = &mut select.having {
+            let mut aliases = Aliases { items: &select.projection };
+            let _ = VisitMut::visit(having, &mut aliases);
+            truth(having);
+        }
+        select.selection.iter_mut().for_each(truth);
+        for table in &mut select.from {
+            join_conditions(table);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// HAVING may name a column of the select list by its alias.
+struct Aliases<'s> {
+    items: &'s [SelectItem],
+}
+
+impl VisitorMut for Aliases<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::Identifier(name) = expr else { return ControlFlow::Continue(()) };
+        for item in self.items {
+            if let SelectItem::ExprWithAlias { expr: aliased, alias } = item
+                && alias.value.eq_ignore_ascii_case(&name.value)
+                // A column under its own name stays what it is.
+                && !matches!(aliased, Expr::Identifier(own) if own.value.eq_ignore_ascii_case(&name.value))
+            {
+                *expr = Expr::Nested(Box::new(aliased.clone()));
+                break;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn join_conditions(table: &mut TableWithJoins) {
+    if let ast::TableFactor::NestedJoin { table_with_joins, .. } = &mut table.relation {
+        join_conditions(table_with_joins);
+    }
+    for join in &mut table.joins {
+        if let ast::TableFactor::NestedJoin { table_with_joins, .. } = &mut join.relation {
+            join_conditions(table_with_joins);
+        }
+        use ast::JoinOperator as J;
+        if let J::Join(ast::JoinConstraint::On(on))
+        | J::Inner(ast::JoinConstraint::On(on))
+        | J::Left(ast::JoinConstraint::On(on))
+        | J::LeftOuter(ast::JoinConstraint::On(on))
+        | J::Right(ast::JoinConstraint::On(on))
+        | J::RightOuter(ast::JoinConstraint::On(on))
+        | J::FullOuter(ast::JoinConstraint::On(on))
+        | J::CrossJoin(ast::JoinConstraint::On(on))
+        | J::StraightJoin(ast::JoinConstraint::On(on)) = &mut join.join_operator
+        {
+            truth(on);
+        }
+    }
+}
+
+/// Makes a predicate of an expression that is not one by its syntax.
+fn truth(expr: &mut Expr) {
+    if !is_predicate(expr) {
+        let inner = take(expr);
+        *expr = call("mysql_truth", vec![inner]);
+    }
+}
+
+fn is_predicate(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_predicate(inner),
+        Expr::BinaryOp { op, .. } => matches!(
+            op,
+            Op::Eq
+                | Op::NotEq
+                | Op::Lt
+                | Op::LtEq
+                | Op::Gt
+                | Op::GtEq
+                | Op::Spaceship
+                | Op::And
+                | Op::Or
+                | Op::Xor
+                | Op::PGOverlap
+                | Op::StringConcat
+        ),
+        Expr::UnaryOp { op: UnaryOperator::Not | UnaryOperator::BangNot, .. } => true,
+        Expr::Value(value) => matches!(value.value, Value::Boolean(_)),
+        Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::IsTrue(_) | Expr::IsFalse(_) => true,
+        Expr::IsNotTrue(_) | Expr::IsNotFalse(_) | Expr::IsUnknown(_) | Expr::IsNotUnknown(_) => true,
+        Expr::InList { .. } | Expr::InSubquery { .. } | Expr::Exists { .. } | Expr::Between { .. } => true,
+        Expr::Like { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. } => true,
+        Expr::Function(function) => {
+            let name = function.name.to_string();
+            matches!(name.as_str(), "mysql_truth" | "mysql_regexp" | "mysql_like" | "mysql_xor")
+        }
+        _ => false,
+    }
+}
+
+fn rewrite(expr: &mut Expr) -> Result<()> {
+    match expr {
+        Expr::Value(value) => {
+            if let Some(changed) = literal(&value.value)? {
+                *expr = changed;
+            }
+        }
+        Expr::Prefixed { prefix, value } => {
+            // A character set's introducer (`_utf8mb4 'x'`); `_binary` makes bytes.
+            let inner = take(value);
+            *expr = if prefix.value.eq_ignore_ascii_case("_binary") { call("cast_binary", vec![inner]) } else { inner };
+        }
+        Expr::Collate { expr: inner, collation } => {
+            let name = collation.to_string().to_ascii_lowercase();
+            if !name.contains("bin") {
+                return Err(Error::unsupported(format!("COLLATE {collation}: texts compare as utf8mb4_bin")));
+            }
+            *expr = take(inner);
+        }
+        Expr::BinaryOp { left, op, right } => {
+            if let Some(changed) = binary(left, op, right)? {
+                *expr = changed;
+            }
+        }
+        Expr::UnaryOp { op, expr: inner } => {
+            let replaced = match op {
+                UnaryOperator::BangNot => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(take(inner)) },
+                UnaryOperator::Plus => take(inner),
+                UnaryOperator::BitwiseNot => call("mysql_bit_not", vec![take(inner)]),
+                UnaryOperator::Minus if !is_number(inner) => call("mysql_negate", vec![take(inner)]),
+                _ => return Ok(()),
+            };
+            *expr = replaced;
+        }
+        Expr::IsTrue(inner) | Expr::IsFalse(inner) | Expr::IsNotTrue(inner) | Expr::IsNotFalse(inner) => truth(inner),
+        Expr::IsUnknown(inner) | Expr::IsNotUnknown(inner) => truth(inner),
+        Expr::Between { expr: inner, negated, low, high } => {
+            let value = take(inner);
+            let above = compare(value.clone(), Op::GtEq, take(low));
+            let below = compare(value, Op::LtEq, take(high));
+            let both = compare(above, Op::And, below);
+            *expr = negate_if(Expr::Nested(Box::new(both)), *negated);
+        }
+        Expr::InList { expr: inner, list, negated } if matches!(inner.as_ref(), Expr::Tuple(_)) => {
+            let mut any: Option<Expr> = None;
+            for item in list.drain(..) {
+                let Some(equal) = tuple_comparison(inner, &Op::Eq, &item)? else {
+                    return Err(Error::new(1241, "21000", "Operand should contain the same number of columns"));
+                };
+                any = Some(match any {
+                    None => equal,
+                    Some(before) => compare(before, Op::Or, equal),
+                });
+            }
+            let any = any.ok_or_else(|| Error::syntax("IN () has no values"))?;
+            *expr = negate_if(Expr::Nested(Box::new(any)), *negated);
+        }
+        Expr::Like { negated, expr: inner, pattern, escape_char: Some(escape), .. } => {
+            let escape = match &escape.value {
+                Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+                other => return Err(Error::unsupported(format!("ESCAPE {other}"))),
+            };
+            if escape == "\\" {
+                if let Expr::Like { escape_char, .. } = expr {
+                    *escape_char = None;
+                }
+                return Ok(());
+            }
+            let like = call("mysql_like", vec![take(inner), take(pattern), string(&escape)]);
+            *expr = negate_if(like, *negated);
+        }
+        Expr::RLike { negated, expr: inner, pattern, .. } => {
+            *expr = negate_if(call("mysql_regexp", vec![take(inner), take(pattern)]), *negated);
+        }
+        Expr::MemberOf(member) => {
+            *expr = call("mysql_member_of", vec![take(&mut member.value), take(&mut member.array)]);
+        }
+        Expr::MatchAgainst { .. } => return Err(Error::unsupported("MATCH … AGAINST")),
+        Expr::Cast { expr: inner, data_type, .. } => {
+            let inner = take(inner);
+            *expr = cast(inner, data_type)?;
+        }
+        Expr::Convert { expr: inner, data_type, charset, .. } => {
+            let inner = take(inner);
+            *expr = match (data_type, charset) {
+                (Some(ty), _) => cast(inner, ty)?,
+                (None, Some(charset)) if charset.to_string().eq_ignore_ascii_case("binary") => {
+                    call("cast_binary", vec![inner])
+                }
+                _ => call("cast_char", vec![inner]),
+            };
+        }
+        Expr::TypedString(typed) => {
+            let text = match &typed.value.value {
+                Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+                other => return Err(Error::syntax(format!("{other} is no date"))),
+            };
+            if let Some(changed) = typed_string(&typed.data_type, &text)? {
+                *expr = changed;
+            }
+        }
+        Expr::Extract { field, expr: inner, .. } => {
+            *expr = call("mysql_extract", vec![string(&unit(field)), take(inner)]);
+        }
+        Expr::Ceil { expr: inner, .. } => *expr = call("ceil", vec![take(inner)]),
+        Expr::Floor { expr: inner, .. } => *expr = call("floor", vec![take(inner)]),
+        Expr::Position { expr: inner, r#in } => *expr = call("locate", vec![take(inner), take(r#in)]),
+        Expr::Substring { expr: inner, substring_from, substring_for, .. } => {
+            let mut arguments = vec![take(inner)];
+            arguments.extend(substring_from.iter_mut().map(|expr| take(expr)));
+            arguments.extend(substring_for.iter_mut().map(|expr| take(expr)));
+            *expr = call("substring", arguments);
+        }
+        Expr::Trim { expr: inner, trim_where, trim_what, .. } => {
+            let name = match trim_where {
+                Some(TrimWhereField::Leading) => "ltrim",
+                Some(TrimWhereField::Trailing) => "rtrim",
+                _ => "trim",
+            };
+            let mut arguments = vec![take(inner)];
+            arguments.extend(trim_what.iter_mut().map(|expr| take(expr)));
+            *expr = call(name, arguments);
+        }
+        Expr::Case { operand, conditions, .. } => {
+            for CaseWhen { condition, .. } in conditions.iter_mut() {
+                match operand {
+                    Some(operand) => *condition = compare((**operand).clone(), Op::Eq, take(condition)),
+                    None => truth(condition),
+                }
+            }
+            *operand = None;
+        }
+        Expr::Function(function) => {
+            if let Some(changed) = self::function(function)? {
+                *expr = changed;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn literal(value: &Value) -> Result<Option<Expr>> {
+    Ok(match value {
+        Value::Number(text, _) if text.contains(['e', 'E']) && !text.starts_with("0x") => {
+            Some(call("mysql_double_literal", vec![string(text)]))
+        }
+        Value::DoubleQuotedString(text) | Value::NationalStringLiteral(text) => Some(string(text)),
+        Value::SingleQuotedByteStringLiteral(text) | Value::DoubleQuotedByteStringLiteral(text) => {
+            let bits = u64::from_str_radix(text, 2).map_err(|_| Error::syntax(format!("b'{text}' has other digits than 0 and 1")))?;
+            Some(call("cast_unsigned", vec![number(bits)]))
+        }
+        _ => None,
+    })
+}
+
+fn binary(left: &mut Box<Expr>, op: &Op, right: &mut Box<Expr>) -> Result<Option<Expr>> {
+    Ok(match op {
+        Op::Plus | Op::Minus => {
+            let name = if *op == Op::Plus { "mysql_date_add" } else { "mysql_date_sub" };
+            if let Expr::Interval(interval) = right.as_mut() {
+                let (amount, unit) = interval_parts(interval)?;
+                Some(call(name, vec![take(left), amount, string(&unit)]))
+            } else if let (Expr::Interval(interval), Op::Plus) = (left.as_mut(), op) {
+                let (amount, unit) = interval_parts(interval)?;
+                Some(call(name, vec![take(right), amount, string(&unit)]))
+            } else {
+                None
+            }
+        }
+        Op::Arrow => Some(call("json_extract", vec![take(left), take(right)])),
+        Op::LongArrow => Some(call("json_unquote", vec![call("json_extract", vec![take(left), take(right)])])),
+        Op::StringConcat => Some(compare(take(left), Op::Or, take(right))),
+        Op::PGOverlap => Some(compare(take(left), Op::And, take(right))),
+        Op::Regexp => Some(call("mysql_regexp", vec![take(left), take(right)])),
+        Op::Match => Some(call("mysql_regexp", vec![take(left), take(right)])),
+        _ => tuple_comparison(left, op, right)?,
+    })
+}
+
+/// Compares rows of values column by column.
+fn tuple_comparison(left: &Expr, op: &Op, right: &Expr) -> Result<Option<Expr>> {
+    let (Expr::Tuple(left), Expr::Tuple(right)) = (left, right) else { return Ok(None) };
+    if left.len() != right.len() {
+        return Err(Error::new(1241, "21000", format!("Operand should contain {} column(s)", left.len())));
+    }
+    let each = |op: Op, join: Op| {
+        let pairs = left.iter().zip(right).map(|(left, right)| compare(left.clone(), op.clone(), right.clone()));
+        pairs.reduce(|before, next| compare(before, join.clone(), next)).map(|all| Expr::Nested(Box::new(all)))
+    };
+    match op {
+        Op::Eq => Ok(each(Op::Eq, Op::And)),
+        Op::Spaceship => Ok(each(Op::Spaceship, Op::And)),
+        Op::NotEq => Ok(each(Op::NotEq, Op::Or)),
+        Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => {
+            // (a, b) < (c, d) is a < c OR (a = c AND b < d).
+            let strict = match op {
+                Op::Lt | Op::LtEq => Op::Lt,
+                _ => Op::Gt,
+            };
+            let mut tail: Option<Expr> = None;
+            for (left, right) in left.iter().zip(right).rev() {
+                tail = Some(match tail {
+                    None => compare(left.clone(), op.clone(), right.clone()),
+                    Some(tail) => {
+                        let equal = compare(left.clone(), Op::Eq, right.clone());
+                        let further = Expr::Nested(Box::new(compare(equal, Op::And, tail)));
+                        let before = compare(left.clone(), strict.clone(), right.clone());
+                        Expr::Nested(Box::new(compare(before, Op::Or, further)))
+                    }
+                });
+            }
+            Ok(tail)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn interval_parts(interval: &mut Interval) -> Result<(Expr, String)> {
+    let Some(field) = &interval.leading_field else {
+        return Err(Error::syntax("An INTERVAL needs a unit, such as INTERVAL 1 DAY"));
+    };
+    let mut name = unit(field);
+    if let Some(last) = &interval.last_field {
+        name = format!("{name}_{}", unit(last));
+    }
+    Ok((take(&mut interval.value), name))
+}
+
+fn unit(field: &DateTimeField) -> String {
+    let name = field.to_string().to_ascii_uppercase();
+    // Plurals are another dialect's; a unit is named in the singular.
+    match name.as_str() {
+        "YEARS" | "MONTHS" | "WEEKS" | "DAYS" | "HOURS" | "MINUTES" | "SECONDS" | "MICROSECONDS" => {
+            name[..name.len() - 1].to_owned()
+        }
+        _ => name,
+    }
+}
+
+fn cast(inner: Expr, ty: &DataType) -> Result<Expr> {
+    use DataType as D;
+    let with = |name: &str, extra: Vec<u64>| {
+        let mut arguments = vec![inner.clone()];
+        arguments.extend(extra.into_iter().map(number));
+        call(name, arguments)
+    };
+    let length = |length: &Option<ast::CharacterLength>| match length {
+        Some(ast::CharacterLength::IntegerLength { length, .. }) => vec![*length],
+        _ => Vec::new(),
+    };
+    let fsp = |fsp: &Option<u64>| -> Result<Vec<u64>> {
+        match fsp.unwrap_or(0) {
+            fsp @ 0..=6 => Ok(vec![fsp]),
+            fsp => Err(Error::new(1426, "42000", format!("Too-big precision {fsp} specified for 'CAST'. Maximum is 6."))),
+        }
+    };
+    Ok(match ty {
+        D::Signed | D::SignedInteger | D::Int(_) | D::Integer(_) | D::BigInt(_) => with("cast_signed", vec![]),
+        D::Unsigned | D::UnsignedInteger | D::IntUnsigned(_) | D::BigIntUnsigned(_) => with("cast_unsigned", vec![]),
+        D::Char(size) | D::Character(size) | D::Varchar(size) | D::Nvarchar(size) => with("cast_char", length(size)),
+        D::Text | D::String(_) => with("cast_char", vec![]),
+        D::Binary(size) => with("cast_binary", size.iter().copied().collect()),
+        D::Varbinary(_) | D::Blob(_) => with("cast_binary", vec![]),
+        D::Date => with("cast_date", vec![]),
+        D::Datetime(digits) | D::Timestamp(digits, _) => with("cast_datetime", fsp(digits)?),
+        D::Time(digits, _) => with("cast_time", fsp(digits)?),
+        D::Decimal(_) | D::Numeric(_) | D::Dec(_) => match crate::types::MySqlType::from_ast(ty)? {
+            crate::types::MySqlType::Decimal { precision, scale, .. } => {
+                with("cast_decimal", vec![u64::from(precision), u64::from(scale)])
+            }
+            _ => return Err(Error::unsupported(format!("CAST AS {ty}"))),
+        },
+        D::Double(_) | D::DoublePrecision | D::Real | D::Float8 => with("cast_double", vec![]),
+        D::Float(_) | D::Float4 => with("cast_float", vec![]),
+        D::JSON => with("cast_json", vec![]),
+        D::Custom(name, _) if name.to_string().eq_ignore_ascii_case("year") => with("cast_year", vec![]),
+        D::Custom(name, _) if name.to_string().eq_ignore_ascii_case("nchar") => with("cast_char", vec![]),
+        other => return Err(Error::unsupported(format!("CAST AS {other}"))),
+    })
+}
+
+fn typed_string(ty: &DataType, text: &str) -> Result<Option<Expr>> {
+    let wrong = |name: &str| Error::new(1525, "HY000", format!("Incorrect {name} value: '{text}'"));
+    Ok(match ty {
+        DataType::Date => {
+            let parsed = calendar::parse_datetime(text).filter(|parsed| parsed.complete && !parsed.has_time);
+            let parsed = parsed.ok_or_else(|| wrong("DATE"))?;
+            Some(call("cast_date", vec![string(&calendar::format_date(parsed.micros / calendar::DAY))]))
+        }
+        DataType::Timestamp(..) | DataType::Datetime(_) => {
+            let parsed = calendar::parse_datetime(text).filter(|parsed| parsed.complete);
+            let parsed = parsed.ok_or_else(|| wrong("DATETIME"))?;
+            let canonical = calendar::format_datetime(parsed.micros, parsed.fsp);
+            Some(call("cast_datetime", vec![string(&canonical), number(u64::from(parsed.fsp))]))
+        }
+        DataType::Time(..) => {
+            let parsed = calendar::parse_time(text).filter(|parsed| parsed.complete).ok_or_else(|| wrong("TIME"))?;
+            Some(call("cast_time", vec![string(text), number(u64::from(parsed.fsp))]))
+        }
+        _ => None,
+    })
+}
+
+fn function(function: &mut Function) -> Result<Option<Expr>> {
+    let name = function.name.to_string().trim_matches('`').to_ascii_lowercase();
+    if matches!(function.args, FunctionArguments::None) && matches!(name.as_str(), "current_timestamp" | "current_date" | "current_time" | "localtime" | "localtimestamp" | "utc_timestamp" | "utc_date" | "utc_time") {
+        return Ok(Some(call(&name, vec![])));
+    }
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+    let count = list.args.len();
+    Ok(match (name.as_str(), count) {
+        ("if", 3) => {
+            let [condition, yes, no] = arguments(list, &name)?;
+            let mut condition = condition;
+            truth(&mut condition);
+            Some(Expr::Case {
+                case_token: ast::helpers::attached_token::AttachedToken::empty(),
+                end_token: ast::helpers::attached_token::AttachedToken::empty(),
+                operand: None,
+                conditions: vec![CaseWhen { condition, result: yes }],
+                else_result: Some(Box::new(no)),
+            })
+        }
+        ("avg", 1) => {
+            let (mut sum, mut rows) = (function.clone(), function.clone());
+            sum.name = object("sum");
+            rows.name = object("count");
+            Some(call("mysql_average", vec![Expr::Function(sum), Expr::Function(rows)]))
+        }
+        ("std" | "stddev", 1) => rename(function, "stddev_pop"),
+        ("variance", 1) => rename(function, "var_pop"),
+        ("any_value", 1) => rename(function, "first_value"),
+        ("bit_and" | "bit_or" | "bit_xor", 1) => {
+            for argument in &mut list.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(inner)) = argument {
+                    *inner = call("mysql_bits", vec![take(inner)]);
+                }
+            }
+            let empty = if name == "bit_and" { u64::MAX } else { 0 };
+            let empty = call("cast_unsigned", vec![number(empty)]);
+            Some(call("coalesce", vec![Expr::Function(function.clone()), empty]))
+        }
+        ("count", 2..) if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) => {
+            let key = FunctionArg::Unnamed(FunctionArgExpr::Expr(call("mysql_row_key", values(list, &name)?)));
+            list.args = vec![key];
+            None
+        }
+        ("group_concat", 1..) => {
+            let mut items = values(list, &name)?;
+            let value = if items.len() == 1 { items.remove(0) } else { call("concat", items) };
+            let mut separator = ",".to_owned();
+            list.clauses.retain(|clause| {
+                if let FunctionArgumentClause::Separator(value) = clause {
+                    separator = value.value.clone().into_string().unwrap_or_default();
+                    return false;
+                }
+                true
+            });
+            let arguments = [call("cast_char", vec![value]), string(&separator)];
+            list.args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
+            None
+        }
+        ("date_add" | "adddate" | "date_sub" | "subdate", 2) => {
+            let added = matches!(name.as_str(), "date_add" | "adddate");
+            let [date, amount] = arguments(list, &name)?;
+            let (amount, unit) = match amount {
+                Expr::Interval(mut interval) => interval_parts(&mut interval)?,
+                days if name.ends_with("date") => (days, "DAY".to_owned()),
+                _ => return Err(Error::syntax(format!("{name} needs an INTERVAL"))),
+            };
+            let name = if added { "mysql_date_add" } else { "mysql_date_sub" };
+            Some(call(name, vec![date, amount, string(&unit)]))
+        }
+        ("timestampadd", 3) => {
+            let [unit, amount, date] = arguments(list, &name)?;
+            Some(call("mysql_date_add", vec![date, amount, string(&unit_name(&unit)?)]))
+        }
+        ("timestampdiff", 3) => {
+            let [unit, from, to] = arguments(list, &name)?;
+            Some(call("mysql_timestampdiff", vec![string(&unit_name(&unit)?), from, to]))
+        }
+        ("timestamp", 1) => Some(call("mysql_timestamp", values(list, &name)?)),
+        ("timestamp", 2) => Some(call("mysql_timestamp", values(list, &name)?)),
+        ("ltrim" | "rtrim" | "trim", 1) => None,
+        _ => None,
+    })
+}
+
+fn rename(function: &mut Function, name: &str) -> Option<Expr> {
+    function.name = object(name);
+    None
+}
+
+/// A unit that stands as a bare word among arguments.
+fn unit_name(expr: &Expr) -> Result<String> {
+    match expr {
+        Expr::Identifier(name) => {
+            let name = name.value.to_ascii_uppercase();
+            Ok(name.strip_prefix("SQL_TSI_").unwrap_or(&name).to_owned())
+        }
+        other => Err(Error::syntax(format!("{other} is no unit of time"))),
+    }
+}
+
+fn values(list: &FunctionArgumentList, name: &str) -> Result<Vec<Expr>> {
+    list.args
+        .iter()
+        .map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr.clone()),
+            other => Err(Error::syntax(format!("{name} cannot take {other}"))),
+        })
+        .collect()
+}
+
+fn arguments<const N: usize>(list: &FunctionArgumentList, name: &str) -> Result<[Expr; N]> {
+    let values = values(list, name)?;
+    <[Expr; N]>::try_from(values).map_err(|_| Error::syntax(format!("{name} takes {N} arguments")))
+}
+
+fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::value(Value::Null))
+}
+
+fn is_number(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..)))
+}
+
+fn compare(left: Expr, op: Op, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+fn negate_if(expr: Expr, negated: bool) -> Expr {
+    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) } } else { expr }
+}
+
+fn string(text: &str) -> Expr {
+    Expr::value(Value::SingleQuotedString(text.to_owned()))
+}
+
+fn number(value: u64) -> Expr {
+    Expr::value(Value::Number(value.to_string(), false))
+}
+
+fn object(name: &str) -> ObjectName {
+    ObjectName::from(vec![Ident::new(name)])
+}
+
+fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
+    Expr::Function(Function {
+        name: object(name),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+

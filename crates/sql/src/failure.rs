@@ -1,0 +1,109 @@
+//! DataFusion's errors as MySQL's.
+
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+
+use crate::error::Error;
+
+/// Returns what a client is told of an error that came out of planning or running a query.
+pub fn of_query(error: DataFusionError) -> Error {
+    if let Some(error) = carried(&error) {
+        return error;
+    }
+    match error {
+        DataFusionError::Context(_, inner) => of_query(*inner),
+        DataFusionError::Diagnostic(_, inner) => of_query(*inner),
+        DataFusionError::Collection(mut errors) if !errors.is_empty() => of_query(errors.swap_remove(0)),
+        DataFusionError::SchemaError(error, _) => of_schema(&error),
+        DataFusionError::ResourcesExhausted(message) => {
+            Error::new(1038, "HY001", format!("Out of sort memory: {}", first_line(&message)))
+        }
+        DataFusionError::NotImplemented(message) => Error::unsupported(first_line(&message)),
+        DataFusionError::Plan(message) => of_plan(&message),
+        DataFusionError::SQL(error, _) => Error::syntax(error.to_string()),
+        DataFusionError::ArrowError(error, _) => of_arrow(&error),
+        DataFusionError::Execution(message) => Error::new(1105, "HY000", first_line(&message)),
+        other => Error::internal(first_line(&other.strip_backtrace())),
+    }
+}
+
+/// Tells whether a query ran out of memory, so that a plan that spills may do better.
+pub fn is_out_of_memory(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+}
+
+/// Returns the error of ours that travelled through DataFusion, if one did.
+fn carried(error: &DataFusionError) -> Option<Error> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = source {
+        if let Some(found) = current.downcast_ref::<Error>() {
+            return Some(found.clone());
+        }
+        if let Some(found) = current.downcast_ref::<strandline_core::error::Error>() {
+            let message = found.to_string();
+            return Some(Error { message, ..Error::from(strandline_core::error::Error::new(found.kind(), found.message())) });
+        }
+        source = match current.downcast_ref::<DataFusionError>() {
+            Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::ArrowError(inner, _)) => Some(inner.as_ref()),
+            Some(DataFusionError::ObjectStore(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::ParquetError(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
+            Some(DataFusionError::Collection(errors)) => errors.first().map(|first| first as _),
+            _ => match current.downcast_ref::<ArrowError>() {
+                Some(ArrowError::ExternalError(inner)) => Some(inner.as_ref()),
+                _ => current.source(),
+            },
+        };
+    }
+    None
+}
+
+fn of_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, .. } => {
+            let name = match &field.relation {
+                Some(relation) => format!("{relation}.{}", field.name),
+                None => field.name.clone(),
+            };
+            Error::unknown_column(&name, "field list")
+        }
+        SchemaError::AmbiguousReference { field } => {
+            Error::new(1052, "23000", format!("Column '{}' in field list is ambiguous", field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::new(1060, "42S21", format!("Duplicate column name '{name}'"))
+        }
+    }
+}
+
+fn of_plan(message: &str) -> Error {
+    let message = first_line(message);
+    if let Some(rest) = message.strip_prefix("Invalid function '")
+        && let Some((name, _)) = rest.split_once('\'')
+    {
+        return Error::new(1305, "42000", format!("FUNCTION {name} does not exist"));
+    }
+    if message.contains("must appear in the GROUP BY clause") || message.contains("must be part of GROUP BY clause") {
+        return Error::new(1055, "42000", format!("Expression is not in GROUP BY clause: {message}"));
+    }
+    if message.contains("number of columns") || message.contains("same number") {
+        return Error::new(1222, "21000", "The used SELECT statements have a different number of columns");
+    }
+    Error::new(1105, "HY000", message)
+}
+
+fn of_arrow(error: &ArrowError) -> Error {
+    match error {
+        ArrowError::DivideByZero => Error::new(1365, "22012", "Division by 0"),
+        ArrowError::ArithmeticOverflow(message) => Error::new(1690, "22003", format!("value is out of range: {message}")),
+        ArrowError::CastError(message) => Error::new(1292, "22007", format!("Truncated incorrect value: {message}")),
+        other => Error::internal(first_line(&other.to_string())),
+    }
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,143 @@
+//! mo_catalog: what MatrixOne's clients read.
+
+use strandline_core::log::Scope;
+
+use super::VirtualTable;
+use super::catalog::every_table;
+use crate::create_text::{create_table_text, create_view_text};
+use crate::ddl::attributes;
+use crate::show::answer::CellKind::{Int, Long, Text, Time, UInt};
+use crate::show::answer::{Cell, row};
+use crate::show::{ShowContext, describe, nanos};
+
+const DB: &str = "mo_catalog";
+
+pub(super) const TABLES: &[VirtualTable] = &[
+    VirtualTable {
+        database: DB,
+        name: "mo_snapshots",
+        columns: &[
+            ("snapshot_id", Text), ("sname", Text), ("ts", Int), ("level", Text), ("account_name", Text),
+            ("database_name", Text), ("table_name", Text), ("obj_id", UInt),
+        ],
+        rows: snapshots,
+    },
+    VirtualTable {
+        database: DB,
+        name: "mo_database",
+        columns: &[
+            ("dat_id", UInt), ("datname", Text), ("dat_catalog_name", Text), ("dat_createsql", Long), ("owner", UInt),
+            ("creator", UInt), ("created_time", Time), ("account_id", UInt), ("dat_type", Text),
+        ],
+        rows: databases,
+    },
+    VirtualTable {
+        database: DB,
+        name: "mo_tables",
+        columns: &[
+            ("rel_id", UInt), ("relname", Text), ("reldatabase", Text), ("reldatabase_id", UInt), ("relpersistence", Text),
+            ("relkind", Text), ("rel_comment", Long), ("rel_createsql", Long), ("created_time", Time), ("creator", UInt),
+            ("owner", UInt), ("account_id", UInt),
+        ],
+        rows: tables,
+    },
+    VirtualTable {
+        database: DB,
+        name: "mo_columns",
+        columns: &[
+            ("att_uniq_name", Text), ("account_id", UInt), ("att_database_id", UInt), ("att_database", Text),
+            ("att_relname_id", UInt), ("att_relname", Text), ("attname", Text), ("atttyp", Text), ("attnum", UInt),
+            ("attnotnull", UInt), ("atthasdef", UInt), ("att_default", Long), ("att_constraint_type", Text),
+            ("att_is_auto_increment", UInt), ("att_comment", Long),
+        ],
+        rows: columns,
+    },
+    VirtualTable {
+        database: DB,
+        name: "mo_account",
+        columns: &[("account_id", UInt), ("account_name", Text), ("status", Text)],
+        rows: |cx| {
+            let accounts = cx.catalog.accounts();
+            let seen = accounts.iter().filter(|a| cx.account == strandline_core::db::SYS || a.id == cx.account);
+            seen.map(|account| row![account.id.0, &account.name, "open"]).collect()
+        },
+    },
+    VirtualTable {
+        database: DB,
+        name: "mo_user",
+        columns: &[("user_id", UInt), ("user_host", Text), ("user_name", Text), ("status", Text)],
+        rows: |cx| {
+            let users = cx.catalog.users();
+            let own = users.iter().filter(|user| user.account == cx.account);
+            own.map(|user| {
+                let status = if user.verifiers.contains_key("locked") { "lock" } else { "unlock" };
+                row![user.id.0, crate::users::host_of(user), &user.name, status]
+            })
+            .collect()
+        },
+    },
+];
+
+fn snapshots(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
+    let own = cx.catalog.account_by_id(cx.account).map(|account| account.name.clone()).unwrap_or_default();
+    let mut rows = Vec::new();
+    for pin in cx.snapshots {
+        let database_id = |name: &str| cx.catalog.database(cx.account, name).map_or(0, |database| database.id.0);
+        let (account, database, table, object) = match &pin.scope {
+            Scope::Cluster => (String::new(), String::new(), String::new(), 0),
+            Scope::Account(name) => (name.clone(), String::new(), String::new(), cx.catalog.account(name).map_or(0, |a| a.id.0)),
+            Scope::Database(name) => (own.clone(), name.clone(), String::new(), database_id(name)),
+            Scope::Tables(name, tables) => {
+                let table = tables.first().and_then(|table| {
+                    let database = cx.catalog.database(cx.account, name).ok()?;
+                    cx.catalog.table(database, table).ok()
+                });
+                (own.clone(), name.clone(), tables.join(","), table.map_or(0, |table| table.id.0))
+            }
+        };
+        rows.push(row![
+            pin.id.to_string(), &pin.name, nanos(pin.version_time), pin.scope.level(), account, database, table, object
+        ]);
+    }
+    rows
+}
+
+fn databases(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
+    let databases = cx.catalog.databases_of(cx.account);
+    databases
+        .iter()
+        .map(|d| {
+            let text = crate::create_text::create_database_text(d, false);
+            row![d.id.0, &d.name, "def", text, 0u64, 0u64, Cell::Null, d.account.0, "user"]
+        })
+        .collect()
+}
+
+fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
+    let tables = every_table(cx).into_iter();
+    tables
+        .map(|(database, table)| {
+            let text = if table.is_view() { create_view_text(&table) } else { create_table_text(&table, None) };
+            row![
+                table.id.0, &table.name, &database.name, database.id.0, "permanent", if table.is_view() { "v" } else { "r" },
+                &table.comment, text, attributes::created(&table), 0u64, 0u64, cx.account.0
+            ]
+        })
+        .collect()
+}
+
+fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
+    let mut rows = Vec::new();
+    for (database, table) in every_table(cx) {
+        for (at, column) in table.columns.iter().enumerate() {
+            let constraint = if table.primary_key.contains(&column.id) { "p" } else { "n" };
+            rows.push(row![
+                format!("{}-{}", table.id, column.name), cx.account.0, database.id.0, &database.name, table.id.0,
+                &table.name, &column.name, &column.declared, at + 1, u64::from(!column.nullable),
+                u64::from(column.default.is_some()), describe::default_text(column), constraint,
+                u64::from(column.auto_increment), &column.comment
+            ]);
+        }
+    }
+    rows
+}

@@ -1,0 +1,254 @@
+//! Text in, statements out: MySQL's language, our own statements about history and MatrixOne's.
+//!
+//! ```text
+//! text ─ lexer ─► statements as tokens ─┬─ by hand (history, matrixone, show, set, user, session, ddl) ─► Statement
+//!                                       └─ tokens: rewrites ─► the library's parser ─► Statement with its trees
+//! ```
+//! Nothing here looks at a catalog or a clock, and nothing that a statement asks for is dropped silently: it is in the result, or the
+//! statement is refused.
+
+mod cursor;
+mod ddl;
+mod dialect;
+mod dml;
+mod history;
+mod lexer;
+mod matrixone;
+mod moments;
+mod session;
+mod set;
+mod show;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod user;
+
+pub use dialect::StrandlineDialect;
+pub use history::{
+    CreateSchedule, CreateSnapshot, Diff, DiffOutput, HistoryStatement, Keep, Period, PeriodUnit, Restore, RestoreFrom, RestoreTo, Rhythm,
+    Scope, Target, Undo, Undrop, Undropped, When,
+};
+pub use matrixone::{Branch, BranchOutput, CloneDatabase, CloneTable, Keys, MatrixOne, OnConflict, Range, RangeUnit};
+pub use moments::{TableAtMoment, Tree, ensure_stripped, moments, name_parts, strip, when_of};
+pub use statement::*;
+
+use sqlparser::ast::{Expr, Select};
+use sqlparser::tokenizer::Token;
+
+use self::cursor::{Cursor, syntax_error, syntax_error_at};
+use self::lexer::{LexError, Lexer, Raw};
+use crate::error::{Error, Result};
+
+/// What of a session's `sql_mode` changes how text is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// `"x"` is a name.
+    pub ansi_quotes: bool,
+    /// A backslash in a string is a backslash.
+    pub no_backslash_escapes: bool,
+    /// `||` joins texts; else it is OR.
+    pub pipes_as_concat: bool,
+}
+
+/// Parses every statement of a text. Empty statements are left out. Errors: 1064 syntax, 1235 unsupported, 1436 nested too deep.
+pub fn parse(text: &str, options: Options) -> Result<Vec<Parsed>> {
+    statements(text, options).collect()
+}
+
+/// Parses a text that must hold exactly one statement. Errors: as `parse`; 1065 if it is empty.
+pub fn parse_one(text: &str, options: Options) -> Result<Parsed> {
+    let mut lexer = Lexer::new(text, options);
+    let Some(raw) = lexer.next_statement().map_err(|error| lex_error(text, 0, error))? else {
+        return Err(Error::new(1065, "42000", "Query was empty"));
+    };
+    match lexer.next_statement() {
+        Ok(None) => parse_raw(&raw),
+        Ok(Some(next)) => Err(syntax_error(&next, 0, "one statement at a time here")),
+        Err(error) => Err(lex_error(text, raw.end, error)),
+    }
+}
+
+/// Returns the statements of a text one after the other, so that the first can run although the second is wrong. Ends after an error.
+pub fn statements(text: &str, options: Options) -> impl Iterator<Item = Result<Parsed>> + '_ {
+    let mut lexer = Lexer::new(text, options);
+    let mut done = 0;
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let parsed = match lexer.next_statement() {
+            Ok(None) => return None,
+            Ok(Some(raw)) => {
+                done = raw.end;
+                parse_raw(&raw)
+            }
+            Err(error) => Err(lex_error(text, done, error)),
+        };
+        failed = parsed.is_err();
+        Some(parsed)
+    })
+}
+
+/// Splits a text into its statements without parsing them. Errors: 1064 where a text or comment does not end.
+pub fn split(text: &str, options: Options) -> Result<Vec<String>> {
+    let mut lexer = Lexer::new(text, options);
+    let (mut texts, mut done) = (Vec::new(), 0);
+    while let Some(raw) = lexer.next_statement().map_err(|error| lex_error(text, done, error))? {
+        done = raw.end;
+        texts.push(raw.text().to_owned());
+    }
+    Ok(texts)
+}
+
+/// Parses one expression: a column's default, a check, a generated column as the catalog keeps it.
+pub fn parse_expr(text: &str, options: Options) -> Result<Expr> {
+    let mut lexer = Lexer::new(text, options);
+    let raw = lexer.next_statement().map_err(|error| lex_error(text, 0, error))?;
+    let Some(raw) = raw else { return Err(Error::syntax("An expression is missing")) };
+    let mut cursor = Cursor::new(&raw);
+    cursor.expr_to(raw.tokens.len())
+}
+
+/// Returns the source of each item between SELECT and FROM, as MySQL names the columns that have no alias.
+/// `text` is the `Parsed::text` that the SELECT comes from. Empty if the SELECT does not stand in it.
+pub fn select_item_texts<'a>(text: &'a str, select: &Select, options: Options) -> Vec<&'a str> {
+    let from = select.select_token.0.span.start.column as usize;
+    if from == 0 || from > text.len() || !text.is_char_boundary(from - 1) {
+        return Vec::new();
+    }
+    let text = &text[from - 1..];
+    let mut lexer = Lexer::new(text, options);
+    let Ok(Some(raw)) = lexer.next_statement() else { return Vec::new() };
+    let cursor = Cursor { raw: &raw, at: 1 };
+    const ENDS: &[&str] = &[
+        "FROM", "INTO", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "EXCEPT", "INTERSECT", "FOR", "LOCK", "WINDOW", "PROCEDURE",
+    ];
+    const MODIFIERS: &[&str] = &[
+        "ALL", "DISTINCT", "DISTINCTROW", "HIGH_PRIORITY", "STRAIGHT_JOIN", "SQL_SMALL_RESULT", "SQL_BIG_RESULT", "SQL_BUFFER_RESULT",
+        "SQL_CACHE", "SQL_NO_CACHE", "SQL_CALC_FOUND_ROWS",
+    ];
+    let end = cursor.find(|token| matches!(token, Token::RParen) || ENDS.iter().any(|word| cursor::is_word(token, word)));
+    let mut at = 1;
+    while raw.tokens.get(at).is_some_and(|t| MODIFIERS.iter().any(|word| cursor::is_word(&t.token, word))) {
+        at += 1;
+    }
+    let mut items = Vec::new();
+    while at < end {
+        let item = Cursor { raw: &raw, at };
+        let stop = item.find(|token| *token == Token::Comma).min(end);
+        if stop == at {
+            return Vec::new();
+        }
+        let first = raw.tokens[at].span.start.column as usize - 1;
+        let last = raw.tokens[stop - 1].span.end.column as usize - 1;
+        items.push(&raw.text()[first..last]);
+        at = stop + 1;
+    }
+    items
+}
+
+fn lex_error(text: &str, start: usize, error: LexError) -> Error {
+    // Lines count from where the statement begins, which is after blanks.
+    let start = start + text[start..].find(|c: char| !c.is_whitespace() && c != ';').unwrap_or(0);
+    syntax_error_at(text, start.min(error.at), text.len(), error.at, error.message)
+}
+
+fn parse_raw(raw: &Raw<'_>) -> Result<Parsed> {
+    let mut cursor = Cursor::new(raw);
+    let (statement, locking) = statement(&mut cursor)?;
+    Ok(Parsed { statement, text: raw.text().to_owned(), parameters: raw.parameters, locking })
+}
+
+/// Parses from the cursor to the end of the statement. The second value: whether it asks for locks.
+fn statement(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
+    let first = match c.peek() {
+        Some(Token::Word(word)) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+        Some(Token::LParen) => return dml::query(c),
+        _ => return Err(c.error("")),
+    };
+    match first.as_str() {
+        "SELECT" | "WITH" | "VALUES" | "TABLE" => return with_or_query(c),
+        "INSERT" | "REPLACE" => return dml::insert(c),
+        "UPDATE" => return dml::update(c),
+        "DELETE" => return dml::delete(c),
+        // Words that only begin a statement of ours, or that one of ours shares with MySQL.
+        "EXPLAIN" | "RESTORE" | "UNDROP" | "FLASHBACK" | "RECOVER" | "UNDO" | "CREATE" | "DROP" | "SHOW" | "DIFF" | "SET" | "APPLY"
+        | "ALTER" | "DATA" => {
+            if let Some(history) = history::parse(c)? {
+                return Ok((Statement::History(Box::new(history)), false));
+            }
+        }
+        _ => {}
+    }
+    if matches!(first.as_str(), "CREATE" | "ALTER" | "DROP" | "RENAME" | "GRANT" | "REVOKE")
+        && let Some(user) = user::parse(c)?
+    {
+        return Ok((user, false));
+    }
+    let statement = match first.as_str() {
+        "SHOW" => show::show(c)?,
+        "DESCRIBE" | "DESC" | "EXPLAIN" => {
+            let mut locking = false;
+            let explained = show::explain(c, |c| {
+                let (inner, locks) = statement(c)?;
+                locking = locks;
+                Ok(inner)
+            })?;
+            return Ok((explained, locking));
+        }
+        "SET" => set::set(c)?,
+        "USE" => {
+            c.at += 1;
+            let database = c.name("USE needs the name of a database")?;
+            c.expect_end()?;
+            Statement::Use(database)
+        }
+        "CREATE" => ddl::create(c)?,
+        "ALTER" => ddl::alter(c)?,
+        "DROP" => ddl::drop(c)?,
+        "RENAME" => ddl::rename(c)?,
+        "TRUNCATE" => {
+            c.at += 1;
+            c.eat("TABLE");
+            let table = c.table_name("TRUNCATE TABLE needs a name")?;
+            c.expect_end()?;
+            Statement::Truncate(table)
+        }
+        "BEGIN" | "START" => session::begin(c)?,
+        "COMMIT" => session::commit(c)?,
+        "ROLLBACK" => session::rollback(c)?,
+        "SAVEPOINT" | "RELEASE" => session::savepoint(c)?,
+        "KILL" => session::kill(c)?,
+        "PREPARE" => session::prepare(c)?,
+        "EXECUTE" => session::execute(c)?,
+        "DEALLOCATE" => session::deallocate(c)?,
+        "DO" => session::do_exprs(c)?,
+        "LOAD" => dml::load(c)?,
+        "LOCK" => session::lock_tables(c)?,
+        "UNLOCK" => session::unlock_tables(c)?,
+        "CHECK" => session::upkeep(c, Upkeep::Check)?,
+        "ANALYZE" => session::upkeep(c, Upkeep::Analyze)?,
+        "OPTIMIZE" => session::upkeep(c, Upkeep::Optimize)?,
+        "REPAIR" => session::upkeep(c, Upkeep::Repair)?,
+        "CHECKSUM" => session::upkeep(c, Upkeep::Checksum)?,
+        "FLUSH" => session::flush(c)?,
+        "BACKUP" | "BINLOG" | "CACHE" | "CALL" | "CHANGE" | "CLONE" | "GET" | "HANDLER" | "HELP" | "IMPORT" | "INSTALL" | "PURGE"
+        | "RESET" | "RESIGNAL" | "RESTART" | "SHUTDOWN" | "SIGNAL" | "STOP" | "UNINSTALL" | "XA" => Statement::Unsupported(first),
+        _ => return Err(c.error("")),
+    };
+    Ok((statement, false))
+}
+
+/// `WITH … SELECT|UPDATE|DELETE`: the verb comes after the common tables.
+fn with_or_query(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
+    if c.is("WITH") {
+        let verb = c.find(|token| ["SELECT", "UPDATE", "DELETE", "INSERT", "REPLACE"].iter().any(|word| cursor::is_word(token, word)));
+        let verb = Cursor { raw: c.raw, at: verb };
+        if verb.is("UPDATE") || verb.is("DELETE") {
+            return Err(Error::unsupported("WITH ... UPDATE or DELETE"));
+        }
+    }
+    dml::query(c)
+}

@@ -1,0 +1,434 @@
+//! From a parsed query to a plan over one moment.
+//!
+//! Every table of a statement is resolved once, before planning, and all of them from the same moment (or from the moment
+//! that the statement names for it): no commit can come between two look-ups. What the planner would drop silently,
+//! a table's version, is resolved and taken out here, and anything left over is an error.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::cte_worktable::CteWorkTable;
+use datafusion::catalog::view::ViewTable;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr as PlanExpr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, WindowUDF,
+};
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use sqlparser::ast::{self, ObjectName, ObjectNamePart, Query, TableAlias, TableFactor, VisitMut, VisitorMut};
+use strandline_core::catalog::Catalog;
+use strandline_core::ids::{ColumnId, Version};
+use strandline_core::log::{Pin, Scope};
+use strandline_core::moment::Moment;
+use strandline_core::schema::{Database, Table};
+use strandline_core::txn::Txn;
+
+use crate::{api, context};
+use crate::error::{Error, Result};
+use crate::expressions;
+use crate::failure;
+use crate::names::{self, Shown};
+use crate::parse::{self, TableAtMoment, When};
+use crate::scan::MomentTable;
+use crate::session::State;
+
+/// What a statement reads: the session, and the moment or the transaction that it reads in.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    pub state: &'a State,
+    pub source: Source<'a>,
+}
+
+/// Where rows come from.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    Moment(&'a Moment),
+    /// A transaction's moment with its own writes over it.
+    Txn(&'a Txn),
+}
+
+impl Source<'_> {
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        match self {
+            Source::Moment(moment) => moment.catalog(),
+            Source::Txn(txn) => txn.catalog(),
+        }
+    }
+
+    pub fn moment(&self) -> &Moment {
+        match self {
+            Source::Moment(moment) => moment,
+            Source::Txn(txn) => txn.moment(),
+        }
+    }
+}
+
+/// A query, planned but not optimised.
+pub struct Planned {
+    pub logical: LogicalPlan,
+    pub state: SessionState,
+    pub shown: Shown,
+    pub scans: Vec<Scanned>,
+}
+
+/// A table that a plan reads, for EXPLAIN.
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    pub database: String,
+    pub table: String,
+    pub version: Version,
+    pub parts: usize,
+    /// Visible rows, exactly.
+    pub rows: u64,
+    pub rows_in_memory: u64,
+}
+
+/// How tables are shown to a plan.
+#[derive(Clone, Default, Debug)]
+pub struct Options {
+    /// Tables without a primary key show their hidden `_row_id`: for UPDATE and DELETE.
+    pub with_row_id: bool,
+    /// A table that is in nobody's catalog, under a name of one part.
+    pub given: Option<(String, Arc<dyn TableProvider>)>,
+    /// One stream of rows, in the order of the table.
+    pub in_order: bool,
+}
+
+/// How deep views may stand in views.
+const VIEW_DEPTH_MAX: usize = 32;
+
+/// Plans a query. `text` is the source that its columns are named after.
+pub async fn query(
+    reading: Reading<'_>,
+    query: &Query,
+    text: &str,
+    parameters: &[api::Value],
+    options: &Options,
+) -> Result<Planned> {
+    let mut session = reading.state.planner_state()?;
+    if options.in_order {
+        session.config_mut().options_mut().execution.target_partitions = 1;
+    }
+    let database = reading.state.database.as_ref().map(|name| name.to_lowercase());
+    let (logical, shown, scans) = plan_in(reading, &session, query, text, parameters, options, database, 0).await?;
+    Ok(Planned { logical, state: session, shown, scans })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
+async fn plan_in(
+    reading: Reading<'_>,
+    session: &SessionState,
+    query: &Query,
+    text: &str,
+    parameters: &[api::Value],
+    options: &Options,
+    database: Option<String>,
+    depth: usize,
+) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
+    let mut query = query.clone();
+    let shown = names::name_columns(&mut query, text, reading.state.parse_options());
+    names::bind(&mut query, reading.state, parameters)?;
+    query.locks.clear();
+    let mut statement = ast::Statement::Query(Box::new(query));
+    expressions::rewrite_statement(&mut statement)?;
+    names::fold(&mut statement);
+
+    let mut tables = Tables { session, database, sources: HashMap::new(), missing: HashMap::new() };
+    let mut scans = Vec::new();
+    let found = parse::moments(&statement)?;
+    let mut moved: Vec<(TableAtMoment, ObjectName)> = Vec::new();
+    for table in found {
+        if table.function {
+            return Err(Error::unsupported(format!("the table function {}", table.name.join("."))));
+        }
+        let (database, name) = match table.name.as_slice() {
+            [name] => (tables.database.clone(), name.clone()),
+            [database, name] => (Some(database.clone()), name.clone()),
+            _ => return Err(Error::new(1102, "42000", format!("Incorrect database name '{}'", table.name.join(".")))),
+        };
+        if let (Some((given, provider)), [only], None) = (&options.given, table.name.as_slice(), &table.when)
+            && given == only
+        {
+            let key = (tables.database.clone().unwrap_or_default(), name);
+            tables.sources.insert(key, provider_as_source(provider.clone()));
+            continue;
+        }
+        let Some(database) = database else {
+            tables.missing.insert((String::new(), name), Error::new(1046, "3D000", "No database selected"));
+            continue;
+        };
+        let key = match &table.when {
+            None => (database.clone(), name.clone()),
+            // No table has a name with this in it.
+            Some(_) => (database.clone(), format!("{name}\u{1}{}", moved.len())),
+        };
+        if tables.sources.contains_key(&key) {
+            continue;
+        }
+        let at = match &table.when {
+            None => None,
+            Some(when) => Some(reading.state.moment_at(when).await?),
+        };
+        let here = match &at {
+            None => reading,
+            Some((moment, _)) => Reading { source: Source::Moment(moment), ..reading },
+        };
+        let pin = at.as_ref().and_then(|(_, pin)| pin.as_ref());
+        match resolve(here, session, &database, &name, pin, options, depth, &mut scans).await {
+            Ok(source) => {
+                if table.when.is_some() {
+                    let parts = [key.0.clone(), key.1.clone()];
+                    let parts = parts.map(|part| ObjectNamePart::Identifier(ast::Ident::with_quote('`', part)));
+                    moved.push((table, ObjectName(parts.to_vec())));
+                }
+                tables.sources.insert(key, source);
+            }
+            // It may be the name of a common table expression.
+            Err(error) if table.when.is_none() && matches!(error.code, 1049 | 1146) => {
+                tables.missing.insert(key, error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if !moved.is_empty() {
+        let _ = statement.visit(&mut AliasVersions);
+        parse::strip(&mut statement, |table, name| {
+            let same = |(other, _): &&(TableAtMoment, ObjectName)| other.name == table.name && other.when == table.when;
+            let Some((_, resolved)) = moved.iter().find(same) else { return Ok(false) };
+            *name = resolved.clone();
+            Ok(true)
+        })?;
+    }
+    parse::ensure_stripped(&statement)?;
+
+    let parser = ParserOptions::from(&session.config_options().sql_parser);
+    let logical = SqlToRel::new_with_options(&tables, parser)
+        .sql_statement_to_plan(statement)
+        .map_err(failure::of_query)?;
+    Ok((logical, shown, scans))
+}
+
+/// Returns the source of one table or view, at the moment that `reading` says.
+#[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
+async fn resolve(
+    reading: Reading<'_>,
+    session: &SessionState,
+    database: &str,
+    name: &str,
+    pin: Option<&Pin>,
+    options: &Options,
+    depth: usize,
+    scans: &mut Vec<Scanned>,
+) -> Result<Arc<dyn TableSource>> {
+    if let Some(provider) = context::virtual_table(reading, database, name)? {
+        return Ok(provider_as_source(provider));
+    }
+    let (database, table) = find_table(reading.source.catalog(), reading.state.account, database, name)?;
+    if let Some(pin) = pin {
+        check_scope(pin, reading, &database, &table)?;
+    }
+    let Some(view) = &table.view else {
+        let scan = match reading.source {
+            Source::Moment(moment) => moment.scan(&table).await?,
+            Source::Txn(txn) => txn.scan(&table).await?,
+        };
+        scans.push(Scanned {
+            database: database.name.clone(),
+            table: table.name.clone(),
+            version: scan.version,
+            parts: scan.parts.len(),
+            rows: scan.row_count(),
+            rows_in_memory: scan.rows.iter().map(|batch| batch.num_rows() as u64).sum(),
+        });
+        let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
+        let provider = MomentTable::new(scan, &database.name, options.with_row_id).only(columns);
+        return Ok(provider_as_source(Arc::new(provider)));
+    };
+    if depth >= VIEW_DEPTH_MAX {
+        let message = format!("View '{}.{}' is nested too deeply, or stands in itself", database.name, table.name);
+        return Err(Error::new(1462, "HY000", message));
+    }
+    let inner = view_query(view, &database.name, &table.name)?;
+    let home = crate::ddl::attributes::view_database(&table).unwrap_or(&database.name).to_lowercase();
+    let planned =
+        Box::pin(plan_in(reading, session, &inner, view, &[], &Options::default(), Some(home), depth + 1)).await;
+    let (plan, shown, inner_scans) = planned.map_err(|error| match error.code {
+        1049 | 1054 | 1146 | 1305 => Error::new(
+            1356,
+            "HY000",
+            format!(
+                "View '{}.{}' references invalid table(s) or column(s) or function(s) or definer/invoker of view lack \
+                 rights to use them: {error}",
+                database.name, table.name
+            ),
+        ),
+        _ => error,
+    })?;
+    scans.extend(inner_scans);
+    let plan = rename_view_columns(plan, &table, &shown)?;
+    Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
+}
+
+/// Reads the query that a view stands for.
+fn view_query(text: &str, database: &str, name: &str) -> Result<Box<Query>> {
+    let parsed = parse::parse_one(text, parse::Options::default())?;
+    match parsed.statement {
+        parse::Statement::Query(query) => Ok(query),
+        _ => Err(Error::internal(format!("the definition of view '{database}.{name}' is no query"))),
+    }
+}
+
+/// Gives a view's columns the names that it was created with.
+fn rename_view_columns(plan: LogicalPlan, view: &Table, shown: &Shown) -> Result<LogicalPlan> {
+    let fields: Vec<(Option<TableReference>, String)> =
+        plan.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), field.name().clone())).collect();
+    let columns: Vec<PlanExpr> = fields
+        .into_iter()
+        .enumerate()
+        .map(|(at, (qualifier, name))| {
+            let outer = match view.columns.get(at) {
+                Some(column) => column.name.to_lowercase(),
+                None => shown.get(&name).unwrap_or(&name).to_lowercase(),
+            };
+            PlanExpr::Column(datafusion::common::Column::new(qualifier, name)).alias(outer)
+        })
+        .collect();
+    LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(failure::of_query)
+}
+
+/// Returns a table or view by name, with MySQL's errors.
+pub fn find_table(
+    catalog: &Catalog,
+    account: strandline_core::ids::AccountId,
+    database: &str,
+    name: &str,
+) -> Result<(Arc<Database>, Arc<Table>)> {
+    let found = catalog
+        .database(account, database)
+        .map_err(|_| Error::new(1049, "42000", format!("Unknown database '{database}'")))?;
+    let table = catalog
+        .table(found, name)
+        .map_err(|_| Error::new(1146, "42S02", format!("Table '{}.{name}' doesn't exist", found.name)))?;
+    Ok((found.clone(), table.clone()))
+}
+
+/// Fails if a snapshot does not speak of a table.
+fn check_scope(pin: &Pin, reading: Reading<'_>, database: &Database, table: &Table) -> Result<()> {
+    let within = match &pin.scope {
+        Scope::Cluster => true,
+        Scope::Account(name) => reading
+            .source
+            .catalog()
+            .account_by_id(database.account)
+            .is_some_and(|account| account.name.eq_ignore_ascii_case(name)),
+        Scope::Database(name) => name.eq_ignore_ascii_case(&database.name),
+        Scope::Tables(name, tables) => {
+            name.eq_ignore_ascii_case(&database.name) && tables.iter().any(|t| t.eq_ignore_ascii_case(&table.name))
+        }
+    };
+    if within {
+        return Ok(());
+    }
+    Err(Error::new(
+        1105,
+        "HY000",
+        format!("Snapshot '{}' does not include table '{}.{}'.", pin.name, database.name, table.name),
+    ))
+}
+
+/// Gives tables at a moment their own name as an alias, since their name is about to change.
+struct AliasVersions;
+
+impl VisitorMut for AliasVersions {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> std::ops::ControlFlow<()> {
+        if let TableFactor::Table { name, alias: alias @ None, version: Some(_), .. } = factor
+            && let Some(ObjectNamePart::Identifier(ident)) = name.0.last()
+        {
+            *alias = Some(TableAlias { explicit: true, name: ident.clone(), columns: Vec::new(), at: None });
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+/// The tables of one statement, as the planner asks for them.
+struct Tables<'a> {
+    session: &'a SessionState,
+    database: Option<String>,
+    sources: HashMap<(String, String), Arc<dyn TableSource>>,
+    /// Why a table is not there, in case the planner asks.
+    missing: HashMap<(String, String), Error>,
+}
+
+impl ContextProvider for Tables<'_> {
+    fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        let database = name.schema().map(str::to_owned).or_else(|| self.database.clone()).unwrap_or_default();
+        let key = (database, name.table().to_owned());
+        if let Some(source) = self.sources.get(&key) {
+            return Ok(source.clone());
+        }
+        let error = self.missing.get(&key).cloned();
+        let error = error.unwrap_or_else(|| Error::internal(format!("BUG: table '{name}' was not resolved")));
+        Err(DataFusionError::External(Box::new(error)))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> DfResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.session.expr_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        None
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.session.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.session.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.session.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.session.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.session.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.session.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.session.higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.session.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.session.window_functions().keys().cloned().collect()
+    }
+}
+

@@ -1,0 +1,403 @@
+//! The short way of `SELECT columns FROM t WHERE key = constant`: nothing is parsed twice and nothing is planned.
+//!
+//! A statement's text is cut at its constants; what is left is looked up among the shapes that were seen before. A shape
+//! is worked out once, by the ordinary parser and planner, and holds as long as its table's definition. What is visible
+//! is decided by the core, as for every read. Anything that does not fit takes the long way.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, Int8Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, UInt8Array,
+    UInt16Array, UInt32Array, UInt64Array,
+};
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::StreamExt;
+use futures::stream;
+use sqlparser::ast::{
+    BinaryOperator, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, Value as Literal,
+};
+use strandline_core::cold::key::encode_keys;
+use strandline_core::schema::{Table, Type};
+
+use crate::api::{ColumnMeta, Outcome, Rows, Value};
+use crate::dml;
+use crate::error::Result;
+use crate::parse::{self, Statement};
+use crate::plan::{Source, find_table};
+use crate::run;
+use crate::session::Session;
+use crate::types::MySqlType;
+
+/// The shapes of statements that a session has met.
+#[derive(Default)]
+pub struct Points {
+    shapes: HashMap<String, Option<Arc<Shape>>>,
+    /// The database and the options that the shapes were read with.
+    database: Option<String>,
+    options: parse::Options,
+    /// Kept for its allocation.
+    text: String,
+}
+
+/// A look-up by key.
+struct Shape {
+    table: Arc<Table>,
+    /// Per column of the key, which constant it must equal.
+    key: Vec<(Type, usize)>,
+    /// The constant after LIMIT.
+    limit: Option<usize>,
+    /// Positions in the physical schema.
+    columns: Vec<usize>,
+    metas: Vec<ColumnMeta>,
+    schema: SchemaRef,
+}
+
+/// Longer texts are no look-ups.
+const TEXT_BYTES_MAX: usize = 1024;
+const SHAPES_MAX: usize = 512;
+
+/// Runs a statement if it is a look-up by key.
+pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> Option<Result<Outcome>> {
+    if sql.len() > TEXT_BYTES_MAX || !sql.get(..6)?.eq_ignore_ascii_case("SELECT") {
+        return None;
+    }
+    let mut text = std::mem::take(&mut session.points.text);
+    let values = cut(sql, parameters, &mut text);
+    let shape = match &values {
+        Some(_) => shape_of(session, &text).await,
+        None => None,
+    };
+    session.points.text = text;
+    let (shape, values) = (shape?, values?);
+    if !session.state.variables.is_utc() {
+        return None;
+    }
+    if let Some(limit) = shape.limit {
+        match &values[limit] {
+            Constant::Number(number) if *number >= 1 => {}
+            _ => return None,
+        }
+    }
+    let key = shape.key.iter().map(|(ty, at)| key_array(*ty, &values[*at])).collect::<Option<Vec<_>>>()?;
+    let result = look_up(session, &shape, &key).await;
+    if matches!(&result, Ok(None)) {
+        // The table is not what it was: the long way, which will find the new shape.
+        session.points.shapes.clear();
+        return None;
+    }
+    session.state.warnings.clear();
+    session.state.row_count = -1;
+    Some(result.map(|rows| Outcome::Rows(rows.expect("it was checked to be there"))))
+}
+
+/// Looks the key up. `None` if the shape is out of date.
+async fn look_up(session: &mut Session, shape: &Shape, key: &[ArrayRef]) -> Result<Option<Rows>> {
+    let keys = encode_keys(key)?;
+    let reader = session.reader();
+    let source = session.source(&reader);
+    let current = source.catalog().table_by_id(shape.table.id);
+    if !current.is_some_and(|table| Arc::ptr_eq(table, &shape.table)) {
+        return Ok(None);
+    }
+    let table = &shape.table;
+    let row = match source {
+        Source::Moment(moment) => match moment.try_get(table, keys.get(0)) {
+            Some(row) => row?,
+            None => moment.get(table, keys.get(0)).await?,
+        },
+        Source::Txn(txn) => match txn.try_get(table, keys.get(0)) {
+            Some(row) => row?,
+            None => txn.get(table, keys.get(0)).await?,
+        },
+    };
+    session.state.found_rows.store(u64::from(row.is_some()), Ordering::Relaxed);
+    let batch = match row {
+        None => None,
+        Some(row) => {
+            let columns = shape.columns.iter().map(|at| row.column(*at).clone()).collect();
+            Some(Ok(RecordBatch::try_new(shape.schema.clone(), columns).map_err(dml::arrow)?))
+        }
+    };
+    Ok(Some(Rows {
+        columns: shape.metas.clone(),
+        schema: shape.schema.clone(),
+        batches: stream::iter(batch).boxed(),
+        warnings: 0,
+    }))
+}
+
+/// Returns the shape of a text whose constants were cut out, if it is a look-up by key.
+async fn shape_of(session: &mut Session, text: &str) -> Option<Arc<Shape>> {
+    let options = session.state.parse_options();
+    if session.points.database != session.state.database || session.points.options != options {
+        session.points.shapes.clear();
+        session.points.database = session.state.database.clone();
+        session.points.options = options;
+    }
+    if let Some(known) = session.points.shapes.get(text) {
+        return known.clone();
+    }
+    let shape = work_out(session, text, options).await.map(Arc::new);
+    if session.points.shapes.len() >= SHAPES_MAX {
+        session.points.shapes.clear();
+    }
+    session.points.shapes.insert(text.to_owned(), shape.clone());
+    shape
+}
+
+async fn work_out(session: &mut Session, text: &str, options: parse::Options) -> Option<Shape> {
+    let parsed = parse::parse_one(text, options).ok()?;
+    let Statement::Query(query) = &parsed.statement else { return None };
+    let (select, limit) = plain_select(query)?;
+    let (database, name, alias) = only_table(select)?;
+    let database = database.or_else(|| session.state.database.clone())?;
+    let reader = session.reader();
+    let catalog = session.source(&reader).catalog().clone();
+    let (_, table) = find_table(&catalog, session.state.account, &database, &name).ok()?;
+    // A snapshot may show less than the table has.
+    let narrowed = session.state.as_of.as_ref().is_some_and(|as_of| as_of.snapshot.is_some());
+    if table.is_view() || table.has_row_id() || narrowed {
+        return None;
+    }
+    let column_of = |expr: &Expr| -> Option<usize> {
+        let name = match expr {
+            Expr::Identifier(ident) => &ident.value,
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [table, column] if table.value.eq_ignore_ascii_case(&alias) => &column.value,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    };
+    let mut columns = Vec::new();
+    for item in &select.projection {
+        match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => columns.push(column_of(expr)?),
+            SelectItem::Wildcard(_) => columns.extend(0..table.columns.len()),
+            _ => return None,
+        }
+    }
+    let mut equals = Vec::new();
+    conjunction(select.selection.as_ref()?, &mut equals)?;
+    let mut key = Vec::new();
+    for id in &table.primary_key {
+        let at = table.columns.iter().position(|column| column.id == *id)?;
+        let (_, constant) = equals.iter().find(|(expr, _)| column_of(expr) == Some(at))?;
+        // Where comparing is more than comparing what is stored, the planner knows better.
+        let ty = MySqlType::parse(&table.columns[at].declared).ok()?;
+        let comparable = match ty.storage() {
+            Type::Text => matches!(ty, MySqlType::VarChar(_) | MySqlType::Char(_)),
+            Type::Bytes => matches!(ty, MySqlType::VarBinary(_)),
+            Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => true,
+            Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64 => !matches!(ty, MySqlType::Bit(_) | MySqlType::Year),
+            _ => false,
+        };
+        if !comparable {
+            return None;
+        }
+        key.push((ty.storage(), *constant));
+    }
+    if equals.len() != key.len() {
+        return None;
+    }
+    // The names and types of the result are the planner's.
+    let planned = session.plan(&parsed, &vec![Value::Int(1); parsed.parameters]).await.ok()?;
+    let metas = run::column_metas(planned.logical.schema(), &planned.shown);
+    if metas.len() != columns.len() {
+        return None;
+    }
+    let physical = table.physical_schema();
+    let fields: Vec<_> =
+        columns.iter().zip(&metas).map(|(at, meta)| physical.field(*at).clone().with_name(&meta.name)).collect();
+    Some(Shape { table, key, limit, columns, metas, schema: Arc::new(Schema::new(fields)) })
+}
+
+/// Returns the SELECT of a query that has nothing beside it but LIMIT, and the constant of that.
+fn plain_select(query: &Query) -> Option<(&Select, Option<usize>)> {
+    if query.with.is_some() || query.order_by.is_some() || query.fetch.is_some() || !query.pipe_operators.is_empty() {
+        return None;
+    }
+    let limit = match &query.limit_clause {
+        None => None,
+        Some(LimitClause::LimitOffset { limit: Some(limit), offset: None, limit_by }) if limit_by.is_empty() => {
+            Some(placeholder(limit)?)
+        }
+        Some(_) => return None,
+    };
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty());
+    let plain = select.distinct.is_none()
+        && select.top.is_none()
+        && select.into.is_none()
+        && !grouped
+        && select.having.is_none()
+        && select.qualify.is_none()
+        && select.named_window.is_empty();
+    plain.then_some((select.as_ref(), limit))
+}
+
+/// Returns the only table of a SELECT: its database, its name, and what it is called there.
+fn only_table(select: &Select) -> Option<(Option<String>, String, String)> {
+    let [from] = select.from.as_slice() else { return None };
+    if !from.joins.is_empty() {
+        return None;
+    }
+    let TableFactor::Table { name, alias, args: None, version: None, partitions, sample: None, .. } = &from.relation
+    else {
+        return None;
+    };
+    if !partitions.is_empty() || alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
+        return None;
+    }
+    let mut parts = parse::name_parts(name);
+    let table = parts.pop()?;
+    let database = parts.pop();
+    let called = alias.as_ref().map_or_else(|| table.clone(), |alias| alias.name.value.clone());
+    parts.is_empty().then_some((database, table, called))
+}
+
+/// Takes `a = ? AND b = ?` apart.
+fn conjunction<'a>(expr: &'a Expr, equals: &mut Vec<(&'a Expr, usize)>) -> Option<()> {
+    match expr {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            conjunction(left, equals)?;
+            conjunction(right, equals)
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+            match (placeholder(left), placeholder(right)) {
+                (None, Some(constant)) => equals.push((left, constant)),
+                (Some(constant), None) => equals.push((right, constant)),
+                _ => return None,
+            }
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+fn placeholder(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Literal::Placeholder(name) => name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A constant of a statement, from its text or from a parameter.
+#[derive(Clone, Debug, PartialEq)]
+enum Constant<'a> {
+    Number(i128),
+    Text(&'a [u8]),
+    /// NULL, a fraction, a time: for the planner.
+    Other,
+}
+
+/// Cuts the constants out of a text: `?` stands for each in `shape`. `None` for a text that cannot be a look-up.
+fn cut<'a>(sql: &'a str, parameters: &'a [Value], shape: &mut String) -> Option<Vec<Constant<'a>>> {
+    shape.clear();
+    let bytes = sql.as_bytes();
+    let mut constants = Vec::new();
+    let mut given = parameters.iter();
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        match byte {
+            // Calls, comments, variables, moments, quoted names: for the parser.
+            b'(' | b'#' | b'@' | b'{' | b'"' | b';' | b'\\' | b'/' => return None,
+            b'-' => return None,
+            b'`' => {
+                let end = at + 1 + bytes[at + 1..].iter().position(|byte| *byte == b'`')?;
+                shape.push_str(&sql[at..=end]);
+                at = end + 1;
+            }
+            b'\'' => {
+                let length = bytes[at + 1..].iter().position(|byte| matches!(byte, b'\'' | b'\\'))?;
+                let end = at + 1 + length;
+                // An escape or a doubled quote.
+                if bytes[end] == b'\\' || bytes.get(end + 1) == Some(&b'\'') {
+                    return None;
+                }
+                // `_utf8'…'`, `x'…'` and the like.
+                if at > 0 && (is_word(bytes[at - 1])) {
+                    return None;
+                }
+                constants.push(Constant::Text(&bytes[at + 1..end]));
+                shape.push('?');
+                at = end + 1;
+            }
+            b'?' => {
+                constants.push(match given.next()? {
+                    Value::Int(value) => Constant::Number(i128::from(*value)),
+                    Value::UInt(value) => Constant::Number(i128::from(*value)),
+                    Value::Bytes(bytes) => Constant::Text(bytes),
+                    _ => Constant::Other,
+                });
+                shape.push('?');
+                at += 1;
+            }
+            b'0'..=b'9' => {
+                let length = bytes[at..].iter().take_while(|byte| is_word(**byte) || **byte == b'.').count();
+                let text = &sql[at..at + length];
+                constants.push(Constant::Number(text.parse().ok()?));
+                shape.push('?');
+                at += length;
+            }
+            byte if is_word(byte) => {
+                let length = bytes[at..].iter().take_while(|byte| is_word(**byte)).count();
+                shape.push_str(&sql[at..at + length]);
+                at += length;
+            }
+            _ => {
+                shape.push(byte as char);
+                at += 1;
+            }
+        }
+    }
+    Some(constants)
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+}
+
+/// Returns a key column that holds a constant; `None` where comparing is the planner's affair.
+fn key_array(ty: Type, constant: &Constant<'_>) -> Option<ArrayRef> {
+    Some(match (ty, constant) {
+        (Type::Int8, Constant::Number(n)) => Arc::new(Int8Array::from(vec![i8::try_from(*n).ok()?])),
+        (Type::Int16, Constant::Number(n)) => Arc::new(Int16Array::from(vec![i16::try_from(*n).ok()?])),
+        (Type::Int32, Constant::Number(n)) => Arc::new(Int32Array::from(vec![i32::try_from(*n).ok()?])),
+        (Type::Int64, Constant::Number(n)) => Arc::new(Int64Array::from(vec![i64::try_from(*n).ok()?])),
+        (Type::UInt8, Constant::Number(n)) => Arc::new(UInt8Array::from(vec![u8::try_from(*n).ok()?])),
+        (Type::UInt16, Constant::Number(n)) => Arc::new(UInt16Array::from(vec![u16::try_from(*n).ok()?])),
+        (Type::UInt32, Constant::Number(n)) => Arc::new(UInt32Array::from(vec![u32::try_from(*n).ok()?])),
+        (Type::UInt64, Constant::Number(n)) => Arc::new(UInt64Array::from(vec![u64::try_from(*n).ok()?])),
+        (Type::Text, Constant::Text(text)) => Arc::new(StringArray::from(vec![std::str::from_utf8(text).ok()?])),
+        (Type::Bytes, Constant::Text(bytes)) => Arc::new(BinaryArray::from(vec![*bytes])),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constants_are_cut_out() {
+        let mut shape = String::new();
+        let parameters = [Value::Int(7), Value::Bytes(b"x".to_vec())];
+        let constants = cut("SELECT c1, t.`b c` FROM t WHERE a = ? AND b=42 AND c = 'é' AND d=?", &parameters, &mut shape);
+        assert_eq!(shape, "SELECT c1, t.`b c` FROM t WHERE a = ? AND b=? AND c = ? AND d=?");
+        assert_eq!(
+            constants.unwrap(),
+            [Constant::Number(7), Constant::Number(42), Constant::Text("é".as_bytes()), Constant::Text(b"x")]
+        );
+        for other in ["SELECT f(1)", "SELECT 1.5", "SELECT 'a''b'", "SELECT 'a\\'b'", "SELECT 1 -- x", "SELECT @a", "SELECT x'41'"] {
+            assert!(cut(other, &[], &mut shape).is_none(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Runs a planned query: rows as a stream for the client, or collected for statements that need them all.
+//!
+//! A hash join cannot spill. A query that runs out of memory before its first row is planned once more with joins that can.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::DFSchema;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+
+use crate::api::{ColumnMeta, Rows};
+use crate::error::{Error, Result};
+use crate::failure;
+use crate::interrupt::Interrupt;
+use crate::names::Shown;
+use crate::plan::Planned;
+use crate::scan::meta;
+use crate::types;
+
+/// Runs a query for a client. `found` counts the rows as they go out.
+pub async fn rows(planned: Planned, interrupt: Interrupt, found: Arc<AtomicU64>) -> Result<Rows> {
+    let columns = column_metas(planned.logical.schema(), &planned.shown);
+    let (schema, batches) = start(planned).await?;
+    found.store(0, Ordering::Relaxed);
+    let counted = batches.inspect(move |batch| {
+        if let Ok(batch) = batch {
+            found.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        }
+    });
+    Ok(Rows { columns, schema, batches: interruptible(counted.boxed(), interrupt), warnings: 0 })
+}
+
+/// Runs a query to its end.
+pub async fn collect(planned: Planned) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let (schema, mut batches) = start(planned).await?;
+    let mut collected = Vec::new();
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        if batch.num_rows() > 0 {
+            collected.push(batch);
+        }
+    }
+    Ok((schema, collected))
+}
+
+/// Starts a query, and waits for its first rows.
+pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Result<RecordBatch>>)> {
+    let Planned { logical, state, .. } = planned;
+    let (stream, first) = match first_batch(&state, &logical).await {
+        Err(error) if failure::is_out_of_memory(&error) => {
+            let mut state = state;
+            state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+            first_batch(&state, &logical).await.map_err(failure::of_query)?
+        }
+        other => other.map_err(failure::of_query)?,
+    };
+    let schema = plain_schema(&stream.schema());
+    let target = schema.clone();
+    let batches = stream::iter(first.map(Ok)).chain(stream);
+    let batches = batches.map(move |batch| plain_batch(&batch.map_err(failure::of_query)?, &target));
+    Ok((schema, batches.boxed()))
+}
+
+async fn first_batch(
+    state: &SessionState,
+    logical: &LogicalPlan,
+) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), DataFusionError> {
+    let physical = physical(state, logical).await?;
+    let mut stream = execute_stream(physical, state.task_ctx())?;
+    let first = stream.next().await.transpose()?;
+    Ok((stream, first))
+}
+
+/// Optimises a plan and makes it physical.
+pub async fn physical(
+    state: &SessionState,
+    logical: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    state.create_physical_plan(logical).await
+}
+
+/// Ends a stream with error 1317 as soon as somebody kills the query.
+fn interruptible(
+    batches: BoxStream<'static, Result<RecordBatch>>,
+    interrupt: Interrupt,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    stream::unfold(Some((batches, interrupt)), |running| async move {
+        let (mut batches, interrupt) = running?;
+        let next = tokio::select! {
+            biased;
+            () = interrupt.killed() => Some(Err(interrupted())),
+            next = batches.next() => next,
+        };
+        match next {
+            Some(Ok(batch)) => Some((Ok(batch), Some((batches, interrupt)))),
+            Some(Err(error)) => Some((Err(error), None)),
+            None => None,
+        }
+    })
+    .boxed()
+}
+
+/// 1317: somebody killed the query.
+pub fn interrupted() -> Error {
+    Error::new(1317, "70100", "Query execution was interrupted")
+}
+
+/// Says what the protocol tells of each column of a plan.
+pub fn column_metas(schema: &DFSchema, shown: &Shown) -> Vec<ColumnMeta> {
+    schema
+        .iter()
+        .map(|(qualifier, field)| {
+            let metadata = field.metadata();
+            let text = |key: &str| metadata.get(key).cloned().unwrap_or_default();
+            let declared = metadata.get(meta::NAME);
+            // An alias of a column keeps the column's metadata, and so does a bare column.
+            let is_column = declared.is_some();
+            let name = match shown.get(field.name()) {
+                Some(name) => name.to_owned(),
+                None => match declared {
+                    Some(declared) if declared.to_lowercase() == *field.name() => declared.clone(),
+                    _ => field.name().clone(),
+                },
+            };
+            let (kind, unsigned, decimals, length) = types::column_meta(field);
+            let flags = text(meta::FLAGS);
+            let has = |flag: &str| is_column && flags.split(',').any(|other| other == flag);
+            ColumnMeta {
+                name,
+                org_name: text(meta::NAME),
+                table: match qualifier {
+                    Some(qualifier) if is_column => qualifier.table().to_owned(),
+                    _ => text(meta::TABLE),
+                },
+                org_table: text(meta::TABLE),
+                schema: text(meta::DATABASE),
+                kind,
+                unsigned,
+                not_null: !field.is_nullable(),
+                primary_key: has("primary"),
+                unique_key: has("unique"),
+                auto_increment: has("auto_increment"),
+                decimals,
+                length,
+            }
+        })
+        .collect()
+}
+
+/// Returns the schema in the types that front ends know.
+fn plain_schema(schema: &Schema) -> SchemaRef {
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(plain_type(field.data_type()))).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn plain_type(ty: &DataType) -> DataType {
+    match ty {
+        DataType::Dictionary(_, values) => plain_type(values),
+        DataType::Timestamp(..) | DataType::Date64 => DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Duration(_) | DataType::Time32(_) | DataType::Time64(_) => DataType::Duration(TimeUnit::Microsecond),
+        DataType::Float16 => DataType::Float32,
+        DataType::Interval(_) | DataType::List(_) | DataType::LargeList(_) | DataType::Struct(_) => DataType::Utf8,
+        other => other.clone(),
+    }
+}
+
+fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| plain_array(column, field.data_type()))
+        .collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
+        .map_err(|error| Error::internal(format!("Arrow: {error}")))
+}
+
+fn plain_array(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef> {
+    if array.data_type() == ty {
+        return Ok(array.clone());
+    }
+    let failed = |error| Error::internal(format!("Arrow: {error}"));
+    match array.data_type() {
+        DataType::Time32(_) | DataType::Time64(_) => {
+            let micros = cast(array, &DataType::Time64(TimeUnit::Microsecond)).map_err(failed)?;
+            let micros = cast(&micros, &DataType::Int64).map_err(failed)?;
+            cast(&micros, ty).map_err(failed)
+        }
+        _ => cast(array, ty).map_err(failed),
+    }
+}

@@ -1,0 +1,772 @@
+//! A session: one client's state, and the way of each statement to what carries it out.
+//!
+//! ```text
+//! text ─ point ─► rows                              a look-up by key: nothing is planned
+//!      └ parse ─ dispatch ─┬ query ─► plan ─► run   reads a moment, or the open transaction
+//!                          ├ dml   ─► Txn           in the open transaction, or in one of its own that is tried again
+//!                          ├ ddl   ─► Txn           after the open transaction was committed
+//!                          └ SET, SHOW, BEGIN …
+//! ```
+//! A statement that fails has changed nothing: its writes are taken back to where it began.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use datafusion::common::ScalarValue;
+use datafusion::execution::session_state::SessionState;
+use strandline_core::error::Kind;
+use strandline_core::ids::{AccountId, Time};
+use strandline_core::log::Pin;
+use strandline_core::moment::Moment;
+use strandline_core::txn::{Author, Savepoint, Txn};
+use strandline_core::when;
+
+use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Value};
+use crate::dml::{self, Effect};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::functions::settings::{StatementSettings, Zone};
+pub use crate::interrupt::Interrupt;
+use crate::parse::{self, Parsed, Statement, When};
+use crate::plan::{self, Planned, Reading, Source};
+use crate::run;
+use crate::users;
+use crate::variables::Variables;
+use crate::warning::Warning;
+use crate::{explain, history, names, point, set, statements};
+
+/// How often a statement that lost a commit to another is run again before the client is told.
+const TRIES: u32 = 10;
+
+/// One client's session.
+pub struct Session {
+    pub(crate) state: State,
+    open: Option<Open>,
+    /// `START TRANSACTION`s still to come read like this: SET TRANSACTION for the next one.
+    next_read_only: Option<bool>,
+    /// PREPARE's statements by name.
+    pub(crate) prepared: HashMap<String, Arc<Parsed>>,
+    pub(crate) points: point::Points,
+    /// The warnings of a load that is under way, once it has ended.
+    loading: Option<tokio::sync::oneshot::Receiver<Vec<Warning>>>,
+}
+
+/// What a session is, without its transaction.
+#[derive(Clone)]
+pub struct State {
+    pub engine: Arc<Engine>,
+    pub login: Login,
+    pub account: AccountId,
+    pub account_name: String,
+    /// The name alone.
+    pub user: String,
+    /// `user@host`, as commits record it.
+    pub author: String,
+    pub database: Option<String>,
+    pub variables: Variables,
+    pub warnings: Vec<Warning>,
+    /// `SET as_of`: what the whole session reads.
+    pub as_of: Option<AsOf>,
+    pub last_insert_id: u64,
+    pub row_count: i64,
+    pub found_rows: Arc<AtomicU64>,
+    pub interrupt: Interrupt,
+    /// The time of the running statement.
+    pub now: Time,
+}
+
+/// A moment of the past that a session reads.
+#[derive(Clone)]
+pub struct AsOf {
+    pub moment: Moment,
+    pub snapshot: Option<Pin>,
+    /// As the client set it.
+    pub text: String,
+}
+
+/// An open transaction.
+struct Open {
+    /// Begun by its first statement, which is when it takes its moment.
+    txn: Holding,
+    read_only: bool,
+    savepoints: Vec<(String, Savepoint)>,
+    /// `START TRANSACTION READ ONLY AS OF`.
+    as_of: Option<AsOf>,
+}
+
+/// Where the transaction is.
+enum Holding {
+    NotBegun,
+    Here(Box<Txn>),
+    /// A load works in it, and sends it back.
+    Away(tokio::sync::oneshot::Receiver<Box<Txn>>),
+}
+
+impl Session {
+    /// Opens a session for somebody whose password was checked.
+    pub(crate) fn open(engine: Arc<Engine>, login: Login) -> Result<Session> {
+        let moment = engine.db.now();
+        let (account, user) = users::find_login(moment.catalog(), &login.user, &login.host)?;
+        let account_name =
+            moment.catalog().account_by_id(account).map_or_else(String::new, |account| account.name.clone());
+        let host = if login.host.is_empty() { "localhost" } else { login.host.as_str() };
+        let variables = engine.globals.read().clone();
+        let state = State {
+            account,
+            account_name,
+            user: user.name.clone(),
+            author: format!("{}@{host}", user.name),
+            database: None,
+            variables,
+            warnings: Vec::new(),
+            as_of: None,
+            last_insert_id: 0,
+            row_count: -1,
+            found_rows: Arc::new(AtomicU64::new(0)),
+            interrupt: Interrupt::default(),
+            now: engine.db.env().now(),
+            engine,
+            login,
+        };
+        let mut session = Session {
+            state,
+            open: None,
+            next_read_only: None,
+            prepared: HashMap::new(),
+            points: point::Points::default(),
+            loading: None,
+        };
+        if let Some(database) = session.state.login.database.clone().filter(|name| !name.is_empty()) {
+            session.enter(&database)?;
+        }
+        Ok(session)
+    }
+
+    /// Splits a text into its statements.
+    ///
+    /// # Errors
+    /// 1064 where a text or comment does not end.
+    pub fn split(&self, sql: &str) -> Result<Vec<String>> {
+        parse::split(sql, self.state.parse_options())
+    }
+
+    /// Runs one statement.
+    pub async fn execute(&mut self, sql: &str) -> Result<Outcome> {
+        self.begin_statement().await?;
+        if let Some(outcome) = point::execute(self, sql, &[]).await {
+            return outcome;
+        }
+        let parsed = match self.state.engine.parse(sql, self.state.parse_options()) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.finish(Err(error)),
+        };
+        let outcome = self.dispatch(&parsed, &[]).await;
+        self.finish(outcome)
+    }
+
+    /// Prepares a statement: parses it, and says what its result will look like.
+    pub async fn prepare(&mut self, sql: &str) -> Result<Prepared> {
+        self.begin_statement().await?;
+        let parsed = self.state.engine.parse(sql, self.state.parse_options())?;
+        let columns = match &parsed.statement {
+            Statement::Query(_) => {
+                let nulls = vec![Value::Null; parsed.parameters];
+                match self.plan(&parsed, &nulls).await {
+                    Ok(planned) => run::column_metas(planned.logical.schema(), &planned.shown),
+                    // It may be fine once it has its parameters; else executing it says what is wrong.
+                    Err(_) if parsed.parameters > 0 => Vec::new(),
+                    Err(error) => return Err(error),
+                }
+            }
+            _ => Vec::new(),
+        };
+        Ok(Prepared { sql: sql.to_owned(), parameters: parsed.parameters, columns })
+    }
+
+    /// Runs a prepared statement.
+    ///
+    /// # Errors
+    /// 1210 for the wrong number of parameters.
+    pub async fn execute_prepared(&mut self, prepared: &Prepared, parameters: Vec<Value>) -> Result<Outcome> {
+        if parameters.len() != prepared.parameters {
+            return Err(Error::wrong_arguments("Incorrect arguments to mysqld_stmt_execute"));
+        }
+        self.begin_statement().await?;
+        if let Some(outcome) = point::execute(self, &prepared.sql, &parameters).await {
+            return outcome;
+        }
+        let parsed = self.state.engine.parse(&prepared.sql, self.state.parse_options())?;
+        let outcome = self.dispatch(&parsed, &parameters).await;
+        self.finish(outcome)
+    }
+
+    /// Makes a database the current one.
+    ///
+    /// # Errors
+    /// 1049 where there is none of this name.
+    pub async fn use_database(&mut self, name: &str) -> Result<()> {
+        self.begin_statement().await?;
+        self.enter(name)
+    }
+
+    /// Brings the session back to where it was after the login: COM_RESET_CONNECTION.
+    pub fn reset(&mut self) {
+        self.open = None;
+        self.next_read_only = None;
+        self.prepared.clear();
+        let state = &mut self.state;
+        state.variables = state.engine.globals.read().clone();
+        state.warnings.clear();
+        state.as_of = None;
+        state.last_insert_id = 0;
+        state.row_count = -1;
+        state.interrupt.clear();
+    }
+
+    pub fn in_transaction(&self) -> bool {
+        self.open.is_some()
+    }
+
+    pub fn autocommit(&self) -> bool {
+        self.state.variables.autocommit()
+    }
+
+    /// Returns the current database.
+    pub fn database(&self) -> Option<&str> {
+        self.state.database.as_deref()
+    }
+
+    /// Returns the columns of a table or view of the current database: COM_FIELD_LIST.
+    pub async fn table_columns(&mut self, table: &str) -> Result<Vec<ColumnMeta>> {
+        self.begin_statement().await?;
+        let sql = format!("SELECT * FROM `{}`", table.replace('`', "``"));
+        let parsed = self.state.engine.parse(&sql, self.state.parse_options())?;
+        let planned = self.plan(&parsed, &[]).await?;
+        Ok(run::column_metas(planned.logical.schema(), &planned.shown))
+    }
+
+    /// Returns the way to end this session's running statement from another task.
+    pub fn interrupt(&self) -> Interrupt {
+        self.state.interrupt.clone()
+    }
+
+    /// Takes what a new statement needs anew, and waits for a load that still has the transaction.
+    async fn begin_statement(&mut self) -> Result<()> {
+        self.state.interrupt.clear();
+        self.state.now = self.state.engine.db.env().now();
+        self.take_back().await
+    }
+
+    /// Waits for a load that is under way, and takes back what it was lent.
+    pub(crate) async fn take_back(&mut self) -> Result<()> {
+        if let Some(loading) = self.loading.take()
+            && let Ok(warnings) = loading.await
+        {
+            self.state.warnings = warnings;
+        }
+        if let Some(open) = &mut self.open
+            && let Holding::Away(back) = &mut open.txn
+        {
+            match back.await {
+                Ok(txn) => open.txn = Holding::Here(txn),
+                Err(_) => {
+                    self.open = None;
+                    return Err(Error::internal("The transaction was lost with a load that was given up; it is rolled back."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what SHOW WARNINGS and ROW_COUNT() say of the statement that ended.
+    fn finish(&mut self, outcome: Result<Outcome>) -> Result<Outcome> {
+        match &outcome {
+            Ok(Outcome::Done(done)) => self.state.row_count = i64::try_from(done.affected_rows).unwrap_or(i64::MAX),
+            Ok(_) => self.state.row_count = -1,
+            Err(error) => {
+                self.state.row_count = -1;
+                self.state.warnings.push(Warning {
+                    level: crate::warning::Level::Error,
+                    code: error.code,
+                    message: error.message.clone(),
+                });
+            }
+        }
+        outcome
+    }
+
+    pub(crate) async fn dispatch(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Outcome> {
+        if !matches!(&parsed.statement, Statement::Show(parse::Show::Warnings { .. } | parse::Show::Errors { .. })) {
+            self.state.warnings.clear();
+        }
+        if parameters.len() != parsed.parameters {
+            return Err(Error::syntax("You have an error in your SQL syntax: '?' stands in a statement that was not prepared"));
+        }
+        match &parsed.statement {
+            Statement::Query(_) => {
+                let planned = self.plan(parsed, parameters).await?;
+                let rows = run::rows(planned, self.state.interrupt.clone(), self.state.found_rows.clone());
+                let rows = interruptible(&self.interrupt(), rows).await?;
+                Ok(Outcome::Rows(rows))
+            }
+            Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
+                self.write(parsed, parameters).await.map(Outcome::Done)
+            }
+            Statement::Load(load) => dml::load::execute(self, load).await,
+            Statement::Explain { statement, analyze, format } => {
+                explain::execute(self, statement, &parsed.text, parameters, *analyze, format.as_deref()).await
+            }
+            Statement::History(statement) => Box::pin(history::execute(self, statement)).await,
+            Statement::Set(items) => set::execute(self, items, parameters).await.map(Outcome::Done),
+            Statement::Use(name) => self.enter(name).map(|()| done(0)),
+            Statement::Begin { consistent_snapshot, read_only, at } => {
+                self.commit().await?;
+                let as_of = match at {
+                    Some(when) => Some(self.state.as_of(when, "START TRANSACTION").await?),
+                    None => None,
+                };
+                let next_read_only = self.next_read_only.take();
+                let read_only = *read_only
+                    || as_of.is_some()
+                    || next_read_only.unwrap_or_else(|| self.state.variables.transaction_read_only());
+                self.open = Some(Open { txn: Holding::NotBegun, read_only, savepoints: Vec::new(), as_of });
+                if *consistent_snapshot {
+                    self.transaction();
+                }
+                Ok(done(0))
+            }
+            Statement::Commit { chain, .. } => {
+                let read_only = self.open.as_ref().is_some_and(|open| open.read_only);
+                self.commit().await?;
+                self.chain(*chain, read_only);
+                Ok(done(0))
+            }
+            Statement::Rollback { to: None, chain, .. } => {
+                let read_only = self.open.take().is_some_and(|open| open.read_only);
+                self.chain(*chain, read_only);
+                Ok(done(0))
+            }
+            Statement::Rollback { to: Some(name), .. } => self.rollback_to(name).map(|()| done(0)),
+            Statement::Savepoint(name) => {
+                if self.open.is_some() || !self.autocommit() {
+                    let savepoint = self.open_transaction().savepoint();
+                    let open = self.open.as_mut().expect("a transaction was opened above");
+                    open.savepoints.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                    open.savepoints.push((name.clone(), savepoint));
+                }
+                Ok(done(0))
+            }
+            Statement::ReleaseSavepoint(name) => {
+                let open = self.open.as_mut().ok_or_else(|| no_savepoint(name))?;
+                let at = open.savepoints.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+                open.savepoints.truncate(at.ok_or_else(|| no_savepoint(name))?);
+                Ok(done(0))
+            }
+            Statement::Unsupported(what) => Err(Error::unsupported(what)),
+            Statement::Noop { .. } => Ok(done(0)),
+            _ => statements::execute(self, parsed, parameters).await,
+        }
+    }
+
+    /// Plans a query as this session reads: the past it was set to, the open transaction, or the newest moment.
+    pub(crate) async fn plan(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Planned> {
+        let Statement::Query(query) = &parsed.statement else {
+            return Err(Error::internal("BUG: only queries are planned"));
+        };
+        self.plan_query(query, &parsed.text, parameters).await
+    }
+
+    pub(crate) async fn plan_query(
+        &mut self,
+        query: &sqlparser::ast::Query,
+        text: &str,
+        parameters: &[Value],
+    ) -> Result<Planned> {
+        let reader = self.reader();
+        let reading = Reading { state: &self.state, source: reader.source(&self.open) };
+        plan::query(reading, query, text, parameters, &plan::Options::default()).await
+    }
+
+    /// Returns what a reading statement reads.
+    pub(crate) fn reader(&mut self) -> Reader {
+        if let Some(as_of) = self.open.as_ref().and_then(|open| open.as_of.as_ref()).or(self.state.as_of.as_ref()) {
+            return Reader::Moment(as_of.moment.clone());
+        }
+        if self.open.is_some() || !self.autocommit() {
+            self.open_transaction();
+            return Reader::Transaction;
+        }
+        Reader::Moment(self.state.engine.db.now())
+    }
+
+    /// Calls `read` with what this session reads.
+    pub(crate) fn source<'a>(&'a self, reader: &'a Reader) -> Source<'a> {
+        reader.source(&self.open)
+    }
+
+    /// Carries out a statement that changes rows, in the open transaction or in one of its own.
+    async fn write(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Done> {
+        self.check_writable()?;
+        let interrupt = self.interrupt();
+        if self.open.is_some() || !self.autocommit() {
+            self.open_transaction();
+            let open = self.open.as_mut().expect("a transaction was opened above");
+            let Holding::Here(txn) = &mut open.txn else { return Err(lost_transaction()) };
+            txn.set_foreign_key_checks(self.state.variables.foreign_key_checks());
+            let savepoint = txn.savepoint();
+            let work = dml::execute(&mut self.state, txn, &parsed.statement, &parsed.text, parameters);
+            return match interruptible(&interrupt, work).await {
+                Ok(effect) => Ok(self.state.done_of(effect)),
+                Err(error) => {
+                    txn.rollback_to(&savepoint);
+                    if error.kind == Some(Kind::Conflict) {
+                        self.open = None;
+                    }
+                    Err(error)
+                }
+            };
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut txn = self.state.begin();
+            let work = dml::execute(&mut self.state, &mut txn, &parsed.statement, &parsed.text, parameters);
+            let result = match interruptible(&interrupt, work).await {
+                // A commit is not interrupted: nobody could say whether it happened.
+                Ok(effect) => txn.commit().await.map(|_| effect).map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(effect) => return Ok(self.state.done_of(effect)),
+                Err(error) if error.kind == Some(Kind::Conflict) && tries < TRIES => wait_before(tries).await,
+                Err(error) => return Err(error),
+            }
+            self.state.warnings.clear();
+        }
+    }
+
+    /// Carries out `work` in a transaction of its own, after committing the open one, as MySQL's definitions do. A lost
+    /// commit is tried again.
+    pub(crate) async fn alone<T>(
+        &mut self,
+        work: impl AsyncFn(&mut State, &mut Txn) -> Result<T>,
+    ) -> Result<T> {
+        self.check_writable()?;
+        self.commit().await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut txn = self.state.begin();
+            let result = match work(&mut self.state, &mut txn).await {
+                Ok(value) => txn.commit().await.map(|_| value).map_err(Error::from),
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) if error.kind == Some(Kind::Conflict) && tries < TRIES => wait_before(tries).await,
+                other => return other,
+            }
+            self.state.warnings.clear();
+        }
+    }
+
+    /// Commits the open transaction, if there is one.
+    ///
+    /// # Errors
+    /// 1213 when another transaction changed the same rows first; everything is rolled back then.
+    pub(crate) async fn commit(&mut self) -> Result<()> {
+        match self.open.take().map(|open| open.txn) {
+            Some(Holding::Here(txn)) => {
+                txn.commit().await?;
+                Ok(())
+            }
+            Some(Holding::Away(_)) => Err(lost_transaction()),
+            Some(Holding::NotBegun) | None => Ok(()),
+        }
+    }
+
+    /// Hands the open transaction to a load, with the way to bring it back; none where the load is to have its own.
+    pub(crate) fn lend(&mut self) -> Option<(Box<Txn>, tokio::sync::oneshot::Sender<Box<Txn>>)> {
+        if self.open.is_none() && self.autocommit() {
+            return None;
+        }
+        self.open_transaction();
+        let open = self.open.as_mut()?;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        match std::mem::replace(&mut open.txn, Holding::Away(receiver)) {
+            Holding::Here(txn) => Some((txn, sender)),
+            other => {
+                open.txn = other;
+                None
+            }
+        }
+    }
+
+    /// Returns where a load reports its warnings to.
+    pub(crate) fn loading(&mut self) -> tokio::sync::oneshot::Sender<Vec<Warning>> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        self.loading = Some(receiver);
+        sender
+    }
+
+    /// Fails if this session may not write now.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if let Some(as_of) = &self.state.as_of {
+            let message = format!(
+                "The session reads a moment of the past ('{}') and cannot write. Go back to the present with SET as_of = ''.",
+                as_of.text
+            );
+            return Err(Error::new(1792, "25006", message));
+        }
+        let read_only = match &self.open {
+            Some(open) => open.read_only,
+            None => self.state.variables.transaction_read_only(),
+        };
+        if read_only {
+            return Err(Error::new(1792, "25006", "Cannot execute statement in a READ ONLY transaction."));
+        }
+        Ok(())
+    }
+
+    /// SET TRANSACTION READ ONLY | READ WRITE: for the next transaction only.
+    pub(crate) fn set_next_read_only(&mut self, read_only: bool) {
+        self.next_read_only = Some(read_only);
+    }
+
+    fn chain(&mut self, chain: bool, read_only: bool) {
+        if chain {
+            self.open = Some(Open { txn: Holding::NotBegun, read_only, savepoints: Vec::new(), as_of: None });
+        }
+    }
+
+    fn rollback_to(&mut self, name: &str) -> Result<()> {
+        let open = self.open.as_mut().ok_or_else(|| no_savepoint(name))?;
+        let at = open.savepoints.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+        let at = at.ok_or_else(|| no_savepoint(name))?;
+        let Holding::Here(txn) = &mut open.txn else { return Err(lost_transaction()) };
+        txn.rollback_to(&open.savepoints[at].1);
+        open.savepoints.truncate(at + 1);
+        Ok(())
+    }
+
+    /// Begins the open transaction if no statement of it has run yet.
+    fn transaction(&mut self) {
+        if let Some(open) = &mut self.open
+            && matches!(open.txn, Holding::NotBegun)
+        {
+            open.txn = Holding::Here(Box::new(self.state.begin()));
+        }
+    }
+
+    /// Returns the open transaction; opens one if there is none (autocommit is off).
+    fn open_transaction(&mut self) -> &mut Txn {
+        let read_only = match self.open {
+            Some(_) => false,
+            None => self.next_read_only.take().unwrap_or_else(|| self.state.variables.transaction_read_only()),
+        };
+        let open = self.open.get_or_insert_with(|| Open {
+            txn: Holding::NotBegun,
+            read_only,
+            savepoints: Vec::new(),
+            as_of: None,
+        });
+        if !matches!(open.txn, Holding::Here(_)) {
+            open.txn = Holding::Here(Box::new(self.state.begin()));
+        }
+        match &mut open.txn {
+            Holding::Here(txn) => txn,
+            _ => unreachable!("the transaction was put there just now"),
+        }
+    }
+
+    fn enter(&mut self, name: &str) -> Result<()> {
+        let reader = self.reader();
+        let source = reader.source(&self.open);
+        let found = if crate::ddl::is_virtual(name) {
+            name.to_lowercase()
+        } else {
+            let found = source.catalog().database(self.state.account, name);
+            found.map_err(|_| Error::new(1049, "42000", format!("Unknown database '{name}'")))?.name.clone()
+        };
+        self.state.database = Some(found);
+        Ok(())
+    }
+}
+
+/// What a reading statement reads, held while it is planned.
+pub(crate) enum Reader {
+    Moment(Moment),
+    Transaction,
+}
+
+impl Reader {
+    fn source<'a>(&'a self, open: &'a Option<Open>) -> Source<'a> {
+        match (self, open) {
+            (Reader::Moment(moment), _) => Source::Moment(moment),
+            (Reader::Transaction, Some(Open { txn: Holding::Here(txn), .. })) => Source::Txn(txn),
+            (Reader::Transaction, _) => unreachable!("a reader of the transaction is made after it was begun"),
+        }
+    }
+}
+
+impl State {
+    /// Begins a transaction in this session's name.
+    pub fn begin(&self) -> Txn {
+        let mut txn = self.engine.db.begin(Author { account: self.account, name: self.author.clone() });
+        txn.set_foreign_key_checks(self.variables.foreign_key_checks());
+        txn
+    }
+
+    /// Returns what of `sql_mode` changes how text is read.
+    pub fn parse_options(&self) -> parse::Options {
+        let ansi = self.variables.has_mode("ANSI");
+        parse::Options {
+            ansi_quotes: ansi || self.variables.has_mode("ANSI_QUOTES"),
+            no_backslash_escapes: self.variables.has_mode("NO_BACKSLASH_ESCAPES"),
+            pipes_as_concat: ansi || self.variables.has_mode("PIPES_AS_CONCAT"),
+        }
+    }
+
+    /// Returns the state in which a statement of this session is planned and run.
+    pub fn planner_state(&self) -> Result<SessionState> {
+        Ok(self.engine.planner_state(StatementSettings { now_micros: self.now.0, zone: self.zone()? }))
+    }
+
+    /// Returns the session's time zone as functions know it.
+    pub fn zone(&self) -> Result<Zone> {
+        Zone::parse(self.variables.time_zone_name())
+    }
+
+    /// Turns a moment as a statement words it into the moment itself.
+    pub async fn moment_at(&self, when: &When) -> Result<(Moment, Option<Pin>)> {
+        let address = self.address(when).await?;
+        let resolved = self.engine.db.resolve(&address, self.account)?;
+        let moment = self.engine.db.moment(&resolved)?;
+        Ok((moment, resolved.snapshot))
+    }
+
+    /// Turns a moment as a statement words it into the core's terms.
+    pub async fn address(&self, when: &When) -> Result<when::When> {
+        let zone = self.variables.time_zone();
+        let time = |text: &str| when::parse_time(text, self.now, zone).map(when::When::Time).map_err(Error::from);
+        match when {
+            When::Now => Ok(when::When::Now),
+            When::Version(version) => Ok(when::When::Version(strandline_core::ids::Version(*version))),
+            When::Snapshot(name) => Ok(when::When::Snapshot(name.clone())),
+            When::Time(text) => time(text),
+            When::Nanos(nanos) => Ok(when::When::Time(Time(nanos.div_euclid(1000)))),
+            When::Reference(text) => {
+                let snapshot = when::When::Snapshot(text.clone());
+                match self.engine.db.resolve(&snapshot, self.account) {
+                    Ok(_) => Ok(snapshot),
+                    Err(missing) => match text.parse() {
+                        Ok(version) => Ok(when::When::Version(strandline_core::ids::Version(version))),
+                        Err(_) => time(text).map_err(|_| Error::from(missing)),
+                    },
+                }
+            }
+            When::Expr(expr) => {
+                let value = self.constant(expr).await?;
+                match &value {
+                    ScalarValue::TimestampMicrosecond(Some(local), _) => {
+                        Ok(when::When::Time(Time(self.zone()?.to_utc(*local))))
+                    }
+                    value if value.is_null() => Err(Error::wrong_arguments("AS OF NULL names no moment")),
+                    value => time(&value.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Returns the moment of `SET as_of`; `text` is how the client worded it.
+    pub async fn as_of(&self, when: &When, text: &str) -> Result<AsOf> {
+        let (moment, snapshot) = self.moment_at(when).await?;
+        Ok(AsOf { moment, snapshot, text: text.to_owned() })
+    }
+
+    /// Evaluates an expression that reads no table.
+    pub async fn constant(&self, expr: &sqlparser::ast::Expr) -> Result<ScalarValue> {
+        let moment = self.engine.db.now();
+        let reading = Reading { state: self, source: Source::Moment(&moment) };
+        let mut values = Box::pin(crate::eval::constants(reading, std::slice::from_ref(expr), &[])).await?;
+        Ok(values.swap_remove(0).0)
+    }
+
+    /// Words what a writing statement did as the protocol reports it.
+    fn done_of(&mut self, effect: Effect) -> Done {
+        if let Some(id) = effect.last_insert_id {
+            self.last_insert_id = id;
+        }
+        let affected = if self.login.found_rows { effect.matched.unwrap_or(effect.affected) } else { effect.affected };
+        Done {
+            affected_rows: affected,
+            last_insert_id: effect.last_insert_id.or(effect.shown_insert_id).unwrap_or(0),
+            warnings: u16::try_from(self.warnings.len()).unwrap_or(u16::MAX),
+            info: effect.info,
+        }
+    }
+}
+
+impl names::Values for State {
+    fn system(&self, name: &str, global: bool) -> Result<ScalarValue> {
+        match name.to_ascii_lowercase().as_str() {
+            "last_insert_id" | "identity" => Ok(ScalarValue::UInt64(Some(self.last_insert_id))),
+            "pseudo_thread_id" => Ok(ScalarValue::UInt64(Some(u64::from(self.login.connection_id)))),
+            "warning_count" => Ok(ScalarValue::Int64(Some(self.warnings.len() as i64))),
+            "error_count" => {
+                let errors = self.warnings.iter().filter(|warning| warning.level == crate::warning::Level::Error);
+                Ok(ScalarValue::Int64(Some(errors.count() as i64)))
+            }
+            "timestamp" => Ok(ScalarValue::Float64(Some(self.now.0 as f64 / 1e6))),
+            "as_of" => Ok(ScalarValue::Utf8(Some(self.as_of.as_ref().map_or(String::new(), |as_of| as_of.text.clone())))),
+            _ if global => self.engine.globals.read().system(name),
+            _ => self.variables.system(name),
+        }
+    }
+
+    fn user(&self, name: &str) -> Result<ScalarValue> {
+        Ok(self.variables.user(name))
+    }
+
+    fn function(&self, name: &str) -> Option<ScalarValue> {
+        Some(match name {
+            "database" | "schema" => ScalarValue::Utf8(self.database.clone()),
+            "user" | "session_user" | "system_user" => ScalarValue::Utf8(Some(self.author.clone())),
+            "current_user" => ScalarValue::Utf8(Some(format!("{}@%", self.user))),
+            "current_role" => ScalarValue::Utf8(Some("NONE".to_owned())),
+            "version" => self.variables.system("version").ok()?,
+            "connection_id" => ScalarValue::UInt64(Some(u64::from(self.login.connection_id))),
+            "last_insert_id" => ScalarValue::UInt64(Some(self.last_insert_id)),
+            "row_count" => ScalarValue::Int64(Some(self.row_count)),
+            "found_rows" => ScalarValue::Int64(Some(self.found_rows.load(Ordering::Relaxed) as i64)),
+            _ => return None,
+        })
+    }
+}
+
+/// Runs `work` until it is done or somebody kills the query.
+pub(crate) async fn interruptible<T>(interrupt: &Interrupt, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = interrupt.killed() => Err(run::interrupted()),
+        result = work => result,
+    }
+}
+
+/// Waits a little longer each time, so that two that keep losing to each other part.
+async fn wait_before(tries: u32) {
+    tokio::time::sleep(Duration::from_micros(50 << tries.min(8))).await;
+}
+
+fn done(affected_rows: u64) -> Outcome {
+    Outcome::Done(Done { affected_rows, ..Done::default() })
+}
+
+fn no_savepoint(name: &str) -> Error {
+    Error::new(1305, "42000", format!("SAVEPOINT {name} does not exist"))
+}
+
+fn lost_transaction() -> Error {
+    Error::internal("A load still works in the transaction")
+}
