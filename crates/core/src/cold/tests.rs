@@ -378,7 +378,6 @@ proptest! {
             let (digest, record) = cold.put_manifest(&manifest).await.unwrap();
             records.push(record.clone());
             commit(cold.files(), &metastore, &records);
-            assert_eq!(cold.put_manifest(&manifest).await.unwrap(), (digest, record), "one file for one content");
             assert_eq!(metastore.intents().unwrap(), []);
 
             let cold = Cold::new(Files::new(
@@ -579,4 +578,43 @@ async fn damaged_manifests_and_deletion_vectors_are_refused() {
         assert!(error.message().contains("is damaged: its digest is wrong"), "{error}");
     }
     assert_eq!(fresh.manifest(crate::ids::Digest([7; 32])).await.unwrap_err().kind(), Kind::Corrupt);
+}
+
+#[tokio::test]
+async fn equal_manifests_are_files_of_their_own() {
+    let (cold, metastore, store) = cold();
+    let manifest = Manifest::default();
+    let (digest, first) = cold.put_manifest(&manifest).await.unwrap();
+    let (same, second) = cold.put_manifest(&manifest).await.unwrap();
+    assert_eq!(digest, same);
+    // One transaction commits, the other rolls back.
+    commit(cold.files(), &metastore, &[second]);
+    cold.files().discard(&[first.id]).await;
+    assert_eq!(store.list(None).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    let fresh = Cold::new(cold.files().clone(), 1 << 20);
+    assert_eq!(*fresh.manifest(digest).await.unwrap(), manifest);
+}
+
+#[tokio::test]
+async fn every_call_can_be_spawned() {
+    let (cold, _, table, part, _, batch) = large().await;
+    let work = async move {
+        let minimum = part.min_key.clone();
+        assert_eq!(cold.find(&table, &part, &[&minimum]).await?, [(0, 0)]);
+        assert_eq!(cold.take(&table, &part, PARTS_VERSION, &[0, 9]).await?.num_rows(), 2);
+        assert!(cold.get(&table, &part, PARTS_VERSION, &minimum).await?.is_some());
+        assert_eq!(cold.row_versions(&part, PARTS_VERSION, &[0]).await?, [PARTS_VERSION]);
+        assert!(cold.deletions(&part).await?.is_empty());
+        cold.put_deletions(&[1].into()).await?;
+        let (digest, _) = cold.put_manifest(&Manifest { parts: vec![part.clone()] }).await?;
+        cold.manifest(digest).await?;
+        assert_eq!(cold.find_secondary(&table, &part, &[ColumnId(2)], &HashSet::new()).await?, []);
+        let rows = cold.scan(&table, &part, PARTS_VERSION, None, &RoaringBitmap::new(), false).await?;
+        let copy = write_part(cold.files(), &table, rows, PartVersions::Inherit).await?;
+        assert_eq!(copy.map(|(copy, _)| copy.rows), Some(part.rows));
+        let mut writer = PartWriter::new(cold.files(), &table, PartVersions::Inherit);
+        writer.write(&batch).await?;
+        writer.abort().await
+    };
+    tokio::spawn(work).await.unwrap().unwrap();
 }
