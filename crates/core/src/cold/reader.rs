@@ -87,14 +87,12 @@ impl Cold {
         Ok(manifest)
     }
 
-    /// Stores a manifest and returns its digest and file; the file is an older one if that has the same contents.
+    /// Stores a manifest and returns its digest and file. The file is always a new one, even where an equal manifest is
+    /// stored: that one may belong to a transaction that rolls back, or be about to be collected.
     pub async fn put_manifest(&self, manifest: &Manifest) -> Result<(Digest, FileRecord)> {
         let bytes = manifest.encode()?;
         let digest = Digest::of(&bytes);
-        let record = match self.files.record_by_digest(FileKind::Manifest, digest).await? {
-            Some(record) => (*record).clone(),
-            None => self.files.put(FileKind::Manifest, Bytes::from(bytes)).await?,
-        };
+        let record = self.files.put(FileKind::Manifest, Bytes::from(bytes)).await?;
         self.caches.manifests.insert(digest, Arc::new(manifest.clone()));
         Ok((digest, record))
     }
