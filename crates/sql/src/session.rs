@@ -471,6 +471,20 @@ impl Session {
         }
     }
 
+    /// Returns the transaction that is open, or that autocommit=0 opens now.
+    pub(crate) fn txn(&mut self) -> Result<&mut Txn> {
+        self.state_and_txn().map(|(_, txn)| txn)
+    }
+
+    /// As `txn`, with the session's state beside it.
+    pub(crate) fn state_and_txn(&mut self) -> Result<(&mut State, &mut Txn)> {
+        self.open_transaction();
+        match self.open.as_mut().map(|open| &mut open.txn) {
+            Some(Holding::Here(txn)) => Ok((&mut self.state, txn)),
+            _ => Err(lost_transaction()),
+        }
+    }
+
     /// Commits the open transaction, if there is one.
     ///
     /// # Errors

@@ -266,9 +266,19 @@ async fn show_rows(session: &mut Session, statement: &Show) -> Result<Outcome> {
         _ => Vec::new(),
     };
     let answer = context::with(reading, &sizes, |cx| show::show(cx, statement))?;
-    let Some(Filter::Where(condition)) = show::filter(statement) else {
-        return Ok(Outcome::Rows(rows_of(answer)));
+    // LIKE has been applied where the answer was made.
+    filtered(session, answer, show::filter(statement).filter(|filter| matches!(filter, Filter::Where(_)))).await
+}
+
+/// Returns an answer as a result, as far as it passes a filter. LIKE is of the first column.
+pub(crate) async fn filtered(session: &mut Session, answer: ShowAnswer, filter: Option<&Filter>) -> Result<Outcome> {
+    let condition = match filter {
+        None => return Ok(Outcome::Rows(rows_of(answer))),
+        Some(Filter::Like(pattern)) => return Ok(Outcome::Rows(rows_of(show::like::keep(answer, pattern)?))),
+        Some(Filter::Where(condition)) => condition,
     };
+    let reader = session.reader();
+    let reading = Reading { state: &session.state, source: session.source(&reader) };
     // WHERE sees the answer as a table.
     let fields: Vec<arrow::datatypes::Field> = answer
         .batch
