@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the ground up. A module may use its own level and those below. History, upkeep and
 /// backup stand on one level and never use one another.
 const LEVELS: &[&[&str]] = &[
-    &["ids", "error", "env", "schema", "catalog"],
+    &["ids", "error", "env", "schema", "catalog", "rows"],
     &["log", "hot", "cold"],
+    &["store"],
     &["moment", "scan"],
     &["txn", "when"],
     &["db"],
