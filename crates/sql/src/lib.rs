@@ -2,5 +2,4 @@
 
 pub mod api;
 pub mod error;
-
 pub mod parse;
