@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use crate::error::{Error, Result};
 use crate::functions::calendar;
 
-/// Rewrites every expression of a statement. Idempotent statements of other kinds come back as they were.
+/// Rewrites every expression of a statement, and makes predicates of its conditions. Run it once per statement.
 pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
     run(statement)?;
     match statement {
