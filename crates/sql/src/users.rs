@@ -27,7 +27,7 @@ use strandline_core::schema::User;
 use crate::api::{Credential, Done};
 use crate::ddl::{Ddl, done};
 use crate::error::{Error, Result};
-use crate::parse::statement::{AccountStatement, AccountStatus, Auth, UserName, UserSpec, UserStatement};
+use crate::parse::{AccountStatement, AccountStatus, Auth, UserName, UserSpec, UserStatement};
 use crate::show::like::like;
 use crate::warning::Warning;
 

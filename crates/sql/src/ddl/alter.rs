@@ -22,7 +22,7 @@ use super::{Ddl, Source, column, done, foreign_key, keys};
 use crate::api::Done;
 use crate::create_text::quote;
 use crate::error::{Error, Result};
-use crate::parse::statement::{AlterOperation, AlterTable, IndexKind, TableName};
+use crate::parse::{AlterOperation, AlterTable, IndexKind, TableName};
 use crate::types::MySqlType;
 use crate::warning::Warning;
 
@@ -153,7 +153,6 @@ fn read_operation(
     };
     alterations.push(match operation {
         AlterOperation::Sql(operation) => return read_sql_operation(operation, alterations, warnings),
-        AlterOperation::AddIndex(constraint) => added(constraint_spec(constraint)?),
         AlterOperation::RenameIndex { from, to } => Alteration::RenameIndex { old: from.clone(), new: to.clone() },
         AlterOperation::DropIndex { name, if_exists } => Alteration::DropKey { name: name.clone(), if_exists: *if_exists },
         AlterOperation::DropForeignKey { name, if_exists } => {
@@ -174,6 +173,9 @@ fn read_operation(
         AlterOperation::DefaultCharset { charset, collate } | AlterOperation::ConvertTo { charset, collate } => {
             charsets(charset, collate, warnings);
             Alteration::Nothing
+        }
+        AlterOperation::RenameTo(name) => {
+            Alteration::RenameTable { database: name.database.clone(), name: name.name.clone() }
         }
         AlterOperation::Layout(_) => Alteration::Nothing,
     });

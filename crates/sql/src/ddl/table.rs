@@ -12,7 +12,7 @@ use super::spec::{ColumnSpec, KeyKind, KeySpec, TableSpec, object_name, table_sp
 use super::{Ddl, attributes, check_name, column, done, foreign_key, keys};
 use crate::api::Done;
 use crate::error::{Error, Result};
-use crate::parse::statement::TableName;
+use crate::parse::TableName;
 use crate::warning::Warning;
 
 /// `CREATE TABLE [IF NOT EXISTS] …`, `… LIKE t` and `… AS SELECT`. `select` is the source text of the SELECT: a

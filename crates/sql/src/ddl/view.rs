@@ -10,7 +10,7 @@ use super::{Ddl, attributes, check_name, column, done};
 use crate::api::Done;
 use crate::ddl::spec::{ColumnSpec, object_name};
 use crate::error::{Error, Result};
-use crate::parse::statement::{CreateView, TableName};
+use crate::parse::{CreateView, TableName};
 use crate::warning::Warning;
 
 /// `CREATE [OR REPLACE] VIEW name [(columns)] AS select`.

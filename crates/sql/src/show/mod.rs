@@ -14,7 +14,7 @@ use crate::create_text::{create_database_text, create_table_text, create_view_te
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
 use crate::error::{Error, Result};
 use crate::information_schema as schema;
-use crate::parse::statement::{Filter, Limit, Show, TableName, UserName};
+use crate::parse::{Filter, Limit, Show, TableName, UserName};
 use crate::users;
 use crate::warning::{Level, Warning};
 use answer::{Cell, CellKind, answer, row};
@@ -246,7 +246,7 @@ pub fn filter(show: &Show) -> Option<&Filter> {
 }
 
 /// Returns the moment that a SHOW names, which the session resolves before it makes the context.
-pub fn moment(show: &Show) -> Option<&crate::parse::history::When> {
+pub fn moment(show: &Show) -> Option<&crate::parse::When> {
     match show {
         Show::Databases { at, .. }
         | Show::Tables { at, .. }
