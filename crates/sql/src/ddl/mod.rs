@@ -204,3 +204,6 @@ pub(crate) fn done(cx: &Ddl<'_>, affected_rows: u64) -> Done {
     let warnings = u16::try_from(cx.warnings.len()).unwrap_or(u16::MAX);
     Done { affected_rows, warnings, ..Done::default() }
 }
+
+#[cfg(test)]
+mod tests;
