@@ -14,8 +14,18 @@
 
 pub mod catalog;
 pub mod cold;
+pub mod db;
 pub mod env;
 pub mod error;
+pub mod history;
+pub mod hot;
 pub mod ids;
 pub mod log;
+pub mod moment;
+pub mod rows;
+pub mod scan;
 pub mod schema;
+pub mod store;
+pub mod txn;
+pub mod upkeep;
+pub mod when;

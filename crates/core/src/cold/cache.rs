@@ -37,7 +37,7 @@ impl Caches {
     /// Shares `bytes` out among the caches.
     pub(super) fn new(bytes: u64) -> Caches {
         // Few expected items make few shards: an item as large as a shard would not be kept.
-        let items = 512;
+        let items = 128;
         let share = |sixteenths: u64| (bytes / 16 * sixteenths, Weight);
         fn cache<K: Eq + std::hash::Hash, V: Clone>(items: usize, (bytes, weight): (u64, Weight)) -> Bounded<K, V>
         where

@@ -438,7 +438,8 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
-    use crate::cold::testing::{TestMetastore, commit, damage, test_files};
+    use crate::cold::testing::{commit, damage, test_files};
+    use crate::log::memory::MemoryMetastore;
 
     #[tokio::test]
     async fn intent_first_then_pending_then_committed() {
@@ -501,7 +502,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_never_written_twice() {
         let store = Arc::new(InMemory::new());
-        let metastore = Arc::new(TestMetastore::default());
+        let metastore = Arc::new(MemoryMetastore::new());
         let files = |seed| Files::new(store.clone(), metastore.clone(), Env::fixed(crate::ids::Time(0), seed));
         let record = files(7).put(FileKind::Part, Bytes::from_static(b"first")).await.unwrap();
         let error = files(7).put(FileKind::Part, Bytes::from_static(b"second")).await.unwrap_err();

@@ -194,10 +194,10 @@ mod tests {
         manifest.sort();
         let bytes = manifest.encode().unwrap();
         let expected = concat!(
-            r#"{"format":1,"parts":[{"file":"00000000-0000-0000-0000-000000000001","rows":10,"bytes":1000,"#,
+            r#"{"format":1,"parts":[{"file":"00000000000000000000000000000001","rows":10,"bytes":1000,"#,
             r#""columns":[1,4294967295],"min_key":"01","max_key":"ff","#,
-            r#""deletions":{"file":"00000000-0000-0000-0000-000000000002","rows":3}},"#,
-            r#"{"file":"00000000-0000-0000-0000-000000000003","rows":10,"bytes":1000,"version_min":4,"version_max":9,"#,
+            r#""deletions":{"file":"00000000000000000000000000000002","rows":3}},"#,
+            r#"{"file":"00000000000000000000000000000003","rows":10,"bytes":1000,"version_min":4,"version_max":9,"#,
             r#""columns":[1,4294967295],"min_key":"02","max_key":"03"}]}"#
         );
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);

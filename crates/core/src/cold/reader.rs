@@ -10,8 +10,9 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::UInt64Type;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::{BoxFuture, try_join_all};
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
 use parquet::file::metadata::ParquetMetaData;
 use roaring::RoaringBitmap;
 
@@ -86,14 +87,12 @@ impl Cold {
         Ok(manifest)
     }
 
-    /// Stores a manifest and returns its digest and file; the file is an older one if that has the same contents.
+    /// Stores a manifest and returns its digest and file. The file is always a new one, even where an equal manifest is
+    /// stored: that one may belong to a transaction that rolls back, or be about to be collected.
     pub async fn put_manifest(&self, manifest: &Manifest) -> Result<(Digest, FileRecord)> {
         let bytes = manifest.encode()?;
         let digest = Digest::of(&bytes);
-        let record = match self.files.record_by_digest(FileKind::Manifest, digest).await? {
-            Some(record) => (*record).clone(),
-            None => self.files.put(FileKind::Manifest, Bytes::from(bytes)).await?,
-        };
+        let record = self.files.put(FileKind::Manifest, Bytes::from(bytes)).await?;
         self.caches.manifests.insert(digest, Arc::new(manifest.clone()));
         Ok((digest, record))
     }
@@ -158,14 +157,14 @@ impl Cold {
             at = end;
         }
         if missing.len() <= BLOCKS_KEPT_MAX {
-            let mut read = stream::iter(missing)
-                .map(|(block, wanted)| {
-                    let footer = &footer;
-                    async move { Ok::<_, Error>((block, wanted, self.block_keys(footer, block).await?)) }
-                })
-                .buffered(READS_MAX);
-            while let Some((block, wanted, block_keys)) = read.try_next().await? {
-                search(keys, wanted, &block_keys, footer.blocks.range(block).start, &mut found);
+            for missing in missing.chunks(READS_MAX) {
+                let mut reads: Vec<BoxFuture<'_, Result<Arc<Keys>>>> = Vec::with_capacity(missing.len());
+                for (block, _) in missing {
+                    reads.push(Box::pin(self.block_keys(&footer, *block)));
+                }
+                for ((block, wanted), block_keys) in missing.iter().zip(try_join_all(reads).await?) {
+                    search(keys, wanted.clone(), &block_keys, footer.blocks.range(*block).start, &mut found);
+                }
             }
         } else {
             self.merge(&footer, keys, &missing, &mut found).await?;
@@ -228,15 +227,17 @@ impl Cold {
             positions.chunk_by(|a, b| footer.blocks.of_row(*a) == footer.blocks.of_row(*b)).collect();
         let mut batches = Vec::new();
         if chunks.len() <= BLOCKS_KEPT_MAX {
-            let mut blocks = stream::iter(&chunks)
-                .map(|chunk| self.block(table, &footer, footer.blocks.of_row(chunk[0]), common))
-                .buffered(READS_MAX);
-            let mut next = chunks.iter();
-            while let (Some(block), Some(chunk)) = (blocks.try_next().await?, next.next()) {
-                let start = footer.blocks.range(footer.blocks.of_row(chunk[0])).start;
-                let rows: ArrayRef =
-                    Arc::new(chunk.iter().map(|at| Some(at - start)).collect::<arrow::array::UInt32Array>());
-                batches.push(arrow::compute::take_record_batch(&block.batch, &rows)?);
+            for chunks in chunks.chunks(READS_MAX) {
+                let mut reads: Vec<BoxFuture<'_, Result<Arc<Block>>>> = Vec::with_capacity(chunks.len());
+                for chunk in chunks {
+                    reads.push(Box::pin(self.block(table, &footer, footer.blocks.of_row(chunk[0]), common)));
+                }
+                for (chunk, block) in chunks.iter().zip(try_join_all(reads).await?) {
+                    let start = footer.blocks.range(footer.blocks.of_row(chunk[0])).start;
+                    let rows: ArrayRef =
+                        Arc::new(chunk.iter().map(|at| Some(at - start)).collect::<arrow::array::UInt32Array>());
+                    batches.push(arrow::compute::take_record_batch(&block.batch, &rows)?);
+                }
             }
         } else {
             let mut rows = Rows::new(&self.files, &footer, &target.names(), ranges(positions));
@@ -371,9 +372,10 @@ impl Cold {
         blocks: &[(u32, Range<usize>)],
         found: &mut Vec<(usize, u32)>,
     ) -> Result<()> {
-        let selected = blocks.iter().map(|(block, _)| footer.blocks.range(*block)).collect();
-        let mut wanted = blocks.iter().flat_map(|(_, wanted)| wanted.clone()).peekable();
-        let mut positions = blocks.iter().flat_map(|(block, _)| footer.blocks.range(*block));
+        let selected: Vec<Range<u32>> = blocks.iter().map(|(block, _)| footer.blocks.range(*block)).collect();
+        let wanted: Vec<Range<usize>> = blocks.iter().map(|(_, wanted)| wanted.clone()).collect();
+        let mut wanted = wanted.into_iter().flatten().peekable();
+        let mut positions = selected.clone().into_iter().flatten();
         let mut rows = Rows::new(&self.files, footer, footer.key_names(), selected);
         while let Some(batch) = rows.next().await? {
             let batch_keys = keys_of(footer, &batch)?;

@@ -1,6 +1,5 @@
-//! What the tests of the cold tier share: a metastore that knows only files, and random columns.
+//! What the tests of the cold tier share: files in memory, damage, and random columns.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, StringArray};
@@ -11,28 +10,35 @@ use arrow::datatypes::{
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use crate::catalog::{Change, ObjectKind};
 use crate::cold::files::{Files, path};
 use crate::env::Env;
-use crate::error::Result;
-use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
-use crate::log::{Entry, EntryHead, EntryQuery, EntrySummary, FileKind, FileRecord, Metastore, ObjectRow, Pin};
+use crate::ids::{AccountId, Digest, Time, Version};
+use crate::log::memory::MemoryMetastore;
+use crate::log::{Entry, EntryHead, FileRecord, Metastore};
 use crate::schema::Type;
 
-pub(super) fn test_files() -> (Files, Arc<TestMetastore>, Arc<dyn ObjectStore>) {
+pub(super) fn test_files() -> (Files, Arc<MemoryMetastore>, Arc<dyn ObjectStore>) {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let metastore = Arc::new(TestMetastore::default());
+    let metastore = Arc::new(MemoryMetastore::new());
     (Files::new(store.clone(), metastore.clone(), Env::real()), metastore, store)
 }
 
 /// Does what a commit does with its files.
-pub(super) fn commit(files: &Files, metastore: &TestMetastore, records: &[FileRecord]) {
-    for record in records {
-        metastore.files.lock().insert(record.id, record.clone());
-    }
+pub(super) fn commit(files: &Files, metastore: &MemoryMetastore, records: &[FileRecord]) {
+    let before = metastore.newest().unwrap().map_or(0, |head| head.version.0);
+    let head = EntryHead {
+        version: Version(before + 1),
+        time: Time(before as i64 + 1),
+        account: AccountId(1),
+        author: "system".into(),
+        what: "FLUSH".into(),
+        upkeep: true,
+        hash: Digest::default(),
+    };
+    let entry = Entry { head, changes: vec![], deltas: vec![], pins: vec![], files: records.to_vec() };
+    metastore.append(&[entry]).unwrap();
     files.committed(&records.iter().map(|record| record.id).collect::<Vec<_>>());
 }
 
@@ -145,108 +151,5 @@ pub(super) fn column_strategy(ty: Type, rows: usize, nullable: bool) -> BoxedStr
             let bytes = proptest::collection::vec(prop_oneof![Just(0u8), Just(1), Just(255), any::<u8>()], 0..6);
             values(bytes, rows, nullable, |values| Arc::new(BinaryArray::from_iter(values)))
         }
-    }
-}
-
-/// A metastore that knows of files and nothing else.
-#[derive(Default)]
-pub(super) struct TestMetastore {
-    intents: Mutex<Vec<(FileId, FileKind)>>,
-    files: Mutex<HashMap<FileId, FileRecord>>,
-}
-
-impl Metastore for TestMetastore {
-    fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {
-        self.intents.lock().extend_from_slice(files);
-        Ok(())
-    }
-
-    fn file(&self, id: FileId) -> Result<Option<FileRecord>> {
-        Ok(self.files.lock().get(&id).cloned())
-    }
-
-    fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
-        Ok(self.files.lock().values().find(|file| file.kind == kind && file.digest == digest).cloned())
-    }
-
-    fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {
-        let files = self.files.lock();
-        Ok(self.intents.lock().iter().filter(|(id, _)| !files.contains_key(id)).copied().collect())
-    }
-
-    fn newest(&self) -> Result<Option<EntryHead>> {
-        unreachable!("the cold tier does not know the log")
-    }
-
-    fn append(&self, _: &[Entry]) -> Result<()> {
-        unreachable!("the cold tier does not know the log")
-    }
-
-    fn entry(&self, _: Version) -> Result<Option<Entry>> {
-        unreachable!("the cold tier does not know the log")
-    }
-
-    fn entries(&self, _: &EntryQuery) -> Result<Vec<EntrySummary>> {
-        unreachable!("the cold tier does not know the log")
-    }
-
-    fn deltas(&self, _: TableId, _: Version, _: Version) -> Result<Vec<(Version, Bytes)>> {
-        unreachable!("the cold tier does not know the log")
-    }
-
-    fn newest_at(&self, _: Time) -> Result<Option<EntryHead>> {
-        unreachable!("the cold tier does not know the log")
-    }
-
-    fn catalog_at(&self, _: Version) -> Result<Vec<Change>> {
-        unreachable!("the cold tier does not know the catalog")
-    }
-
-    fn catalog_version(&self, _: Version) -> Result<Version> {
-        unreachable!("the cold tier does not know the catalog")
-    }
-
-    fn named(&self, _: ObjectKind, _: u64, _: &str) -> Result<Vec<ObjectRow>> {
-        unreachable!("the cold tier does not know the catalog")
-    }
-
-    fn object(&self, _: ObjectKind, _: u64) -> Result<Vec<ObjectRow>> {
-        unreachable!("the cold tier does not know the catalog")
-    }
-
-    fn greatest_id(&self, _: ObjectKind) -> Result<u64> {
-        unreachable!("the cold tier does not know the catalog")
-    }
-
-    fn pins(&self) -> Result<Vec<Pin>> {
-        unreachable!("the cold tier does not know pins")
-    }
-
-    fn put_pin(&self, _: &Pin) -> Result<PinId> {
-        unreachable!("the cold tier does not know pins")
-    }
-
-    fn drop_pins(&self, _: &[PinId]) -> Result<u64> {
-        unreachable!("the cold tier does not know pins")
-    }
-
-    fn setting(&self, _: &str) -> Result<Option<String>> {
-        unreachable!("the cold tier does not know settings")
-    }
-
-    fn put_setting(&self, _: &str, _: &str) -> Result<()> {
-        unreachable!("the cold tier does not know settings")
-    }
-
-    fn check(&self) -> Result<Vec<String>> {
-        unreachable!("the cold tier does not check the log")
-    }
-
-    fn size_bytes(&self) -> Result<u64> {
-        unreachable!("the cold tier does not weigh the log")
-    }
-
-    fn tidy(&self) -> Result<()> {
-        unreachable!("the cold tier does not tidy the log")
     }
 }

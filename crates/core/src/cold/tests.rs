@@ -13,10 +13,11 @@ use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::footer::BLOCK_ROWS;
-use super::testing::{TestMetastore, column_strategy, commit, damage, every_type, test_files};
+use super::testing::{column_strategy, commit, damage, every_type, test_files};
 use super::*;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ColumnId, DatabaseId, TableId, Version};
+use crate::log::memory::MemoryMetastore;
 use crate::log::{FileKind, FileRecord, Metastore};
 use crate::schema::{Column, Index, Initial, Table, Type};
 
@@ -96,7 +97,7 @@ async fn scan(cold: &Cold, table: &Table, part: &Part, exclude: &RoaringBitmap) 
     Ok(concat_batches(&schema, &batches)?)
 }
 
-fn cold() -> (Cold, Arc<TestMetastore>, Arc<dyn ObjectStore>) {
+fn cold() -> (Cold, Arc<MemoryMetastore>, Arc<dyn ObjectStore>) {
     let (files, metastore, store) = test_files();
     (Cold::new(files, 64 << 20), metastore, store)
 }
@@ -231,15 +232,16 @@ async fn values_that_are_not_there_are_excluded_without_reading_rows() {
     expected.sort_by_key(|(_, position)| *position);
     assert_eq!(look_up(&cold, &[4, 5, 200_000, -7, 300_000]).await.unwrap(), expected);
 
-    // With all rows damaged, what the statistics or the bloom filters exclude is still answered.
+    // With the first row group's rows damaged, what statistics or bloom filters exclude from it is still answered.
     let metadata = cold.metadata(&part).await.unwrap();
-    let pages = metadata.row_groups().iter().flat_map(|group| group.columns().iter().map(|c| c.byte_range().0));
-    for offset in pages {
-        damage(&store, &record, offset as usize + 100).await;
+    for column in &metadata.row_group(0).columns()[..2] {
+        damage(&store, &record, column.byte_range().0 as usize + 100).await;
     }
     let fresh = Cold::new(cold.files().clone(), 64 << 20);
     assert_eq!(look_up(&fresh, &[-1, 300_001]).await.unwrap(), []);
-    assert_eq!(look_up(&fresh, &[4]).await.unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(look_up(&fresh, &[5, 77_777, 123_457]).await.unwrap(), []);
+    let value = (100 * 7919 % 150_000 * 2) as i32;
+    assert_eq!(look_up(&fresh, &[value]).await.unwrap_err().kind(), Kind::Corrupt);
 }
 
 /// Rows far too wide for blocks of the usual length.
@@ -376,7 +378,6 @@ proptest! {
             let (digest, record) = cold.put_manifest(&manifest).await.unwrap();
             records.push(record.clone());
             commit(cold.files(), &metastore, &records);
-            assert_eq!(cold.put_manifest(&manifest).await.unwrap(), (digest, record), "one file for one content");
             assert_eq!(metastore.intents().unwrap(), []);
 
             let cold = Cold::new(Files::new(
@@ -513,7 +514,7 @@ async fn a_stream_is_cut_into_parts() {
         let numbers = Int64Array::from_iter_values((n * 20_000..(n + 1) * 20_000).map(|n| n * n));
         Ok(RecordBatch::try_new(table.physical_schema(), vec![Arc::new(numbers)]).unwrap())
     });
-    let parts = write_parts(&files, &table, stream::iter(batches), PartVersions::Inherit, 50_000).await.unwrap();
+    let parts = write_parts(&files, &table, stream::iter(batches), PartVersions::Inherit, 2_000).await.unwrap();
     assert!(parts.len() > 1);
     assert_eq!(parts.iter().map(|(part, _)| part.rows).sum::<u64>(), 200_000);
     assert!(parts.windows(2).all(|pair| pair[0].0.max_key < pair[1].0.min_key));
@@ -577,4 +578,43 @@ async fn damaged_manifests_and_deletion_vectors_are_refused() {
         assert!(error.message().contains("is damaged: its digest is wrong"), "{error}");
     }
     assert_eq!(fresh.manifest(crate::ids::Digest([7; 32])).await.unwrap_err().kind(), Kind::Corrupt);
+}
+
+#[tokio::test]
+async fn equal_manifests_are_files_of_their_own() {
+    let (cold, metastore, store) = cold();
+    let manifest = Manifest::default();
+    let (digest, first) = cold.put_manifest(&manifest).await.unwrap();
+    let (same, second) = cold.put_manifest(&manifest).await.unwrap();
+    assert_eq!(digest, same);
+    // One transaction commits, the other rolls back.
+    commit(cold.files(), &metastore, &[second]);
+    cold.files().discard(&[first.id]).await;
+    assert_eq!(store.list(None).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    let fresh = Cold::new(cold.files().clone(), 1 << 20);
+    assert_eq!(*fresh.manifest(digest).await.unwrap(), manifest);
+}
+
+#[tokio::test]
+async fn every_call_can_be_spawned() {
+    let (cold, _, table, part, _, batch) = large().await;
+    let work = async move {
+        let minimum = part.min_key.clone();
+        assert_eq!(cold.find(&table, &part, &[&minimum]).await?, [(0, 0)]);
+        assert_eq!(cold.take(&table, &part, PARTS_VERSION, &[0, 9]).await?.num_rows(), 2);
+        assert!(cold.get(&table, &part, PARTS_VERSION, &minimum).await?.is_some());
+        assert_eq!(cold.row_versions(&part, PARTS_VERSION, &[0]).await?, [PARTS_VERSION]);
+        assert!(cold.deletions(&part).await?.is_empty());
+        cold.put_deletions(&[1].into()).await?;
+        let (digest, _) = cold.put_manifest(&Manifest { parts: vec![part.clone()] }).await?;
+        cold.manifest(digest).await?;
+        assert_eq!(cold.find_secondary(&table, &part, &[ColumnId(2)], &HashSet::new()).await?, []);
+        let rows = cold.scan(&table, &part, PARTS_VERSION, None, &RoaringBitmap::new(), false).await?;
+        let copy = write_part(cold.files(), &table, rows, PartVersions::Inherit).await?;
+        assert_eq!(copy.map(|(copy, _)| copy.rows), Some(part.rows));
+        let mut writer = PartWriter::new(cold.files(), &table, PartVersions::Inherit);
+        writer.write(&batch).await?;
+        writer.abort().await
+    };
+    tokio::spawn(work).await.unwrap().unwrap();
 }

@@ -1,0 +1,315 @@
+//! The database: open, now, at, begin, close.
+//!
+//! The verbs that people use are in `history/`, one per file, each as `impl Database`. It never turns words into a
+//! version itself (`when`), never decides visibility (`scan`) and never appends to the log (`txn`).
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use parking_lot::Mutex;
+
+use crate::catalog::{Catalog, Change, ObjectKind};
+use crate::cold::Cold;
+use crate::cold::DurableLocal;
+use crate::cold::Files;
+use crate::env::Env;
+use crate::error::{Error, Kind, Result};
+use crate::hot::Hot;
+use crate::ids::{AccountId, Time, Version};
+use crate::log::memory::MemoryMetastore;
+use crate::log::sqlite::SqliteMetastore;
+use crate::log::{EntryQuery, Metastore, TableDelta};
+use crate::moment::Moment;
+use crate::schema::Account;
+use crate::store::{Head, Opens, Store};
+use crate::txn::sequencer::{Prepared, Sequencer};
+use crate::txn::{Author, Ids, Txn, footprint::Footprint};
+use crate::when::{self, Resolved, When, Window};
+
+/// The account that exists from the first commit on.
+pub const SYS: AccountId = AccountId(1);
+
+/// How a database is opened.
+#[derive(Clone)]
+pub struct Options {
+    pub env: Env,
+    /// Bytes for caches of files and of past rows.
+    pub cache_bytes: u64,
+    /// A table is flushed when its recent rows take this many bytes.
+    pub flush_bytes: usize,
+    /// Recent rows are flushed after this many seconds, if there are enough to be worth a file.
+    pub flush_seconds: u64,
+    pub window: Window,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            env: Env::real(),
+            cache_bytes: 512 << 20,
+            flush_bytes: 32 << 20,
+            flush_seconds: 300,
+            window: Window::DEFAULT,
+        }
+    }
+}
+
+/// An open database. Clones are the same database.
+#[derive(Clone)]
+pub struct Database(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub store: Arc<Store>,
+    pub sequencer: Arc<Sequencer>,
+    pub ids: Arc<Ids>,
+    pub options: Options,
+    /// Catalogs of the past, by the version that made them, most recently used last.
+    catalogs: Mutex<Vec<(Version, Arc<Catalog>)>>,
+    pub closing: AtomicBool,
+    /// Held locked while the store is open.
+    _lock: Option<File>,
+}
+
+/// How many catalogs of the past are kept.
+const CATALOGS_MAX: usize = 64;
+
+impl Database {
+    /// Opens the store in a folder, and makes it if it is not there. One process owns a store.
+    pub async fn open(path: &Path, options: Options) -> Result<Database> {
+        std::fs::create_dir_all(path)?;
+        let lock = lock(path)?;
+        let metastore: Arc<dyn Metastore> = Arc::new(SqliteMetastore::open(&path.join("metastore.db"))?);
+        let files: Arc<dyn ObjectStore> = Arc::new(DurableLocal::open(path)?);
+        Database::start(metastore, files, options, Some(lock)).await
+    }
+
+    /// Opens a store that lives in memory and goes with the last clone.
+    pub async fn in_memory(options: Options) -> Result<Database> {
+        Database::start(Arc::new(MemoryMetastore::new()), Arc::new(InMemory::new()), options, None).await
+    }
+
+    /// Opens a store over these parts.
+    pub async fn start(
+        metastore: Arc<dyn Metastore>,
+        objects: Arc<dyn ObjectStore>,
+        options: Options,
+        lock: Option<File>,
+    ) -> Result<Database> {
+        let files = Files::new(objects, metastore.clone(), options.env.clone());
+        let cold = Cold::new(files, options.cache_bytes);
+        let hot = Hot::new(metastore.clone(), (options.cache_bytes / 4) as usize);
+        let newest = metastore.newest()?;
+        let mut catalog = Catalog::default();
+        let head = match &newest {
+            Some(entry) => {
+                metastore.catalog_at(entry.version)?.iter().for_each(|change| catalog.apply(change));
+                Head { version: entry.version, time: entry.time, catalog: Arc::new(catalog) }
+            }
+            None => Head { version: Version(0), time: Time(0), catalog: Arc::new(catalog) },
+        };
+        let contents: Vec<_> = head
+            .catalog
+            .all_tables()
+            .filter_map(|table| Some((table.id, head.catalog.content(table.id)?.clone())))
+            .collect();
+        hot.start(contents.into_iter());
+        let ids = Arc::new(Ids::load(&*metastore)?);
+        let store = Arc::new(Store {
+            env: options.env.clone(),
+            metastore,
+            hot,
+            cold,
+            head: ArcSwap::from_pointee(head),
+            opens: Opens::default(),
+        });
+        let sequencer = Arc::new(Sequencer::new(store.clone()));
+        let database = Database(Arc::new(Inner {
+            store,
+            sequencer,
+            ids,
+            options,
+            catalogs: Mutex::default(),
+            closing: AtomicBool::new(false),
+            _lock: lock,
+        }));
+        if newest.is_none() {
+            database.first_commit().await?;
+        }
+        Ok(database)
+    }
+
+    /// Returns the newest moment.
+    pub fn now(&self) -> Moment {
+        Moment::newest(&self.0.store)
+    }
+
+    /// Returns the moment of a version, if it can be recovered.
+    pub async fn at(&self, version: Version) -> Result<Moment> {
+        self.moment(&when::resolve(&self.0.store, self.0.options.window, &When::Version(version), SYS)?)
+    }
+
+    /// Turns an address into a version, for somebody of `account`.
+    pub fn resolve(&self, when: &When, account: AccountId) -> Result<Resolved> {
+        when::resolve(&self.0.store, self.0.options.window, when, account)
+    }
+
+    /// Returns the moment that an address came to.
+    pub fn moment(&self, resolved: &Resolved) -> Result<Moment> {
+        let store = &self.0.store;
+        let head = store.head.load_full();
+        if resolved.version == head.version {
+            return Ok(Moment::past(store, head.version, head.time, head.catalog.clone()));
+        }
+        Ok(Moment::past(store, resolved.version, resolved.time, self.catalog_at(resolved.version)?))
+    }
+
+    /// Returns the moment just before a commit, however old: for undo and undrop, which look a version up themselves.
+    pub(crate) fn moment_before(&self, version: Version) -> Result<Moment> {
+        let version = Version(version.0.saturating_sub(1));
+        Ok(Moment::past(&self.0.store, version, self.time_of(version)?, self.catalog_at(version)?))
+    }
+
+    pub(crate) fn moment_of(&self, version: Version) -> Result<Moment> {
+        Ok(Moment::past(&self.0.store, version, self.time_of(version)?, self.catalog_at(version)?))
+    }
+
+    /// Begins a transaction that reads the newest moment.
+    pub fn begin(&self, author: Author) -> Txn {
+        self.begin_at(self.now(), author)
+    }
+
+    /// Begins a transaction that reads a moment taken before.
+    pub fn begin_at(&self, moment: Moment, author: Author) -> Txn {
+        Txn::new(self.0.sequencer.clone(), self.0.ids.clone(), moment, author)
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.0.store.env
+    }
+
+    pub fn cold(&self) -> &Cold {
+        &self.0.store.cold
+    }
+
+    pub fn metastore(&self) -> &Arc<dyn Metastore> {
+        &self.0.store.metastore
+    }
+
+    /// Returns how far back every commit stays recoverable.
+    pub fn window(&self) -> Window {
+        self.0.options.window
+    }
+
+    /// Returns the first time from which every commit is recoverable.
+    pub fn window_start(&self) -> Time {
+        when::window_start(&self.0.store, self.0.options.window)
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// Returns the tables with recent rows in memory: id, rows, bytes.
+    pub fn unflushed(&self) -> Vec<(crate::ids::TableId, usize, usize)> {
+        self.0.store.hot.sizes()
+    }
+
+    /// Ends in order: no commit is accepted afterwards. What was committed is durable already.
+    pub async fn close(&self) -> Result<()> {
+        self.0.closing.store(true, Ordering::SeqCst);
+        self.0.sequencer.close();
+        self.0.store.metastore.tidy()
+    }
+
+    fn catalog_at(&self, version: Version) -> Result<Arc<Catalog>> {
+        let metastore = &self.0.store.metastore;
+        let made = metastore.catalog_version(version)?;
+        {
+            let mut catalogs = self.0.catalogs.lock();
+            if let Some(at) = catalogs.iter().position(|(known, _)| *known == made) {
+                let entry = catalogs.remove(at);
+                let catalog = entry.1.clone();
+                catalogs.push(entry);
+                return Ok(catalog);
+            }
+        }
+        let mut catalog = Catalog::default();
+        metastore.catalog_at(made)?.iter().for_each(|change| catalog.apply(change));
+        let catalog = Arc::new(catalog);
+        let mut catalogs = self.0.catalogs.lock();
+        if catalogs.len() >= CATALOGS_MAX {
+            catalogs.remove(0);
+        }
+        catalogs.push((made, catalog.clone()));
+        Ok(catalog)
+    }
+
+    fn time_of(&self, version: Version) -> Result<Time> {
+        let query = EntryQuery { from: version, upto: version, tables: None, upkeep: true, limit: 1 };
+        let entries = self.0.store.metastore.entries(&query)?;
+        Ok(entries.first().map_or(Time(0), |entry| entry.head.time))
+    }
+
+    /// Makes the account `sys`.
+    async fn first_commit(&self) -> Result<()> {
+        let account = Account { id: SYS, name: "sys".to_owned() };
+        let prepared = Prepared {
+            read: Version(0),
+            account: SYS,
+            author: "system".to_owned(),
+            what: "CREATE STORE".to_owned(),
+            upkeep: false,
+            changes: vec![Change::PutAccount(account)],
+            deltas: Vec::new(),
+            table_deltas: Vec::<TableDelta>::new(),
+            pins: Vec::new(),
+            files: Vec::new(),
+            footprint: Footprint::default(),
+            loads: Vec::new(),
+            expects: Vec::new(),
+        };
+        self.0.sequencer.commit(prepared).await?;
+        Ok(())
+    }
+
+    /// Returns the author of upkeep.
+    pub(crate) fn system(&self) -> Author {
+        Author { account: SYS, name: "system".to_owned() }
+    }
+
+    /// Returns the rows of the catalog for a name, as they were through time.
+    pub(crate) fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<crate::log::ObjectRow>> {
+        self.0.store.metastore.named(kind, parent, name)
+    }
+}
+
+/// Locks the store for this process.
+fn lock(path: &Path) -> Result<File> {
+    let name: PathBuf = path.join("LOCK");
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())?;
+            Ok(file)
+        }
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).ok();
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            Err(Error::new(Kind::Unavailable, format!("The store '{}' is in use by {holder}.", path.display()))
+                .with_hint("Connect to that server, or stop it first: one process owns a store."))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}

@@ -1,0 +1,707 @@
+//! Restore: tables get back what they held at a version, in one commit that copies nothing.
+//!
+//! ```text
+//!   then ── tables, definitions, contents ──┐
+//!                                           ├─► plan: one entry per object, with its reason ─► one commit
+//!   now  ── tables, definitions, contents ──┘
+//! ```
+//! In place, a table that still exists keeps its identity and gets its old definition and content; one that was dropped
+//! comes back as itself; one that did not exist then is dropped (and stays recoverable). Under another name, the result
+//! is a clone. The version before the restore is in the report: restoring to it takes the restore back.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::catalog::{Catalog, Content};
+use crate::db::Database;
+use crate::error::{Error, Kind, Result, What};
+use crate::history::snapshot::describe;
+use crate::ids::{AccountId, Time, Version};
+use crate::log::{Pin, Scope};
+use crate::moment::Moment;
+use crate::schema::{self, Table};
+use crate::txn::{Author, Txn};
+use crate::when::{Resolved, When};
+
+/// What to restore, from when, to where.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    pub scope: Scope,
+    pub when: When,
+    pub target: Target,
+    /// A target of another name may exist: it is replaced.
+    pub overwrite: bool,
+    /// What is replaced stays as a clone under `<name>_before_<version>`.
+    pub keep_copy: bool,
+    /// The target's database is made if it is missing.
+    pub create_database: bool,
+    pub foreign_key_checks: bool,
+}
+
+/// Where a restore puts what it restores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Over what is there now.
+    InPlace,
+    /// Under this name: a table in its database, or a database in its account.
+    Name(String),
+    /// Tables: into this database, under their own names.
+    Database(String),
+    /// One table: into this database, under this name.
+    Table(String, String),
+}
+
+/// What a restore would do. Printable; applying it is one commit.
+pub struct RestorePlan {
+    pub request: RestoreRequest,
+    pub from: Resolved,
+    pub then: Moment,
+    /// What the plan was made against.
+    pub now: Moment,
+    pub steps: Vec<Step>,
+}
+
+/// One thing that a restore does.
+pub struct Step {
+    pub action: Action,
+    pub database: String,
+    /// Empty for a step about the database itself.
+    pub table: String,
+    pub rows_now: Option<u64>,
+    pub rows_then: Option<u64>,
+    pub reason: String,
+    work: Work,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    CreateDatabase,
+    DropDatabase,
+    /// A table that exists gets its old rows and definition.
+    Restore,
+    /// A table or view that is gone comes back, or one is made under a new name.
+    Create,
+    Drop,
+    /// The target as it was is kept under another name.
+    KeepCopy,
+    /// Nothing to do.
+    Keep,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::CreateDatabase => "create database",
+            Action::DropDatabase => "drop database",
+            Action::Restore => "restore",
+            Action::Create => "create",
+            Action::Drop => "drop",
+            Action::KeepCopy => "keep copy",
+            Action::Keep => "unchanged",
+        })
+    }
+}
+
+/// What applying a step needs.
+enum Work {
+    Nothing,
+    /// Bring a database back as itself.
+    ReviveDatabase(schema::Database),
+    NewDatabase(AccountId, String),
+    DropDatabase(Arc<schema::Database>),
+    DropTable(Arc<Table>),
+    /// Give a table (back) its identity, definition and content.
+    PutTable(Arc<Table>, Option<Content>),
+    /// Make a new table in the database of this name.
+    NewTable(AccountId, String, Arc<Table>, Option<Content>),
+}
+
+/// What a restore did.
+#[derive(Clone, Debug)]
+pub struct RestoreReport {
+    pub steps: Vec<ReportLine>,
+    /// Restoring to this version takes the restore back.
+    pub version_before: Version,
+    pub version_after: Version,
+    pub time: Time,
+}
+
+/// A step that was done.
+#[derive(Clone, Debug)]
+pub struct ReportLine {
+    pub action: Action,
+    pub database: String,
+    pub table: String,
+    pub rows_before: Option<u64>,
+    pub rows_after: Option<u64>,
+}
+
+impl Database {
+    /// Makes the plan of a restore. Changes nothing.
+    pub async fn plan_restore(&self, request: RestoreRequest, author: &Author) -> Result<RestorePlan> {
+        let from = self.resolve(&request.when, author.account)?;
+        if let Some(pin) = &from.snapshot {
+            pin.admits_scope(&request.scope)?;
+        }
+        let then = self.moment(&from)?;
+        self.plan_restore_from(request, from, then, author.account).await
+    }
+
+    /// Makes the plan of a restore from a moment that the caller found.
+    pub(crate) async fn plan_restore_from(
+        &self,
+        request: RestoreRequest,
+        from: Resolved,
+        then: Moment,
+        account: AccountId,
+    ) -> Result<RestorePlan> {
+        let now = self.now();
+        let mut plan = Planner {
+            then: &then,
+            now: &now,
+            pin: from.snapshot.as_ref(),
+            request: &request,
+            account,
+            steps: Vec::new(),
+        };
+        plan.plan().await?;
+        let steps = plan.steps;
+        Ok(RestorePlan { request, from, then, now, steps })
+    }
+
+    /// Does what the plan says, in one commit: all of it or nothing.
+    pub async fn apply_restore(&self, plan: &RestorePlan, author: &Author) -> Result<RestoreReport> {
+        let mut txn = self.begin_at(plan.now.clone(), author.clone());
+        apply(plan, &mut txn).await?;
+        txn.set_what(plan.what());
+        let committed = txn.commit().await?;
+        Ok(plan.report(committed.version, committed.time))
+    }
+
+    /// Plans and applies, again if another commit came between.
+    pub async fn restore(&self, request: RestoreRequest, author: &Author) -> Result<RestoreReport> {
+        let mut tries = 0;
+        loop {
+            let plan = self.plan_restore(request.clone(), author).await?;
+            match self.apply_restore(&plan, author).await {
+                Err(error) if error.kind() == Kind::Conflict && tries < 10 => tries += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl RestorePlan {
+    /// Returns the statement that it stands for, for the list of commits.
+    pub fn what(&self) -> String {
+        let from = match &self.from.snapshot {
+            Some(pin) => format!("SNAPSHOT '{}'", pin.name),
+            None => format!("VERSION {}", self.from.version),
+        };
+        let to = match &self.request.target {
+            Target::InPlace => String::new(),
+            Target::Name(name) => format!(" TO '{name}'"),
+            Target::Database(name) => format!(" TO DATABASE '{name}'"),
+            Target::Table(database, table) => format!(" TO DATABASE '{database}' TABLE '{table}'"),
+        };
+        format!("RESTORE {} FROM {from}{to}", describe(&self.request.scope))
+    }
+
+    fn report(&self, version_after: Version, time: Time) -> RestoreReport {
+        let lines = self.steps.iter().map(|step| ReportLine {
+            action: step.action,
+            database: step.database.clone(),
+            table: step.table.clone(),
+            rows_before: step.rows_now,
+            rows_after: step.rows_then,
+        });
+        RestoreReport { steps: lines.collect(), version_before: self.now.version(), version_after, time }
+    }
+}
+
+/// Writes the plan into a transaction, and checks the foreign keys that it may break.
+pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
+    let mut touched: Vec<Arc<Table>> = Vec::new();
+    txn.set_foreign_key_checks(false);
+    for step in &plan.steps {
+        match &step.work {
+            Work::Nothing => {}
+            Work::ReviveDatabase(database) => txn.put_database(database.clone()),
+            Work::NewDatabase(account, name) => {
+                txn.create_database(*account, name, "")?;
+            }
+            Work::DropDatabase(database) => {
+                txn.drop_database(database)?;
+            }
+            Work::DropTable(table) => {
+                txn.forget(table);
+                touched.push(table.clone());
+            }
+            Work::PutTable(table, content) => {
+                txn.put_table(table.clone());
+                if let Some(content) = content {
+                    txn.put_content(table, content.clone());
+                }
+                touched.push(table.clone());
+            }
+            Work::NewTable(account, database, table, content) => {
+                let database = txn.catalog().database(*account, database)?.clone();
+                let new = Table { database: database.id, ..table.as_ref().clone() };
+                touched.push(match content {
+                    Some(content) => txn.create_table_with(new, content.clone())?,
+                    None => txn.create_table(new)?,
+                });
+            }
+        }
+        txn.count(step.table_id(), step.rows_then.unwrap_or(0), step.rows_now.unwrap_or(0));
+    }
+    if plan.request.foreign_key_checks {
+        check_foreign_keys(txn, &touched).await?;
+    }
+    Ok(())
+}
+
+impl Step {
+    fn table_id(&self) -> Option<crate::ids::TableId> {
+        match &self.work {
+            Work::DropTable(table) | Work::PutTable(table, _) => Some(table.id),
+            _ => None,
+        }
+    }
+}
+
+/// Checks every foreign key between a restored table and one that was not restored with it.
+async fn check_foreign_keys(txn: &Txn, touched: &[Arc<Table>]) -> Result<()> {
+    let ids: HashSet<_> = touched.iter().map(|table| table.id).collect();
+    for table in touched {
+        let present = txn.catalog().table_by_id(table.id).cloned();
+        for (child, key) in txn.children_of(table) {
+            // A key whose two tables were restored from one moment held there.
+            if !ids.contains(&child.id) || present.is_none() {
+                verify(txn, &child, &key).await?;
+            }
+        }
+        if let Some(present) = present {
+            for key in &present.foreign_keys {
+                let parent = txn.parent_of(&present, key);
+                if parent.is_none_or(|parent| !ids.contains(&parent.id)) {
+                    verify(txn, &present, &key.name).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn verify(txn: &Txn, child: &Arc<Table>, key: &str) -> Result<()> {
+    if let Some(key) = child.foreign_keys.iter().find(|candidate| candidate.name == key)
+        && let Some(entry) = txn.orphan(child, key).await?
+    {
+        return Err(Error::new(
+            Kind::MissingParent,
+            format!(
+                "The restore would leave rows of '{}' without their parent in '{}': constraint '{}', value '{entry}'.",
+                child.name, key.parent_table, key.name
+            ),
+        )
+        .with_hint("Restore both tables (RESTORE TABLES or RESTORE DATABASE), or SET foreign_key_checks = 0 first."));
+    }
+    Ok(())
+}
+
+struct Planner<'a> {
+    then: &'a Moment,
+    now: &'a Moment,
+    pin: Option<&'a Pin>,
+    request: &'a RestoreRequest,
+    account: AccountId,
+    steps: Vec<Step>,
+}
+
+impl Planner<'_> {
+    async fn plan(&mut self) -> Result<()> {
+        let in_place = self.request.target == Target::InPlace;
+        match &self.request.scope {
+            Scope::Cluster if in_place => {
+                let now = self.now.catalog();
+                for account in self.then.catalog().accounts() {
+                    if now.account_by_id(account.id).is_none() {
+                        return Err(Error::unsupported(format!(
+                            "Account '{}' was dropped; bringing an account back is not supported yet.",
+                            account.name
+                        )));
+                    }
+                    self.account(account.id).await?;
+                }
+                Ok(())
+            }
+            Scope::Account(name) if in_place => {
+                let account = self.then.catalog().account(name)?.id;
+                self.account(account).await
+            }
+            Scope::Cluster | Scope::Account(_) => {
+                Err(Error::invalid("A cluster or account is restored in place.").with_hint("Leave out TO …."))
+            }
+            Scope::Database(name) => {
+                let then = self.then.catalog().database(self.account, name)?.clone();
+                match &self.request.target {
+                    Target::InPlace => self.database(&then).await,
+                    Target::Name(to) | Target::Database(to) => self.database_to(&then, to).await,
+                    Target::Table(..) => Err(Error::invalid("A database cannot be restored to a table.")),
+                }
+            }
+            Scope::Tables(database, tables) => {
+                let then = self.then.catalog().database(self.account, database)?.clone();
+                let catalog = self.then.catalog().clone();
+                let mut sources = Vec::new();
+                for name in tables {
+                    sources.push(catalog.table(&then, name)?.clone());
+                }
+                if let Some(pin) = self.pin.filter(|pin| !pin.columns.is_empty()) {
+                    for table in &sources {
+                        let all: Vec<_> = table.columns.iter().map(|column| column.id).collect();
+                        pin.admits_columns(table, &all)?;
+                    }
+                }
+                match self.request.target.clone() {
+                    Target::InPlace => self.tables_in_place(&then, &sources).await,
+                    Target::Name(name) if sources.len() == 1 => self.table_to(&sources[0], database, &name).await,
+                    Target::Table(into, name) if sources.len() == 1 => self.table_to(&sources[0], &into, &name).await,
+                    Target::Database(into) => {
+                        for table in &sources {
+                            self.table_to(table, &into, &table.name).await?;
+                        }
+                        Ok(())
+                    }
+                    Target::Name(_) | Target::Table(..) => {
+                        Err(Error::invalid("Several tables cannot be restored to one name.")
+                            .with_hint("Use TO DATABASE d: they keep their names there."))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Plans an account in place: every database that it has now or had then.
+    async fn account(&mut self, account: AccountId) -> Result<()> {
+        let then = self.then.catalog().databases_of(account);
+        for database in self.now.catalog().databases_of(account) {
+            if then.iter().all(|old| old.id != database.id) {
+                self.steps.push(Step {
+                    action: Action::DropDatabase,
+                    database: database.name.clone(),
+                    table: String::new(),
+                    rows_now: None,
+                    rows_then: None,
+                    reason: "did not exist then".to_owned(),
+                    work: Work::DropDatabase(database),
+                });
+            }
+        }
+        for database in then {
+            self.database(&database).await?;
+        }
+        Ok(())
+    }
+
+    /// Plans a database in place.
+    async fn database(&mut self, then: &Arc<schema::Database>) -> Result<()> {
+        let now_catalog = self.now.catalog().clone();
+        let then_tables = self.then.catalog().tables_of(then.id);
+        // The same database if it still lives (under whatever name); else one that took its name makes room.
+        let living = now_catalog.database_by_id(then.id).cloned();
+        if let Some(taken) = now_catalog.database(then.account, &then.name).ok().filter(|d| d.id != then.id) {
+            self.keep_copy_of_database(taken).await?;
+            self.steps.push(Step {
+                action: Action::DropDatabase,
+                database: taken.name.clone(),
+                table: String::new(),
+                rows_now: None,
+                rows_then: None,
+                reason: "another database of this name was created since".to_owned(),
+                work: Work::DropDatabase(taken.clone()),
+            });
+        }
+        if let Some(living) = &living {
+            self.keep_copy_of_database(living).await?;
+            if living != then {
+                self.push_database(then, "renamed or changed since");
+            }
+            for table in now_catalog.tables_of(living.id) {
+                if then_tables.iter().all(|old| old.id != table.id) {
+                    self.drop_step(&table, &living.name, "did not exist then").await?;
+                }
+            }
+        } else {
+            self.push_database(then, "was dropped since");
+        }
+        for table in then_tables {
+            self.table_in_place(&table, then).await?;
+        }
+        Ok(())
+    }
+
+    fn push_database(&mut self, then: &Arc<schema::Database>, reason: &str) {
+        self.steps.push(Step {
+            action: Action::CreateDatabase,
+            database: then.name.clone(),
+            table: String::new(),
+            rows_now: None,
+            rows_then: None,
+            reason: reason.to_owned(),
+            work: Work::ReviveDatabase(then.as_ref().clone()),
+        });
+    }
+
+    async fn tables_in_place(&mut self, then: &Arc<schema::Database>, sources: &[Arc<Table>]) -> Result<()> {
+        let now = self.now.catalog().clone();
+        match now.database_by_id(then.id) {
+            Some(living) => {
+                for table in sources {
+                    if let Ok(present) = now.table(living, &table.name) {
+                        self.keep_copy_of_table(present, &living.name.clone(), &living.name.clone()).await?;
+                    }
+                }
+            }
+            None if now.database(then.account, &then.name).is_ok() => {
+                return Err(Error::invalid(format!(
+                    "Database '{}' was dropped and another of that name exists.",
+                    then.name
+                ))
+                .with_hint(format!("Restore into it by name: RESTORE TABLE … TO DATABASE {} TABLE ….", then.name)));
+            }
+            None if self.request.create_database => self.push_database(then, "was dropped since"),
+            None => {
+                return Err(Error::not_found(What::Database, &then.name)
+                    .with_hint("It was dropped: RESTORE DATABASE brings it back, or add CREATE DATABASE."));
+            }
+        }
+        for table in sources {
+            self.table_in_place(table, then).await?;
+        }
+        Ok(())
+    }
+
+    /// Plans one table or view in place.
+    async fn table_in_place(&mut self, then: &Arc<Table>, database: &Arc<schema::Database>) -> Result<()> {
+        let now = self.now.catalog().clone();
+        let living = now.table_by_id(then.id).cloned();
+        // Another table may have taken the name.
+        let present = now.database_by_id(then.database).and_then(|database| now.table(database, &then.name).ok());
+        if let Some(taken) = present.filter(|table| table.id != then.id).cloned() {
+            self.drop_step(&taken, &database.name, "another table of this name was created since").await?;
+        }
+        let rows_then = self.rows(self.then, then).await?;
+        let rows_now = match &living {
+            Some(table) => self.rows(self.now, table).await?,
+            None => None,
+        };
+        let then_content = self.then.catalog().content(then.id);
+        let same_definition = living.as_ref() == Some(then);
+        if same_definition && unchanged(self.now.catalog(), self.then, then) {
+            self.steps.push(Step {
+                action: Action::Keep,
+                database: database.name.clone(),
+                table: then.name.clone(),
+                rows_now,
+                rows_then,
+                reason: "has not changed since".to_owned(),
+                work: Work::Nothing,
+            });
+            return Ok(());
+        }
+        let content = match then_content {
+            Some(content) => Some(self.content_in_place(content, then, living.as_ref())?),
+            None => None,
+        };
+        let (action, reason) = match &living {
+            None => (Action::Create, "was dropped since"),
+            Some(_) if !same_definition => (Action::Restore, "rows or definition changed since"),
+            Some(_) => (Action::Restore, "rows changed since"),
+        };
+        self.steps.push(Step {
+            action,
+            database: database.name.clone(),
+            table: then.name.clone(),
+            rows_now,
+            rows_then,
+            reason: reason.to_owned(),
+            work: Work::PutTable(then.clone(), content),
+        });
+        Ok(())
+    }
+
+    /// Plans a database under another name.
+    async fn database_to(&mut self, then: &Arc<schema::Database>, to: &str) -> Result<()> {
+        let now = self.now.catalog().clone();
+        if let Ok(present) = now.database(self.account, to) {
+            if !self.request.overwrite {
+                return Err(Error::already_exists(What::Database, to)
+                    .with_hint("Add OVERWRITE to replace it, or choose another name."));
+            }
+            self.keep_copy_of_database(present).await?;
+            self.steps.push(Step {
+                action: Action::DropDatabase,
+                database: present.name.clone(),
+                table: String::new(),
+                rows_now: None,
+                rows_then: None,
+                reason: "replaced (OVERWRITE)".to_owned(),
+                work: Work::DropDatabase(present.clone()),
+            });
+        }
+        self.new_database(to, "the target");
+        for table in self.then.catalog().tables_of(then.id) {
+            self.new_table(self.then, &table, to, &table.name, "restored").await?;
+        }
+        Ok(())
+    }
+
+    /// Plans one table under another name.
+    async fn table_to(&mut self, then: &Arc<Table>, database: &str, name: &str) -> Result<()> {
+        let now = self.now.catalog().clone();
+        match now.database(self.account, database) {
+            Ok(target) => {
+                if let Ok(present) = now.table(target, name).cloned() {
+                    if !self.request.overwrite {
+                        return Err(Error::already_exists(What::Table, &format!("{database}.{name}"))
+                            .with_hint("Add OVERWRITE to replace it, or choose another name."));
+                    }
+                    self.keep_copy_of_table(&present, database, database).await?;
+                    self.drop_step(&present, database, "replaced (OVERWRITE)").await?;
+                }
+            }
+            Err(_) if self.request.create_database => {
+                if !self.steps.iter().any(|step| step.action == Action::CreateDatabase) {
+                    self.new_database(database, "missing (CREATE DATABASE)");
+                }
+            }
+            Err(error) => {
+                return Err(match error.hint() {
+                    Some(_) => error,
+                    None => error.with_hint("Create it first, or add CREATE DATABASE."),
+                });
+            }
+        }
+        self.new_table(self.then, then, database, name, "restored").await
+    }
+
+    fn new_database(&mut self, name: &str, reason: &str) {
+        self.steps.push(Step {
+            action: Action::CreateDatabase,
+            database: name.to_owned(),
+            table: String::new(),
+            rows_now: None,
+            rows_then: None,
+            reason: reason.to_owned(),
+            work: Work::NewDatabase(self.account, name.to_owned()),
+        });
+    }
+
+    async fn new_table(
+        &mut self,
+        moment: &Moment,
+        source: &Arc<Table>,
+        database: &str,
+        name: &str,
+        reason: &str,
+    ) -> Result<()> {
+        let content = moment.catalog().content(source.id).map(|content| content.as_of(source.id, moment.version()));
+        let content = content.map(|content| with_counters(moment, source, content)).transpose()?;
+        let rows = self.rows(moment, source).await?;
+        let table = Arc::new(Table { name: name.to_owned(), ..source.as_ref().clone() });
+        self.steps.push(Step {
+            action: if reason == COPY { Action::KeepCopy } else { Action::Create },
+            database: database.to_owned(),
+            table: name.to_owned(),
+            rows_now: None,
+            rows_then: rows,
+            reason: reason.to_owned(),
+            work: Work::NewTable(self.account, database.to_owned(), table, content),
+        });
+        Ok(())
+    }
+
+    async fn drop_step(&mut self, table: &Arc<Table>, database: &str, reason: &str) -> Result<()> {
+        let rows_now = self.rows(self.now, table).await?;
+        self.steps.push(Step {
+            action: Action::Drop,
+            database: database.to_owned(),
+            table: table.name.clone(),
+            rows_now,
+            rows_then: None,
+            reason: reason.to_owned(),
+            work: Work::DropTable(table.clone()),
+        });
+        Ok(())
+    }
+
+    async fn keep_copy_of_database(&mut self, database: &Arc<schema::Database>) -> Result<()> {
+        if !self.request.keep_copy {
+            return Ok(());
+        }
+        let name = format!("{}_before_{}", database.name, self.now.version().next());
+        self.new_database(&name, COPY);
+        for table in self.now.catalog().tables_of(database.id) {
+            self.new_table(self.now, &table, &name, &table.name, COPY).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep_copy_of_table(&mut self, table: &Arc<Table>, database: &str, into: &str) -> Result<()> {
+        if !self.request.keep_copy {
+            return Ok(());
+        }
+        let name = format!("{}_before_{}", table.name, self.now.version().next());
+        let _ = database;
+        self.new_table(self.now, table, into, &name, COPY).await
+    }
+
+    /// Returns the content for a table in place. Its counters never go back: a row id or AUTO_INCREMENT value that was
+    /// used since must not name another row.
+    fn content_in_place(&self, content: &Content, then: &Arc<Table>, living: Option<&Arc<Table>>) -> Result<Content> {
+        let mut content = with_counters(self.then, then, content.as_of(then.id, self.then.version()))?;
+        if let Some(living) = living
+            && let Some(now) = self.now.catalog().content(living.id)
+        {
+            let now = with_counters(self.now, living, now.as_ref().clone())?;
+            content.next_row_id = content.next_row_id.max(now.next_row_id);
+            content.next_auto = content.next_auto.max(now.next_auto);
+        }
+        Ok(content)
+    }
+
+    async fn rows(&self, moment: &Moment, table: &Arc<Table>) -> Result<Option<u64>> {
+        if table.is_view() {
+            return Ok(None);
+        }
+        moment.scan(table).await.map(|scan| Some(scan.row_count()))
+    }
+}
+
+const COPY: &str = "kept as it was (KEEP COPY)";
+
+/// Returns the content with the counters that its overlay has reached.
+pub(crate) fn with_counters(moment: &Moment, table: &Arc<Table>, mut content: Content) -> Result<Content> {
+    if let Some(own) = moment.catalog().content(table.id) {
+        let overlay = moment.store().hot.overlay(table, own, moment.version())?;
+        content.next_row_id = content.next_row_id.max(overlay.next_row_id().load(Ordering::Relaxed));
+        content.next_auto = content.next_auto.max(overlay.next_auto().load(Ordering::Relaxed));
+    }
+    Ok(content)
+}
+
+/// Tells whether a table certainly holds the same rows now as then: the same content, and no delta since.
+fn unchanged(now: &Catalog, then: &Moment, table: &Table) -> bool {
+    match (now.content(table.id), then.catalog().content(table.id)) {
+        (Some(a), Some(b)) if a == b => then
+            .store()
+            .hot
+            .overlay(table, a, then.version())
+            .is_ok_and(|overlay| !overlay.changed_after(then.version())),
+        (None, None) => true,
+        _ => false,
+    }
+}

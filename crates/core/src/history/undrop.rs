@@ -1,0 +1,101 @@
+//! Undrop: what was dropped comes back as it was just before. A restore whose moment is looked up.
+
+use crate::catalog::ObjectKind;
+use crate::db::Database;
+use crate::error::{Error, Kind, Result, What};
+use crate::history::restore::{RestorePlan, RestoreReport, RestoreRequest, Target};
+use crate::ids::Version;
+use crate::log::{ObjectRow, Scope};
+use crate::txn::Author;
+use crate::when::{Resolved, When};
+
+impl Database {
+    /// Plans to bring back a dropped table, under its own name or another.
+    pub async fn plan_undrop_table(
+        &self,
+        database: &str,
+        table: &str,
+        rename: Option<&str>,
+        author: &Author,
+    ) -> Result<RestorePlan> {
+        let now = self.now();
+        let home = now.catalog().database(author.account, database)?.clone();
+        if rename.is_none() && now.catalog().table(&home, table).is_ok() {
+            return Err(Error::already_exists(What::Table, &format!("{database}.{table}"))
+                .with_hint("Bring the dropped one back under another name: UNDROP TABLE … TO name."));
+        }
+        let rows = self.named(ObjectKind::Table, home.id.0, table)?;
+        let what = format!("{database}.{table}");
+        let dropped = self.last_drop(&rows, What::Table, &what)?;
+        let scope = Scope::Tables(home.name.clone(), vec![table.to_owned()]);
+        let target = rename.map_or(Target::InPlace, |name| Target::Name(name.to_owned()));
+        self.plan_undrop(dropped, scope, target, author).await
+    }
+
+    /// Plans to bring back a dropped database with all that it held.
+    pub async fn plan_undrop_database(
+        &self,
+        database: &str,
+        rename: Option<&str>,
+        author: &Author,
+    ) -> Result<RestorePlan> {
+        let now = self.now();
+        if rename.is_none() && now.catalog().database(author.account, database).is_ok() {
+            return Err(Error::already_exists(What::Database, database)
+                .with_hint("Bring the dropped one back under another name: UNDROP DATABASE … TO name."));
+        }
+        let rows = self.named(ObjectKind::Database, author.account.0, database)?;
+        let dropped = self.last_drop(&rows, What::Database, database)?;
+        let target = rename.map_or(Target::InPlace, |name| Target::Name(name.to_owned()));
+        self.plan_undrop(dropped, Scope::Database(database.to_owned()), target, author).await
+    }
+
+    /// Applies an undrop's plan.
+    pub async fn apply_undrop(&self, plan: &RestorePlan, author: &Author) -> Result<RestoreReport> {
+        self.apply_restore(plan, author).await
+    }
+
+    async fn plan_undrop(
+        &self,
+        dropped: Version,
+        scope: Scope,
+        target: Target,
+        author: &Author,
+    ) -> Result<RestorePlan> {
+        let then = self.moment_before(dropped)?;
+        // The same rule as for every address: outside the window only what a snapshot keeps.
+        self.resolve(&When::Version(then.version()), author.account)?;
+        let from = Resolved {
+            version: then.version(),
+            time: then.time(),
+            snapshot: None,
+            why: format!("just before it was dropped by version {dropped}"),
+        };
+        let request = RestoreRequest {
+            scope,
+            when: When::Version(then.version()),
+            target,
+            overwrite: false,
+            keep_copy: false,
+            create_database: false,
+            foreign_key_checks: true,
+        };
+        self.plan_restore_from(request, from, then, author.account).await
+    }
+
+    /// Returns the commit that last ended an object of this name for good (not by changing its definition).
+    fn last_drop(&self, rows: &[ObjectRow], what: What, name: &str) -> Result<Version> {
+        let mut last = None;
+        for row in rows.iter().filter(|row| row.end != Version::MAX) {
+            let (kind, id) = row.object.object();
+            let goes_on = self.metastore().object(kind, id)?.iter().any(|other| other.begin == row.end);
+            if !goes_on {
+                last = last.max(Some(row.end));
+            }
+        }
+        last.ok_or_else(|| {
+            Error::new(Kind::NotFound(what), format!("No dropped {what} '{name}'."))
+                .with_hint("SHOW COMMITS lists what was dropped, and when.")
+        })
+    }
+}

@@ -1,0 +1,272 @@
+//! Definitions within a transaction: accounts, databases, tables, users and what tables hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use futures::{Stream, StreamExt};
+
+use super::{OnDuplicate, Txn, bulk, footprint, pin_of_commit};
+use crate::catalog::{Catalog, Change, Content, ObjectKind};
+use crate::error::{Error, Kind, Result, What};
+use crate::ids::{AccountId, ColumnId, DatabaseId, TableId, UserId};
+use crate::log::{Metastore, Pin, Scope};
+use crate::schema::{Account, Database, Table, User};
+
+/// Where new ids come from. An id that was handed out and not committed is lost.
+pub struct Ids {
+    account: AtomicU64,
+    database: AtomicU64,
+    table: AtomicU64,
+    user: AtomicU64,
+}
+
+impl Ids {
+    /// Continues after the greatest ids that ever were.
+    pub(crate) fn load(metastore: &dyn Metastore) -> Result<Ids> {
+        let next = |kind| metastore.greatest_id(kind).map(|greatest| AtomicU64::new(greatest + 1));
+        Ok(Ids {
+            account: next(ObjectKind::Account)?,
+            database: next(ObjectKind::Database)?,
+            table: next(ObjectKind::Table)?,
+            user: next(ObjectKind::User)?,
+        })
+    }
+}
+
+impl Txn {
+    /// Creates an account.
+    pub fn create_account(&mut self, name: &str) -> Result<Account> {
+        if self.catalog.account(name).is_ok() {
+            return Err(Error::already_exists(What::Account, name));
+        }
+        let account =
+            Account { id: AccountId(self.ids.account.fetch_add(1, Ordering::Relaxed)), name: name.to_owned() };
+        self.footprint.writes.push(footprint::login_name(AccountId(0), name));
+        self.change(Change::PutAccount(account.clone()));
+        Ok(account)
+    }
+
+    /// Drops an account with everything in it.
+    pub fn drop_account(&mut self, account: &Account) -> Result<()> {
+        self.footprint.writes.push(footprint::login_name(AccountId(0), &account.name));
+        for database in self.catalog.databases_of(account.id) {
+            self.drop_database(&database)?;
+        }
+        for user in self.catalog.users().iter().filter(|user| user.account == account.id) {
+            self.drop_user(user);
+        }
+        self.change(Change::DropAccount(account.id));
+        Ok(())
+    }
+
+    /// Creates a database.
+    pub fn create_database(&mut self, account: AccountId, name: &str, comment: &str) -> Result<Arc<Database>> {
+        if self.catalog.database(account, name).is_ok() {
+            return Err(Error::already_exists(What::Database, name));
+        }
+        self.footprint.writes.push(footprint::database_name(account, name));
+        let id = DatabaseId(self.ids.database.fetch_add(1, Ordering::Relaxed));
+        let database = Database { id, account, name: name.to_owned(), comment: comment.to_owned() };
+        self.change(Change::PutDatabase(database));
+        Ok(self.catalog.database(account, name)?.clone())
+    }
+
+    /// Brings back a database with its old id, under a name that is free.
+    pub(crate) fn put_database(&mut self, database: Database) {
+        self.footprint.writes.push(footprint::database_name(database.account, &database.name));
+        self.footprint.writes.push(footprint::database(database.id));
+        self.change(Change::PutDatabase(database));
+    }
+
+    /// Drops a database with its tables; returns how many there were.
+    pub fn drop_database(&mut self, database: &Database) -> Result<u64> {
+        let tables = self.catalog.tables_of(database.id);
+        if self.foreign_key_checks {
+            for table in &tables {
+                for (child, key) in self.children_of(table) {
+                    if child.database != database.id {
+                        return Err(referenced(table, &child, &key));
+                    }
+                }
+            }
+        }
+        self.footprint.writes.push(footprint::database(database.id));
+        self.footprint.writes.push(footprint::database_name(database.account, &database.name));
+        for table in &tables {
+            self.forget(table);
+        }
+        self.change(Change::DropDatabase(database.id));
+        Ok(tables.len() as u64)
+    }
+
+    /// Creates a table or view from a definition without an id.
+    pub fn create_table(&mut self, table: Table) -> Result<Arc<Table>> {
+        self.create_table_with(table, Content::empty())
+    }
+
+    /// Creates a table that holds `content` from its first moment on.
+    pub(crate) fn create_table_with(&mut self, mut table: Table, content: Content) -> Result<Arc<Table>> {
+        let database = self.catalog.database_by_id(table.database).cloned();
+        let database = database.ok_or_else(|| Error::internal("A table needs a database."))?;
+        if self.catalog.table(&database, &table.name).is_ok() {
+            return Err(Error::already_exists(What::Table, &table.name));
+        }
+        table.id = TableId(self.ids.table.fetch_add(1, Ordering::Relaxed));
+        self.footprint.leans.push(footprint::database(database.id));
+        self.footprint.writes.push(footprint::table_name(database.id, &table.name));
+        let table = Arc::new(table);
+        self.change(Change::PutTable(table.clone()));
+        if !table.is_view() {
+            self.change(Change::PutContent(table.id, Arc::new(content)));
+        }
+        Ok(table)
+    }
+
+    /// Gives a table another definition: names, columns added or dropped, indexes, comments. The rows stay as they are.
+    pub fn alter_table(&mut self, table: Table) -> Result<Arc<Table>> {
+        let old = self.catalog.table_by_id(table.id).cloned();
+        let old = old.ok_or_else(|| Error::not_found(What::Table, &table.name))?;
+        if (old.database, crate::catalog::fold(&old.name)) != (table.database, crate::catalog::fold(&table.name)) {
+            let database = self.catalog.database_by_id(table.database).cloned();
+            let database = database.ok_or_else(|| Error::internal("A table needs a database."))?;
+            if self.catalog.table(&database, &table.name).is_ok() {
+                return Err(Error::already_exists(What::Table, &table.name));
+            }
+            self.footprint.leans.push(footprint::database(table.database));
+            self.footprint.writes.push(footprint::table_name(old.database, &old.name));
+            self.footprint.writes.push(footprint::table_name(table.database, &table.name));
+        }
+        if old.primary_key != table.primary_key {
+            return Err(Error::internal("BUG: a change of the primary key must rebuild the table."));
+        }
+        self.footprint.writes.push(footprint::table(table.id));
+        let table = Arc::new(table);
+        self.change(Change::PutTable(table.clone()));
+        Ok(table)
+    }
+
+    /// Gives a table another definition and other rows: for changes of type or key. `rows` come in the new physical
+    /// schema (without `_row_id`). The old rows stay readable at every older version.
+    pub async fn rebuild_table(
+        &mut self,
+        table: Table,
+        rows: impl Stream<Item = Result<RecordBatch>> + Send,
+    ) -> Result<Arc<Table>> {
+        let old = self.catalog.table_by_id(table.id).cloned();
+        let old = old.ok_or_else(|| Error::not_found(What::Table, &table.name))?;
+        let next_auto = self.peek_auto(&old)?;
+        self.footprint.writes.push(footprint::table(table.id));
+        self.rows.remove(&table.id);
+        let table = Arc::new(table);
+        self.change(Change::PutTable(table.clone()));
+        self.change(Change::PutContent(table.id, Arc::new(Content { next_auto, ..Content::empty() })));
+        let mut load = bulk::BulkLoad::new(&table, OnDuplicate::Error);
+        let mut rows = std::pin::pin!(rows);
+        while let Some(batch) = rows.next().await {
+            load.write(self, &batch?).await?;
+        }
+        load.finish(self).await?;
+        Ok(table)
+    }
+
+    /// Empties a table: the rows stay readable at every older version.
+    pub async fn truncate(&mut self, table: &Arc<Table>) -> Result<()> {
+        if self.foreign_key_checks
+            && let Some((child, key)) = self.children_of(table).into_iter().find(|(child, _)| child.id != table.id)
+        {
+            return Err(referenced(table, &child, &key));
+        }
+        let rows = self.scan(table).await?.row_count();
+        self.counted.entry(table.id).or_default().1 += rows;
+        self.rows.remove(&table.id);
+        let next_row_id = self.counters(table)?.next_row_id().load(Ordering::Relaxed);
+        self.put_content(table, Content { next_row_id, ..Content::empty() });
+        Ok(())
+    }
+
+    /// Drops a table or view.
+    pub fn drop_table(&mut self, table: &Arc<Table>) -> Result<()> {
+        if self.foreign_key_checks
+            && let Some((child, key)) = self.children_of(table).into_iter().find(|(child, _)| child.id != table.id)
+        {
+            return Err(referenced(table, &child, &key));
+        }
+        self.forget(table);
+        Ok(())
+    }
+
+    /// Drops a table without asking who refers to it.
+    pub(crate) fn forget(&mut self, table: &Table) {
+        self.footprint.writes.push(footprint::table(table.id));
+        self.footprint.writes.push(footprint::table_name(table.database, &table.name));
+        self.rows.remove(&table.id);
+        self.change(Change::DropTable(table.id));
+    }
+
+    /// Sets what a table holds, whatever it held: nobody who read it before may still write into it.
+    pub(crate) fn put_content(&mut self, table: &Table, content: Content) {
+        self.footprint.overrules.push(footprint::table(table.id));
+        self.change(Change::PutContent(table.id, Arc::new(content)));
+    }
+
+    /// Gives a table a new manifest for the same rows. The commit fails if the content has moved meanwhile.
+    pub(crate) fn replace_content(&mut self, table: TableId, old: &Arc<Content>, new: Content) {
+        self.expects.push((table, old.clone()));
+        self.change(Change::PutContent(table, Arc::new(new)));
+    }
+
+    /// Brings back a table with its old id, or gives it back an old definition.
+    pub(crate) fn put_table(&mut self, table: Arc<Table>) {
+        self.footprint.writes.push(footprint::table(table.id));
+        self.footprint.writes.push(footprint::table_name(table.database, &table.name));
+        self.change(Change::PutTable(table));
+    }
+
+    /// Creates or replaces a user. A user without an id is new.
+    pub fn put_user(&mut self, mut user: User) -> Result<()> {
+        self.footprint.writes.push(footprint::login_name(user.account, &user.name));
+        if user.id == UserId(0) {
+            if self.catalog.user(user.account, &user.name).is_some() {
+                return Err(Error::already_exists(What::User, &user.name));
+            }
+            user.id = UserId(self.ids.user.fetch_add(1, Ordering::Relaxed));
+        }
+        self.change(Change::PutUser(user));
+        Ok(())
+    }
+
+    pub fn drop_user(&mut self, user: &User) {
+        self.footprint.writes.push(footprint::login_name(user.account, &user.name));
+        self.change(Change::DropUser(user.id));
+    }
+
+    /// Takes a snapshot that means this transaction's commit, and goes with its rollback.
+    pub fn create_snapshot(&mut self, name: &str, scope: Scope, comment: &str, columns: Vec<ColumnId>) -> Result<()> {
+        let pins = self.moment.store().metastore.pins()?;
+        let account = self.author.account;
+        let taken = |pin: &Pin| pin.account == account && pin.name.eq_ignore_ascii_case(name);
+        if pins.iter().any(taken) || self.pins.iter().any(taken) {
+            return Err(Error::already_exists(What::Snapshot, name));
+        }
+        let pin = pin_of_commit(name, account, scope, &self.author.name);
+        self.pins.push(Pin { comment: comment.to_owned(), columns, ..pin });
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        Catalog::apply(Arc::make_mut(&mut self.catalog), &change);
+        self.changes.push(change);
+    }
+}
+
+fn referenced(table: &Table, child: &Table, key: &str) -> Error {
+    Error::new(
+        Kind::HasChildren,
+        format!(
+            "Cannot drop table '{}' referenced by a foreign key constraint '{key}' on table '{}'.",
+            table.name, child.name
+        ),
+    )
+    .with_hint("Drop the foreign key or the child table first, or SET foreign_key_checks = 0.")
+}

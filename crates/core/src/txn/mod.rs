@@ -1,0 +1,796 @@
+//! Transactions: the only place that writes rows and definitions.
+//!
+//! A transaction reads one moment and keeps its own writes apart, in the same structure that holds recent commits
+//! ([`Overlay`]), numbered by statement, so that a statement or savepoint can be taken back. Commit turns the writes
+//! into deltas and hands them to the [`sequencer`]. Snapshot isolation; first committer wins per row key.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+
+use crate::catalog::{Catalog, Change, Content};
+use crate::cold::Manifest;
+use crate::cold::{Keys, decode_keys, encode_keys, encode_nullable_keys};
+use crate::error::{Error, Kind, Result};
+use crate::hot::overlay::{Overlay, with_column};
+use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
+use crate::log::delta::Delta;
+use crate::log::{FileRecord, Pin, TableDelta};
+use crate::moment::Moment;
+use crate::rows::{columns_of, entry_text, key_batch};
+use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
+use crate::schema::{Table, Type};
+use crate::txn::footprint::Footprint;
+use crate::txn::sequencer::{Committed, Prepared};
+
+pub mod bulk;
+mod define;
+pub mod footprint;
+mod foreign;
+pub mod sequencer;
+
+pub use define::Ids;
+
+/// Who commits.
+#[derive(Clone, Debug)]
+pub struct Author {
+    pub account: AccountId,
+    /// `user@host`, or `system`.
+    pub name: String,
+}
+
+/// What happens to a row whose primary or unique key is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDuplicate {
+    /// The statement fails with MySQL's "Duplicate entry".
+    Error,
+    /// The new row is left out.
+    Ignore,
+    /// The old rows go.
+    Replace,
+}
+
+/// What an insert did, in rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Inserted {
+    pub inserted: u64,
+    pub replaced: u64,
+    pub ignored: u64,
+}
+
+/// A transaction. Dropping it takes everything back.
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct Txn {
+    sequencer: Arc<sequencer::Sequencer>,
+    ids: Arc<Ids>,
+    moment: Moment,
+    author: Author,
+    what: Option<String>,
+    catalog: Arc<Catalog>,
+    changes: Vec<Change>,
+    rows: BTreeMap<TableId, OwnTable>,
+    /// The number of the statement that runs.
+    statement: Version,
+    footprint: Footprint,
+    pins: Vec<Pin>,
+    /// Files written for this transaction, not yet reachable by anyone else.
+    files: Vec<FileRecord>,
+    foreign_key_checks: bool,
+    upkeep: bool,
+    expects: Vec<(TableId, Arc<Content>)>,
+    /// Rows written without passing through the log, per table: for the list of commits.
+    counted: HashMap<TableId, (u64, u64)>,
+}
+
+/// The rows that a transaction wrote in one table.
+struct OwnTable {
+    table: Arc<Table>,
+    rows: OwnRows,
+}
+
+/// A point within a transaction to go back to.
+#[derive(Clone)]
+pub struct Savepoint {
+    statement: Version,
+    changes: usize,
+    catalog: Arc<Catalog>,
+    writes: usize,
+    leans: usize,
+    overrules: usize,
+    pins: usize,
+    expects: usize,
+    parts: HashMap<TableId, usize>,
+}
+
+/// How often a large load tries to get its turn among small commits.
+const LOAD_TRIES: usize = 20;
+
+impl Txn {
+    pub(crate) fn new(sequencer: Arc<sequencer::Sequencer>, ids: Arc<Ids>, moment: Moment, author: Author) -> Txn {
+        let catalog = moment.catalog().clone();
+        Txn {
+            sequencer,
+            ids,
+            moment,
+            author,
+            what: None,
+            catalog,
+            changes: Vec::new(),
+            rows: BTreeMap::new(),
+            statement: Version(1),
+            footprint: Footprint::default(),
+            pins: Vec::new(),
+            files: Vec::new(),
+            foreign_key_checks: true,
+            upkeep: false,
+            expects: Vec::new(),
+            counted: HashMap::new(),
+        }
+    }
+
+    /// Returns what it reads, without its own writes.
+    pub fn moment(&self) -> &Moment {
+        &self.moment
+    }
+
+    /// Returns what exists, with its own definitions.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub fn author(&self) -> &Author {
+        &self.author
+    }
+
+    /// Tells whether it has written nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+            && self.pins.is_empty()
+            && self.rows.values().all(|own| own.rows.overlay.is_empty() && own.rows.parts.is_empty())
+    }
+
+    /// Says what the commit does, for the list of commits. The first text stands; later ones are added.
+    pub fn set_what(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        match &mut self.what {
+            None => self.what = Some(what),
+            Some(text) if text.len() + what.len() < 200 && !text.ends_with(&what) => {
+                text.push_str("; ");
+                text.push_str(&what);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Turns the checks of foreign keys off or on, as MySQL's `foreign_key_checks`.
+    pub fn set_foreign_key_checks(&mut self, on: bool) {
+        self.foreign_key_checks = on;
+    }
+
+    /// Marks the transaction as upkeep: it changes nothing that anyone can see.
+    pub(crate) fn set_upkeep(&mut self) {
+        self.upkeep = true;
+    }
+
+    /// Counts rows that were written or deleted without passing through the log, for the list of commits.
+    pub(crate) fn count(&mut self, table: Option<TableId>, puts: u64, deletes: u64) {
+        if let Some(table) = table {
+            let counted = self.counted.entry(table).or_default();
+            *counted = (counted.0 + puts, counted.1 + deletes);
+        }
+    }
+
+    /// Adds files that the commit makes reachable.
+    pub(crate) fn add_files(&mut self, files: Vec<FileRecord>) {
+        self.files.extend(files);
+    }
+
+    /// Returns a point to go back to. What is written from here on can be taken back by `rollback_to`.
+    pub fn savepoint(&mut self) -> Savepoint {
+        let savepoint = Savepoint {
+            statement: self.statement,
+            changes: self.changes.len(),
+            catalog: self.catalog.clone(),
+            writes: self.footprint.writes.len(),
+            leans: self.footprint.leans.len(),
+            overrules: self.footprint.overrules.len(),
+            pins: self.pins.len(),
+            expects: self.expects.len(),
+            parts: self.rows.iter().map(|(table, own)| (*table, own.rows.parts.len())).collect(),
+        };
+        self.statement = self.statement.next();
+        savepoint
+    }
+
+    /// Takes back everything since the savepoint. The savepoint stays valid.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        self.changes.truncate(savepoint.changes);
+        self.catalog = savepoint.catalog.clone();
+        self.footprint.writes.truncate(savepoint.writes);
+        self.footprint.leans.truncate(savepoint.leans);
+        self.footprint.overrules.truncate(savepoint.overrules);
+        self.pins.truncate(savepoint.pins);
+        self.expects.truncate(savepoint.expects);
+        for (table, own) in &mut self.rows {
+            own.rows.overlay.rollback_to(savepoint.statement);
+            own.rows.parts.truncate(savepoint.parts.get(table).copied().unwrap_or(0));
+        }
+        self.statement = savepoint.statement.next();
+    }
+
+    /// Returns all rows of a table that this transaction sees.
+    pub async fn scan(&self, table: &Arc<Table>) -> Result<TableScan> {
+        self.layers(table).await?.scan().await
+    }
+
+    /// Returns the row with this key, as a batch of one.
+    pub async fn get(&self, table: &Arc<Table>, key: &[u8]) -> Result<Option<RecordBatch>> {
+        let layers = self.layers(table).await?;
+        let mut keys = Keys::new();
+        keys.push(key)?;
+        match layers.find(&keys).await?.as_slice() {
+            [Some(place)] => layers.fetch(&[*place]).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// As `get`, if no I/O is needed and the transaction wrote nothing into the table: `None` means "call `get`".
+    pub fn try_get(&self, table: &Arc<Table>, key: &[u8]) -> Option<Result<Option<RecordBatch>>> {
+        let untouched = !self.rows.contains_key(&table.id) && self.changes.is_empty();
+        if untouched { self.moment.try_get(table, key) } else { None }
+    }
+
+    pub(crate) async fn layers(&self, table: &Arc<Table>) -> Result<Layers<'_>> {
+        let own = self.rows.get(&table.id).map(|own| &own.rows);
+        self.moment.layers(table, &self.catalog, own).await
+    }
+
+    /// Inserts rows: `table.physical_schema()` without `_row_id`, values converted, NULLs checked by the caller.
+    pub async fn insert(
+        &mut self,
+        table: &Arc<Table>,
+        rows: &RecordBatch,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Inserted> {
+        if table.has_row_id() {
+            let rows = self.with_row_ids(table, rows).await?;
+            return self.insert_with_row_ids(table, &rows, on_duplicate).await;
+        }
+        self.insert_with_row_ids(table, rows, on_duplicate).await
+    }
+
+    /// As `insert`, for rows that have their `_row_id`: old rows that come back as themselves.
+    pub(crate) async fn insert_with_row_ids(
+        &mut self,
+        table: &Arc<Table>,
+        rows: &RecordBatch,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Inserted> {
+        let mut rows = rows.clone();
+        if rows.num_rows() == 0 {
+            return Ok(Inserted::default());
+        }
+        let taken = self.find_duplicates(table, &rows, None).await?;
+        let mut outcome = Inserted { inserted: rows.num_rows() as u64, ..Inserted::default() };
+        let mut deletes = RecordBatch::new_empty(table.key_schema());
+        let mut replaced_rows = None;
+        if !taken.is_empty() {
+            match on_duplicate {
+                OnDuplicate::Error => return Err(taken.error(table, &rows)),
+                OnDuplicate::Ignore => {
+                    // A row loses to one that stands, and to an earlier one of its own batch.
+                    let keep: Vec<bool> = (0..rows.num_rows()).map(|row| !taken.loses(row)).collect();
+                    let kept = keep.iter().filter(|keep| **keep).count() as u64;
+                    outcome = Inserted { inserted: kept, ignored: outcome.inserted - kept, replaced: 0 };
+                    rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
+                }
+                OnDuplicate::Replace => {
+                    let keep: Vec<bool> = (0..rows.num_rows()).map(|row| !taken.is_replaced_within(row)).collect();
+                    let within = keep.iter().filter(|keep| !**keep).count() as u64;
+                    rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
+                    let layers = self.layers(table).await?;
+                    let old = layers.fetch(&taken.places()).await?;
+                    deletes = key_batch(&old, table)?;
+                    outcome.replaced = old.num_rows() as u64 + within;
+                    replaced_rows = Some(old);
+                }
+            }
+        }
+        self.write(table, rows.clone(), deletes)?;
+        self.lean_on_parents(table, &rows).await?;
+        if let Some(old) = replaced_rows {
+            self.check_children(table, &old).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Returns, for each row that would be inserted, the whole row that stands in its way, if any: for
+    /// ON DUPLICATE KEY UPDATE. Rows of the batch that collide with each other must come in batches of one.
+    pub async fn duplicates(&mut self, table: &Arc<Table>, rows: &RecordBatch) -> Result<Vec<Option<RecordBatch>>> {
+        if table.has_row_id() && table.indexes.iter().all(|index| !index.unique) {
+            return Ok(vec![None; rows.num_rows()]);
+        }
+        let taken = self.find_duplicates(table, rows, None).await?;
+        let layers = self.layers(table).await?;
+        let mut found = Vec::with_capacity(rows.num_rows());
+        for row in 0..rows.num_rows() {
+            found.push(match taken.by_row.get(&row).and_then(|places| places.first()) {
+                Some((place, _)) => Some(layers.fetch(&[*place]).await?),
+                None => None,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Replaces rows: `old` holds their keys (`table.key_schema()`), `new` the whole rows that take their place
+    /// (`table.physical_schema()`), row by row. A key that comes twice counts once. Returns how many rows.
+    pub async fn update(&mut self, table: &Arc<Table>, old: &RecordBatch, new: &RecordBatch) -> Result<u64> {
+        let (old, new) = self.distinct(old, Some(new))?;
+        let new = new.expect("new rows were given");
+        if old.num_rows() == 0 {
+            return Ok(0);
+        }
+        let old_keys = encode_keys(old.columns())?;
+        let leaving: HashSet<&[u8]> = old_keys.iter().collect();
+        let taken = self.find_duplicates(table, &new, Some(&leaving)).await?;
+        if !taken.is_empty() {
+            return Err(taken.error(table, &new));
+        }
+        let old_rows = self.rows_for_checks(table, &old_keys).await?;
+        self.write(table, new.clone(), old.clone())?;
+        self.lean_on_parents(table, &new).await?;
+        if let Some(old_rows) = old_rows {
+            self.check_children(table, &old_rows).await?;
+        }
+        Ok(old.num_rows() as u64)
+    }
+
+    /// Deletes the rows with these keys (`table.key_schema()`). A key that comes twice counts once. Returns how many.
+    pub async fn delete(&mut self, table: &Arc<Table>, keys: &RecordBatch) -> Result<u64> {
+        let (keys, _) = self.distinct(keys, None)?;
+        if keys.num_rows() == 0 {
+            return Ok(0);
+        }
+        let old_rows = self.rows_for_checks(table, &encode_keys(keys.columns())?).await?;
+        self.write(table, RecordBatch::new_empty(table.physical_schema()), keys.clone())?;
+        if let Some(old_rows) = old_rows {
+            self.check_children(table, &old_rows).await?;
+        }
+        Ok(keys.num_rows() as u64)
+    }
+
+    /// Reserves `count` AUTO_INCREMENT values and returns the first. Values of a transaction that is taken back are
+    /// lost, as in MySQL.
+    pub async fn next_auto(&mut self, table: &Arc<Table>, count: u64) -> Result<u64> {
+        let first = self.counters(table)?.next_auto().fetch_add(count, Ordering::Relaxed);
+        match first.checked_add(count) {
+            Some(_) => Ok(first),
+            None => Err(Error::invalid(format!("AUTO_INCREMENT of table '{}' is used up.", table.name))),
+        }
+    }
+
+    /// Moves the AUTO_INCREMENT counter past a value that was given.
+    pub async fn saw_auto(&mut self, table: &Arc<Table>, value: u64) -> Result<()> {
+        self.counters(table)?.next_auto().fetch_max(value.saturating_add(1), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Returns the next AUTO_INCREMENT value without reserving it.
+    pub fn peek_auto(&self, table: &Arc<Table>) -> Result<u64> {
+        Ok(self.counters(table)?.next_auto().load(Ordering::Relaxed))
+    }
+
+    /// Returns the overlay that holds a table's counters: the live one, or the transaction's own for a new table.
+    fn counters(&self, table: &Arc<Table>) -> Result<Arc<Overlay>> {
+        let content = self
+            .catalog
+            .content(table.id)
+            .ok_or_else(|| Error::internal(format!("Table '{}' has no content.", table.name)))?;
+        self.moment.store().hot.overlay(table, content, self.moment.version())
+    }
+
+    /// Commits. On `Conflict` nothing was applied. A transaction that wrote nothing commits nothing.
+    pub async fn commit(mut self) -> Result<Committed> {
+        if self.is_empty() {
+            return Ok(Committed { version: self.moment.version(), time: self.moment.time() });
+        }
+        let has_loads = self.rows.values().any(|own| !own.rows.parts.is_empty());
+        let mut tries = if has_loads { LOAD_TRIES } else { 1 };
+        loop {
+            let prepared = self.prepare().await?;
+            tries -= 1;
+            match self.sequencer.commit(prepared).await {
+                // A flush moved the content under a load, or somebody wrote between its check and its turn: lay the
+                // parts on the new content and check again. A true conflict shows itself there.
+                Err(error) if error.kind() == Kind::Conflict && tries > 0 => {}
+                outcome => {
+                    if outcome.is_ok() {
+                        self.files.clear();
+                    }
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// Encodes everything that the commit will say.
+    async fn prepare(&mut self) -> Result<Prepared> {
+        let mut footprint = self.footprint.clone();
+        let mut deltas = Vec::new();
+        let mut table_deltas = Vec::new();
+        let mut changes = self.changes.clone();
+        let mut files = self.files.clone();
+        let mut expects = self.expects.clone();
+        let mut loads = Vec::new();
+        let gone: HashSet<TableId> = self
+            .changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::DropTable(table) => Some(*table),
+                _ => None,
+            })
+            .collect();
+        for (id, own) in &self.rows {
+            if gone.contains(id) || (own.rows.overlay.is_empty() && own.rows.parts.is_empty()) {
+                continue;
+            }
+            let table = self.catalog.table_by_id(*id).unwrap_or(&own.table);
+            let delta = self.delta_of(table, own).await?;
+            footprint.leans.push(footprint::table(*id));
+            if bulk::can_collide(table) {
+                if own.rows.parts.is_empty() {
+                    footprint.leans.push(bulk::loads_of(table));
+                } else {
+                    loads.push((bulk::loads_of(table), self.check_parts_against_log(table).await?));
+                }
+            }
+            let key_columns = table.key_columns();
+            for key in own.rows.overlay.keys() {
+                footprint.writes.push(footprint::row(*id, &key_columns, &key));
+            }
+            let (mut puts, mut deletes) = (delta.puts.num_rows() as u64, delta.deletes.num_rows() as u64);
+            if !own.rows.parts.is_empty() {
+                let (content, expected, new_files, rows) = self.content_with_parts(table, own).await?;
+                puts += rows;
+                files.extend(new_files);
+                changes.push(Change::PutContent(*id, Arc::new(content)));
+                expects.extend(expected.map(|content| (*id, content)));
+            }
+            let body = if puts + deletes > 0 && delta.puts.num_rows() + delta.deletes.num_rows() > 0 {
+                delta.encode()?
+            } else {
+                bytes::Bytes::new()
+            };
+            if let Some((more_puts, more_deletes)) = self.counted.get(id) {
+                puts += more_puts;
+                deletes += more_deletes;
+            }
+            table_deltas.push(TableDelta { table: *id, puts, deletes, body });
+            deltas.push((*id, delta));
+        }
+        for change in &changes {
+            if let Change::PutTable(table) = change
+                && !table_deltas.iter().any(|delta| delta.table == table.id)
+            {
+                table_deltas.push(TableDelta { table: table.id, puts: 0, deletes: 0, body: bytes::Bytes::new() });
+            }
+            if let Change::DropTable(id) | Change::PutContent(id, _) = change
+                && !table_deltas.iter().any(|delta| delta.table == *id)
+            {
+                let (puts, deletes) = self.counted.get(id).copied().unwrap_or_default();
+                table_deltas.push(TableDelta { table: *id, puts, deletes, body: bytes::Bytes::new() });
+            }
+        }
+        Ok(Prepared {
+            read: self.moment.version(),
+            account: self.author.account,
+            author: self.author.name.clone(),
+            what: self.what.clone().unwrap_or_default(),
+            upkeep: self.upkeep,
+            changes,
+            deltas,
+            table_deltas,
+            pins: self.pins.clone(),
+            files,
+            footprint,
+            loads,
+            expects,
+        })
+    }
+
+    /// Returns what the transaction did to the rows of a table, through the log.
+    async fn delta_of(&self, table: &Arc<Table>, own: &OwnTable) -> Result<Delta> {
+        let newest = Version(u64::MAX - 1);
+        let puts = own.rows.overlay.visible(newest, &HashSet::new(), false)?;
+        let puts = concat(table, &puts)?;
+        let mut killed = own.rows.overlay.killed_keys();
+        killed.sort();
+        if !own.rows.parts.is_empty() && !killed.is_empty() {
+            // Rows of the transaction's own parts that it deleted again never were, for others.
+            let mut keys = Keys::new();
+            killed.iter().try_for_each(|key| keys.push(key))?;
+            let base = self.moment.layers(table, &self.catalog, None).await?;
+            let places = base.find(&keys).await?;
+            let mut place = places.iter();
+            killed.retain(|_| place.next().is_some_and(Option::is_some));
+        }
+        let types: Vec<Type> = table
+            .key_columns()
+            .iter()
+            .map(|id| table.column_by_id(*id).map_or(Type::UInt64, |column| column.ty))
+            .collect();
+        let deletes = if killed.is_empty() {
+            RecordBatch::new_empty(table.key_schema())
+        } else {
+            RecordBatch::try_new(table.key_schema(), decode_keys(&types, killed.iter().map(|key| &**key))?)?
+        };
+        let counters = self.counters(table)?;
+        Ok(Delta {
+            puts,
+            deletes,
+            next_row_id: if table.has_row_id() { counters.next_row_id().load(Ordering::Relaxed) } else { 0 },
+            next_auto: if table.columns.iter().any(|column| column.auto_increment) {
+                counters.next_auto().load(Ordering::Relaxed)
+            } else {
+                0
+            },
+        })
+    }
+
+    /// Returns the content with the transaction's own parts in its manifest, the content that it was made from (if it
+    /// stands in the store), the new files and how many rows the parts bring.
+    async fn content_with_parts(
+        &self,
+        table: &Arc<Table>,
+        own: &OwnTable,
+    ) -> Result<(Content, Option<Arc<Content>>, Vec<FileRecord>, u64)> {
+        let store = self.moment.store();
+        let own_content =
+            self.changes.iter().any(|change| matches!(change, Change::PutContent(id, _) if *id == table.id));
+        let newest = store.head.load();
+        let base = match (own_content, newest.catalog.content(table.id)) {
+            (false, Some(content)) => content.clone(),
+            _ => self.catalog.content(table.id).cloned().unwrap_or_else(|| Arc::new(Content::empty())),
+        };
+        let mut files = Vec::new();
+        let mut rows = 0;
+        let mut manifest = match base.manifest {
+            Some(digest) => Manifest::clone(&*store.cold.manifest(digest).await?),
+            None => Manifest::default(),
+        };
+        // Parts without a version of their own belong to an earlier load: it must be said before another one joins.
+        for part in &mut manifest.parts {
+            *part = part.clone().with_version(base.parts_version);
+        }
+        for pending in &own.rows.parts {
+            let excluded = pending_excluded(&own.rows, pending);
+            rows += pending.part.rows - excluded.len();
+            if excluded.len() == pending.part.rows {
+                continue;
+            }
+            let mut part = pending.part.as_ref().clone();
+            if !excluded.is_empty() {
+                let (deletions, record) = store.cold.put_deletions(&excluded).await?;
+                part.deletions = Some(deletions);
+                files.push(record);
+            }
+            manifest.parts.push(part);
+        }
+        manifest.sort();
+        let (digest, record) = store.cold.put_manifest(&manifest).await?;
+        files.push(record);
+        let content = Content { manifest: Some(digest), parts_version: Version::MAX, ..base.as_ref().clone() };
+        Ok((content, (!own_content).then_some(base), files, rows))
+    }
+
+    /// Lays rows and deleted keys over what the transaction has, as part of the running statement.
+    fn write(&mut self, table: &Arc<Table>, puts: RecordBatch, deletes: RecordBatch) -> Result<()> {
+        for index in table.indexes.iter().filter(|index| index.unique) {
+            let values = encode_nullable_keys(&columns_of(&puts, &index.columns)?)?;
+            for value in values.iter().flatten() {
+                self.footprint.writes.push(footprint::row(table.id, &index.columns, value));
+            }
+        }
+        let statement = self.statement;
+        self.own(table).overlay.write(statement, &Delta { puts, deletes, next_row_id: 0, next_auto: 0 })?;
+        Ok(())
+    }
+
+    fn own(&mut self, table: &Arc<Table>) -> &mut OwnRows {
+        let own = self.rows.entry(table.id).or_insert_with(|| {
+            let key = table.key_columns().iter().map(|id| id.physical_name()).collect();
+            let overlay = Overlay::new(key, Version::default(), 1, 1);
+            OwnTable { table: table.clone(), rows: OwnRows { overlay, parts: Vec::new() } }
+        });
+        &mut own.rows
+    }
+
+    async fn with_row_ids(&mut self, table: &Arc<Table>, rows: &RecordBatch) -> Result<RecordBatch> {
+        let count = rows.num_rows() as u64;
+        let first = self.counters(table)?.next_row_id().fetch_add(count, Ordering::Relaxed);
+        let ids = UInt64Array::from_iter_values(first..first + count);
+        with_column(rows, ColumnId::ROW_ID, Arc::new(ids))
+    }
+
+    /// Returns whole rows where the checks to come need their old values: `None` where nothing refers to them.
+    async fn rows_for_checks(&mut self, table: &Arc<Table>, keys: &Keys) -> Result<Option<RecordBatch>> {
+        let unique: Vec<Vec<ColumnId>> =
+            table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone()).collect();
+        if unique.is_empty() && !self.is_parent(table) {
+            return Ok(None);
+        }
+        let layers = self.layers(table).await?;
+        let places: Vec<Place> = layers.find(keys).await?.into_iter().flatten().collect();
+        let rows = layers.fetch(&places).await?;
+        for columns in unique {
+            for value in encode_nullable_keys(&columns_of(&rows, &columns)?)?.iter().flatten() {
+                self.footprint.writes.push(footprint::row(table.id, &columns, value));
+            }
+        }
+        Ok(Some(rows))
+    }
+
+    /// Leaves out rows whose key came before.
+    fn distinct(&self, keys: &RecordBatch, rows: Option<&RecordBatch>) -> Result<(RecordBatch, Option<RecordBatch>)> {
+        let encoded = encode_keys(keys.columns())?;
+        let mut seen = HashSet::with_capacity(encoded.len());
+        let first: Vec<u32> =
+            (0..encoded.len()).filter(|at| seen.insert(encoded.get(*at))).map(|at| at as u32).collect();
+        if first.len() == encoded.len() {
+            return Ok((keys.clone(), rows.cloned()));
+        }
+        let first = arrow::array::UInt32Array::from(first);
+        let rows = rows.map(|rows| take_record_batch(rows, &first)).transpose()?;
+        Ok((take_record_batch(keys, &first)?, rows))
+    }
+
+    /// Finds which new rows collide, by primary key and unique indexes, with rows that stand (but for those that leave
+    /// in the same statement) or with an earlier row of the batch.
+    async fn find_duplicates(
+        &self,
+        table: &Arc<Table>,
+        rows: &RecordBatch,
+        leaving: Option<&HashSet<&[u8]>>,
+    ) -> Result<Duplicates> {
+        let mut duplicates = Duplicates::default();
+        let layers = self.layers(table).await?;
+        if !table.has_row_id() {
+            let keys = encode_keys(&columns_of(rows, &table.primary_key)?)?;
+            duplicates.within(None, keys.iter().map(Some));
+            let staying = |at: usize| leaving.is_none_or(|leaving| !leaving.contains(keys.get(at)));
+            for (at, place) in layers.find(&keys).await?.into_iter().enumerate() {
+                if let Some(place) = place
+                    && staying(at)
+                {
+                    duplicates.by_row.entry(at).or_default().push((place, None));
+                }
+            }
+        }
+        for (number, index) in table.indexes.iter().enumerate().filter(|(_, index)| index.unique) {
+            let values = encode_nullable_keys(&columns_of(rows, &index.columns)?)?;
+            duplicates.within(Some(number), values.iter());
+            let wanted: HashSet<Vec<u8>> = values.iter().flatten().map(<[u8]>::to_vec).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut found: HashMap<Vec<u8>, Place> = HashMap::new();
+            for (value, place) in layers.find_secondary(&index.columns, &wanted).await? {
+                let leaves = match leaving {
+                    Some(leaving) => {
+                        let key = encode_keys(layers.fetch_keys(&[place]).await?.columns())?;
+                        leaving.contains(key.get(0))
+                    }
+                    None => false,
+                };
+                if !leaves {
+                    found.insert(value, place);
+                }
+            }
+            for (at, value) in values.iter().enumerate() {
+                if let Some(place) = value.and_then(|value| found.get(value)) {
+                    duplicates.by_row.entry(at).or_default().push((*place, Some(number)));
+                }
+            }
+        }
+        Ok(duplicates)
+    }
+}
+
+impl Drop for Txn {
+    fn drop(&mut self) {
+        if !self.files.is_empty() {
+            let files = self.moment.store().cold.files().clone();
+            let ids: Vec<_> = self.files.iter().map(|file| file.id).collect();
+            // Without a runtime to delete them in, the files are left to the collector: their intents stand.
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { files.discard(&ids).await });
+            }
+        }
+    }
+}
+
+/// Collisions of rows that are about to be inserted.
+#[derive(Default)]
+struct Duplicates {
+    /// Row of the batch to the rows that stand in its way, each with the number of the unique index (`None` is the
+    /// primary key).
+    by_row: HashMap<usize, Vec<(Place, Option<usize>)>>,
+    /// Row of the batch to an earlier row of the batch with the same key.
+    earlier: HashMap<usize, (usize, Option<usize>)>,
+    /// Rows of the batch that a later one of the batch would replace.
+    replaced: HashSet<usize>,
+}
+
+impl Duplicates {
+    fn is_empty(&self) -> bool {
+        self.by_row.is_empty() && self.earlier.is_empty()
+    }
+
+    fn within<'a>(&mut self, index: Option<usize>, values: impl Iterator<Item = Option<&'a [u8]>>) {
+        let mut seen: HashMap<&[u8], usize> = HashMap::new();
+        for (at, value) in values.enumerate() {
+            if let Some(value) = value
+                && let Some(before) = seen.insert(value, at)
+            {
+                self.earlier.entry(at).or_insert((before, index));
+                self.replaced.insert(before);
+            }
+        }
+    }
+
+    fn loses(&self, row: usize) -> bool {
+        // An earlier row that itself loses does not stand in the way, but INSERT IGNORE of such chains is rare enough
+        // to leave both out only if the earlier one stays.
+        self.by_row.contains_key(&row) || self.earlier.get(&row).is_some_and(|(before, _)| !self.loses(*before))
+    }
+
+    fn is_replaced_within(&self, row: usize) -> bool {
+        self.replaced.contains(&row)
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let mut places: Vec<Place> = self.by_row.values().flatten().map(|(place, _)| *place).collect();
+        places.sort_by_key(|place| match place {
+            Place::Own(row) => (0, 0, *row),
+            Place::Hot(row) => (1, 0, *row),
+            Place::Part(part, row) => (2, *part, *row),
+            Place::Pending(part, row) => (3, *part, *row),
+        });
+        places.dedup();
+        places
+    }
+
+    /// Returns MySQL's error for the first collision.
+    fn error(&self, table: &Table, rows: &RecordBatch) -> Error {
+        let stands = self.by_row.iter().map(|(row, places)| (*row, places[0].1));
+        let within = self.earlier.iter().map(|(row, (_, index))| (*row, *index));
+        let (row, index) = stands.chain(within).min().unwrap_or_default();
+        let (name, columns) = match index {
+            None => ("PRIMARY", table.primary_key.clone()),
+            Some(number) => (table.indexes[number].name.as_str(), table.indexes[number].columns.clone()),
+        };
+        let columns: Vec<ArrayRef> = columns_of(rows, &columns).unwrap_or_default();
+        let entry = entry_text(&columns, row);
+        Error::new(Kind::Duplicate, format!("Duplicate entry '{entry}' for key '{}.{name}'", table.name))
+    }
+}
+
+/// Returns a pin for the transaction's own commit; the sequencer fills in version and times.
+fn pin_of_commit(name: &str, account: AccountId, scope: crate::log::Scope, author: &str) -> Pin {
+    Pin {
+        id: PinId(0),
+        name: name.to_owned(),
+        account,
+        scope,
+        version: Version(0),
+        created: Time(0),
+        version_time: Time(0),
+        author: author.to_owned(),
+        comment: String::new(),
+        columns: Vec::new(),
+        retain_until: None,
+    }
+}

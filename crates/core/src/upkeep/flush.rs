@@ -1,0 +1,163 @@
+//! Flush: recent rows of one table go from the log to a part, killed rows to deletion vectors, and a new manifest
+//! takes their place. Small parts are merged on the way, so that their number stays small.
+//!
+//! Writers go on meanwhile: what they commit stays laid over the new manifest. If the content moves under the job (a
+//! load, a restore, a truncate), the job gives way and is done again later.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use roaring::RoaringBitmap;
+
+use crate::catalog::Content;
+use crate::cold::{Manifest, Part};
+use crate::cold::{PartVersions, write_part};
+use crate::db::Database;
+use crate::error::{Kind, Result};
+use crate::ids::TableId;
+use crate::txn::bulk::sorted_rows;
+
+/// Parts with fewer live rows than this are small.
+const SMALL_ROWS: u64 = 128 * 1024;
+/// So many small parts are merged into one.
+const SMALL_PARTS: usize = 8;
+/// A table with fewer recent rows is not flushed by age.
+const AGED_ROWS: usize = 1000;
+
+impl Database {
+    /// Flushes every table that has recent rows.
+    pub async fn flush(&self) -> Result<()> {
+        let tables: Vec<TableId> = self.now().catalog().all_tables().map(|table| table.id).collect();
+        for table in tables {
+            self.flush_table(table).await?;
+        }
+        Ok(())
+    }
+
+    /// Flushes one table; tells whether there was anything to do.
+    pub async fn flush_table(&self, id: TableId) -> Result<bool> {
+        let mut txn = self.begin(self.system());
+        txn.set_upkeep();
+        let Some(table) = txn.catalog().table_by_id(id).cloned() else { return Ok(false) };
+        let Some(content) = txn.catalog().content(id).cloned() else { return Ok(false) };
+        let moment = txn.moment().clone();
+        let layers = moment.layers(&table, moment.catalog(), None).await?;
+        if content.inherited.is_empty() && layers.overlay.is_empty() {
+            return Ok(false);
+        }
+        let cold = self.cold();
+        let mut rows = layers.hot_rows(true)?;
+        let mut kept: Vec<Part> = Vec::new();
+        let mut small: Vec<(Part, RoaringBitmap)> = Vec::new();
+        let mut files = Vec::new();
+        for part in &layers.manifest.parts {
+            let excluded = layers.excluded(part).await?;
+            let part = part.clone().with_version(content.parts_version);
+            let live = part.rows - excluded.len();
+            if live == 0 {
+                continue;
+            }
+            if live < SMALL_ROWS {
+                small.push((part, excluded));
+            } else {
+                kept.push(self.with_deletions(part, &excluded, &mut files).await?);
+            }
+        }
+        if small.len() < SMALL_PARTS {
+            for (part, excluded) in small {
+                kept.push(self.with_deletions(part, &excluded, &mut files).await?);
+            }
+        } else {
+            for (part, excluded) in small {
+                let scan = cold.scan(&table, &part, content.parts_version, None, &excluded, true).await?;
+                rows.extend(scan.try_collect::<Vec<_>>().await?);
+            }
+        }
+        rows.retain(|batch| batch.num_rows() > 0);
+        if !rows.is_empty() {
+            let rows = sorted_rows(&table, &rows)?;
+            let rows = futures::stream::iter([Ok(rows)]);
+            if let Some((part, record)) = write_part(cold.files(), &table, rows, PartVersions::Column).await? {
+                kept.push(part);
+                files.push(record);
+            }
+        }
+        let mut manifest = Manifest { parts: kept };
+        manifest.sort();
+        let manifest = match manifest.parts.is_empty() {
+            true => None,
+            false => {
+                let (digest, record) = cold.put_manifest(&manifest).await?;
+                files.push(record);
+                Some(digest)
+            }
+        };
+        let new = Content {
+            manifest,
+            parts_version: moment.version(),
+            inherited: Vec::new(),
+            flushed: moment.version(),
+            next_row_id: layers.overlay.next_row_id().load(Ordering::Relaxed),
+            next_auto: layers.overlay.next_auto().load(Ordering::Relaxed),
+        };
+        drop(layers);
+        txn.add_files(files);
+        txn.replace_content(id, &content, new);
+        txn.set_what(format!("FLUSH {}", table.name));
+        match txn.commit().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::Conflict => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Flushes in the background by size and age, until the database is closed or dropped.
+    pub fn start_upkeep(&self) {
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut seconds = 0_u64;
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                seconds += 1;
+                let Some(inner) = inner.upgrade() else { return };
+                let database = Database(inner);
+                if database.0.closing.load(Ordering::SeqCst) {
+                    return;
+                }
+                if let Err(error) = database.tick(seconds).await {
+                    tracing::warn!(%error, "background flush failed; it will be tried again");
+                }
+            }
+        });
+    }
+
+    async fn tick(&self, seconds: u64) -> Result<()> {
+        let options = self.options();
+        let aged = seconds.is_multiple_of(options.flush_seconds.max(1));
+        for (table, rows, bytes) in self.unflushed() {
+            if bytes >= options.flush_bytes || (aged && rows >= AGED_ROWS) {
+                self.flush_table(table).await?;
+            }
+        }
+        if seconds.is_multiple_of(10) {
+            self.metastore().tidy()?;
+        }
+        Ok(())
+    }
+
+    async fn with_deletions(
+        &self,
+        mut part: Part,
+        excluded: &RoaringBitmap,
+        files: &mut Vec<crate::log::FileRecord>,
+    ) -> Result<Part> {
+        if excluded.len() != part.deletions.map_or(0, |deletions| deletions.rows) {
+            let (deletions, record) = self.cold().put_deletions(excluded).await?;
+            part.deletions = Some(deletions);
+            files.push(record);
+        }
+        Ok(part)
+    }
+}
