@@ -98,7 +98,9 @@ impl Session {
             Statement::CreateTable(create) => create_table(cx, create, None).await,
             Statement::CreateView(create) => create_view(cx, create).await,
             Statement::AlterTable(alter) => alter_table(cx, alter).await,
-            Statement::DropTable { tables, if_exists, temporary } => drop_tables(cx, tables, *if_exists, *temporary).await,
+            Statement::DropTable { tables, if_exists, temporary } => {
+                drop_tables(cx, tables, *if_exists, *temporary).await
+            }
             Statement::DropView { views, if_exists } => drop_views(cx, views, *if_exists).await,
             Statement::RenameTable(pairs) => rename_tables(cx, pairs).await,
             Statement::Truncate(name) => truncate_table(cx, name).await,
@@ -153,7 +155,7 @@ async fn show_create_table_parses_back_to_the_same_definition() {
   `y` year DEFAULT '2024',
   `body` text,
   `blob` longblob,
-  `j` json DEFAULT (json_array(1,2)),
+  `j` json DEFAULT (json_array(1, 2)),
   `f` double DEFAULT '1.5',
   `vb` varbinary(8) DEFAULT 'ab',
   `back``tick` int NOT NULL,
@@ -175,17 +177,76 @@ async fn show_create_table_parses_back_to_the_same_definition() {
     assert_eq!(second, *first);
 }
 
+#[test]
+fn expressions_keep_their_meaning_as_text() {
+    use crate::parse::parse_expr;
+    let texts = [
+        "a DIV 2",
+        "a MOD 2",
+        "a % 2",
+        "a XOR b",
+        "NOT a",
+        "! a",
+        "a && b || c",
+        "a <=> b",
+        "a LIKE '\\\\%' ",
+        "'it''s \\\\ \n'",
+        "date_add(a, INTERVAL 1 DAY)",
+        "a + INTERVAL 1 DAY",
+        "CAST(a AS UNSIGNED)",
+        "CAST(a AS CHAR(5))",
+        "x'00ff'",
+        "a REGEXP '^x'",
+        "a RLIKE 'x'",
+        "CASE WHEN a > 1 THEN 'x' ELSE 'y' END",
+        "uuid()",
+        "current_timestamp(6)",
+        "`od``d` IN (1, 2)",
+        "a BETWEEN 1 AND 2",
+        "a IS NOT NULL",
+        "(a)",
+        "-a",
+        "~a",
+        "a -> '$.x'",
+        "a ->> '$.x'",
+        "\"quoted\"",
+        "a << 2 | 1 ^ 3",
+        "binary a = 'x'",
+        "a SOUNDS LIKE b",
+        "json_valid(a)",
+        "a IS TRUE",
+        "0x1F",
+        "b'101'",
+        "1e3",
+        "1.50",
+    ];
+    for text in texts {
+        let first = parse_expr(text, Options::default()).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        let kept = spec::expression_text(&first);
+        let second =
+            parse_expr(&kept, Options::default()).unwrap_or_else(|error| panic!("{text} as {kept}: {error:?}"));
+        assert_eq!(spec::expression_text(&second), kept, "{text}");
+        assert_eq!(without_spans(&second), without_spans(&first), "{text} as {kept}");
+    }
+}
+
+/// Prints a tree with all that it holds but where it stood.
+fn without_spans(expr: &sqlparser::ast::Expr) -> String {
+    regex::Regex::new(r"Location\(\d+,\d+\)").unwrap().replace_all(&format!("{expr:?}"), "").into_owned()
+}
+
 #[tokio::test]
 async fn what_a_dump_of_mariadb_says_is_understood() {
     let mut s = Session::new().await;
     s.ok("CREATE TABLE `t` (
       `id` int(11) NOT NULL AUTO_INCREMENT,
-      `u` int(10) unsigned zerofill DEFAULT NULL,
+      `u` int(10) unsigned DEFAULT NULL,
       `name` varchar(255) CHARACTER SET latin1 COLLATE latin1_swedish_ci DEFAULT NULL,
       `c` char(3) COLLATE utf8mb4_general_ci NOT NULL DEFAULT 'abc',
       `ts` timestamp NOT NULL DEFAULT current_timestamp() ON UPDATE current_timestamp(),
       PRIMARY KEY (`id`), KEY `name_idx` (`name`(10)) USING BTREE
-    ) ENGINE=MyISAM AUTO_INCREMENT=42 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci ROW_FORMAT=DYNAMIC").await;
+    ) ENGINE=MyISAM AUTO_INCREMENT=42 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci ROW_FORMAT=DYNAMIC")
+        .await;
     let codes: Vec<u16> = s.warnings.iter().map(|warning| warning.code).collect();
     assert!(codes.contains(&1266) && codes.contains(&1235), "{:?}", s.warnings);
     let table = s.table("t");
@@ -287,8 +348,10 @@ async fn parents_are_kept_and_followed() {
 async fn alter_changes_the_definition_and_rebuilds_only_for_types_and_keys() {
     let mut s = Session::new().await;
     s.ok("CREATE TABLE t (a INT PRIMARY KEY, b VARCHAR(5), KEY kb (b))").await;
-    s.ok("ALTER TABLE t ADD COLUMN c INT NOT NULL DEFAULT 7 FIRST, ADD d DATETIME DEFAULT CURRENT_TIMESTAMP AFTER a").await;
-    s.ok("ALTER TABLE t MODIFY b VARCHAR(10) NOT NULL, RENAME INDEX kb TO kb2, COMMENT = 'x', ALTER c SET DEFAULT 8").await;
+    s.ok("ALTER TABLE t ADD COLUMN c INT NOT NULL DEFAULT 7 FIRST, ADD d DATETIME DEFAULT CURRENT_TIMESTAMP AFTER a")
+        .await;
+    s.ok("ALTER TABLE t MODIFY b VARCHAR(10) NOT NULL, RENAME INDEX kb TO kb2, COMMENT = 'x', ALTER c SET DEFAULT 8")
+        .await;
     assert!(s.told.converted.lock().unwrap().is_empty(), "nothing so far needs other rows");
     let table = s.table("t");
     let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
@@ -350,7 +413,8 @@ async fn like_as_select_and_views() {
     s.ok("CREATE TABLE l LIKE t").await;
     assert_eq!(s.shown("l").replace("`l", "`t"), s.shown("t").replace("`l", "`t"));
 
-    let column = |name: &str, declared: &str| SelectColumn { name: name.into(), declared: declared.into(), nullable: true };
+    let column =
+        |name: &str, declared: &str| SelectColumn { name: name.into(), declared: declared.into(), nullable: true };
     s.told.columns = vec![column("x", "bigint unsigned"), column("y", "varchar(3)")];
     let done = s.ok("CREATE TABLE n (id INT PRIMARY KEY, y TEXT) AS SELECT x, y FROM t").await;
     assert_eq!(done.affected_rows, 3);

@@ -128,7 +128,10 @@ fn what_clients_ask_is_answered() {
         assert_eq!(text(&shown(cx, "SHOW FULL TABLES LIKE 'v%'")), ["v|VIEW"]);
         assert_eq!(shown(cx, "SHOW TABLES LIKE 'v%'").columns[0].name, "Tables_in_shop (v%)");
         assert_eq!(text(&shown(cx, "SHOW DATABASES LIKE 's%'")), ["shop"]);
-        assert_eq!(text(&shown(cx, "DESCRIBE child")), ["id|int|NO|PRI|NULL|auto_increment", "name|varchar(20)|YES|UNI|it's|"]);
+        assert_eq!(
+            text(&shown(cx, "DESCRIBE child")),
+            ["id|int|NO|PRI|NULL|auto_increment", "name|varchar(20)|YES|UNI|it's|"]
+        );
         assert_eq!(text(&shown(cx, "SHOW FULL COLUMNS FROM child LIKE 'na%'")).len(), 1);
         assert_eq!(text(&shown(cx, "SHOW INDEX FROM child")).len(), 2);
         assert_eq!(text(&shown(cx, "SHOW VARIABLES LIKE 'ndbinfo\\_version'")), Vec::<String>::new());
@@ -140,10 +143,25 @@ fn what_clients_ask_is_answered() {
         assert_eq!(text(&shown(cx, "SHOW CREATE DATABASE IF NOT EXISTS shop")).len(), 1);
         assert_eq!(shown(cx, "SHOW CREATE TABLE v").columns[1].name, "Create View");
         for sql in [
-            "SHOW TRIGGERS LIKE 'child'", "SHOW EVENTS", "SHOW FUNCTION STATUS WHERE Db = 'shop'", "SHOW PROCESSLIST",
-            "SHOW TABLE STATUS LIKE 'child'", "SHOW ENGINES", "SHOW COLLATION", "SHOW CHARACTER SET", "SHOW PLUGINS",
-            "SHOW STATUS", "SHOW MASTER STATUS", "SHOW ACCOUNTS", "SHOW OPEN TABLES", "SHOW FIELDS FROM information_schema.TABLES",
-            "SHOW TABLES FROM performance_schema", "SHOW CREATE USER", "SHOW ERRORS", "SHOW PRIVILEGES", "SHOW REPLICA STATUS",
+            "SHOW TRIGGERS LIKE 'child'",
+            "SHOW EVENTS",
+            "SHOW FUNCTION STATUS WHERE Db = 'shop'",
+            "SHOW PROCESSLIST",
+            "SHOW TABLE STATUS LIKE 'child'",
+            "SHOW ENGINES",
+            "SHOW COLLATION",
+            "SHOW CHARACTER SET",
+            "SHOW PLUGINS",
+            "SHOW STATUS",
+            "SHOW MASTER STATUS",
+            "SHOW ACCOUNTS",
+            "SHOW OPEN TABLES",
+            "SHOW FIELDS FROM information_schema.TABLES",
+            "SHOW TABLES FROM performance_schema",
+            "SHOW CREATE USER",
+            "SHOW ERRORS",
+            "SHOW PRIVILEGES",
+            "SHOW REPLICA STATUS",
         ] {
             let answer = shown(cx, sql);
             assert_eq!(answer.columns.len(), answer.batch.num_columns(), "{sql}");
