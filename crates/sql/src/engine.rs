@@ -13,7 +13,9 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionConfig;
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
-use strandline_core::db::Database;
+use strandline_core::db::{Database, SYS};
+use strandline_core::ids::UserId;
+use strandline_core::schema::User;
 use strandline_core::txn::Author;
 
 use crate::api::{Credential, Login};
@@ -69,6 +71,7 @@ impl Engine {
     /// # Errors
     /// 1105 when the runtime cannot be set up (the folder to spill to cannot be used).
     pub async fn open(db: Database, options: Options) -> Result<Arc<Engine>> {
+        create_root(&db).await?;
         let template = template(&db, &options).map_err(|error| Error::internal(error.to_string()))?;
         let engine = Engine {
             db,
@@ -124,7 +127,7 @@ impl Engine {
         let moment = self.db.now();
         let (account, found) = users::find_login(moment.catalog(), user, "localhost")?;
         let mut changed = (*found).clone();
-        changed.verifiers.retain(|name, _| !users::verifiers("").contains_key(name));
+        changed.verifiers.retain(|name, _| !users::verifiers("any").contains_key(name));
         changed.verifiers.extend(users::verifiers(password));
         let mut txn = self.db.begin(Author { account, name: "system".to_owned() });
         txn.set_what(format!("SET PASSWORD FOR '{}'", changed.name));
@@ -167,6 +170,23 @@ impl Engine {
         state.config_mut().options_mut().extensions.insert(settings);
         state
     }
+}
+
+/// Makes the first user of a new store: `root`, without a password, from this machine only.
+async fn create_root(db: &Database) -> Result<()> {
+    if !db.now().catalog().users().is_empty() {
+        return Ok(());
+    }
+    let mut txn = db.begin(Author { account: SYS, name: "system".to_owned() });
+    txn.set_what("CREATE USER root");
+    txn.put_user(User {
+        id: UserId::default(),
+        account: SYS,
+        name: "root".to_owned(),
+        verifiers: [("host".to_owned(), "localhost".to_owned())].into(),
+    })?;
+    txn.commit().await?;
+    Ok(())
 }
 
 /// Builds the state that every statement's is a copy of.

@@ -27,6 +27,8 @@ mod set;
 pub mod show;
 mod sleep;
 mod statements;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod users;
 mod variables;

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
     AggregateUDF, Expr as PlanExpr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, WindowUDF,
 };
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use futures::future::BoxFuture;
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Query, TableAlias, TableFactor, VisitMut, VisitorMut};
 use strandline_core::catalog::Catalog;
 use strandline_core::ids::{ColumnId, Version};
@@ -34,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::expressions;
 use crate::failure;
 use crate::names::{self, Shown};
-use crate::parse::{self, TableAtMoment, When};
+use crate::parse::{self, TableAtMoment};
 use crate::scan::MomentTable;
 use crate::session::State;
 
@@ -121,7 +122,21 @@ pub async fn query(
 }
 
 #[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
-async fn plan_in(
+fn plan_in<'a>(
+    reading: Reading<'a>,
+    session: &'a SessionState,
+    query: &'a Query,
+    text: &'a str,
+    parameters: &'a [api::Value],
+    options: &'a Options,
+    database: Option<String>,
+    depth: usize,
+) -> BoxFuture<'a, Result<(LogicalPlan, Shown, Vec<Scanned>)>> {
+    Box::pin(plan_here(reading, session, query, text, parameters, options, database, depth))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
+async fn plan_here(
     reading: Reading<'_>,
     session: &SessionState,
     query: &Query,
@@ -246,8 +261,9 @@ async fn resolve(
             rows: scan.row_count(),
             rows_in_memory: scan.rows.iter().map(|batch| batch.num_rows() as u64).sum(),
         });
+        let zone = if reading.state.variables.is_utc() { None } else { Some(reading.state.zone()?) };
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
-        let provider = MomentTable::new(scan, &database.name, options.with_row_id).only(columns);
+        let provider = MomentTable::new(scan, &database.name, options.with_row_id, zone).only(columns);
         return Ok(provider_as_source(Arc::new(provider)));
     };
     if depth >= VIEW_DEPTH_MAX {
@@ -256,8 +272,8 @@ async fn resolve(
     }
     let inner = view_query(view, &database.name, &table.name)?;
     let home = crate::ddl::attributes::view_database(&table).unwrap_or(&database.name).to_lowercase();
-    let planned =
-        Box::pin(plan_in(reading, session, &inner, view, &[], &Options::default(), Some(home), depth + 1)).await;
+    let plain = Options::default();
+    let planned = plan_in(reading, session, &inner, view, &[], &plain, Some(home), depth + 1).await;
     let (plan, shown, inner_scans) = planned.map_err(|error| match error.code {
         1049 | 1054 | 1146 | 1305 => Error::new(
             1356,

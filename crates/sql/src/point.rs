@@ -18,7 +18,7 @@ use futures::stream;
 use sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, Value as Literal,
 };
-use strandline_core::cold::key::encode_keys;
+use strandline_core::cold::encode_keys;
 use strandline_core::schema::{Table, Type};
 
 use crate::api::{ColumnMeta, Outcome, Rows, Value};

@@ -13,10 +13,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -29,8 +30,8 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::Expr;
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
@@ -40,6 +41,8 @@ use strandline_core::ids::ColumnId;
 use strandline_core::log::FileKind;
 use strandline_core::scan::{PartScan, TableScan};
 use strandline_core::schema::{Column, Initial, Table, Type};
+
+use crate::functions::settings::Zone;
 
 /// Where the parts lie, as DataFusion addresses them. The engine registers the verified store under it.
 pub const STORE_URL: &str = "strandline://store";
@@ -96,17 +99,20 @@ pub struct MomentTable {
     /// Per logical field, the column it shows.
     columns: Vec<ColumnId>,
     database: String,
+    /// The session's clock, where it is not UTC's.
+    zone: Option<Zone>,
 }
 
 impl MomentTable {
-    /// Makes a provider of what `scan` shows. `with_row_id` adds the hidden key where the table has one.
-    pub fn new(scan: TableScan, database: &str, with_row_id: bool) -> MomentTable {
+    /// Makes a provider of what `scan` shows. `with_row_id` adds the hidden key where the table has one. TIMESTAMPs are
+    /// shown in `zone`.
+    pub fn new(scan: TableScan, database: &str, with_row_id: bool, zone: Option<Zone>) -> MomentTable {
         let schema = logical_schema(&scan.table, database, with_row_id);
         let mut columns: Vec<ColumnId> = scan.table.columns.iter().map(|column| column.id).collect();
         if schema.fields().len() > columns.len() {
             columns.push(ColumnId::ROW_ID);
         }
-        MomentTable { scan, schema, columns, database: database.to_owned() }
+        MomentTable { scan, schema, columns, database: database.to_owned(), zone }
     }
 
     /// Shows only these columns: what a snapshot of some columns has. None given means all.
@@ -117,10 +123,6 @@ impl MomentTable {
             self.columns = kept.iter().map(|at| self.columns[*at]).collect();
         }
         self
-    }
-
-    pub fn scan(&self) -> &TableScan {
-        &self.scan
     }
 
     /// Returns the plan that reads `group`: parts that lack the same columns.
@@ -166,28 +168,29 @@ impl MomentTable {
             .with_limit(limit)
             .with_projection_indices(Some(wanted))?
             .build();
-        self.rename(DataSourceExec::from_data_source(config), projected, output)
+        self.rename(state, DataSourceExec::from_data_source(config), projected, output)
     }
 
     /// Returns the plan that reads the rows in memory.
     fn read_rows(
         &self,
+        state: &dyn Session,
         projected: &[usize],
         output: &Schema,
-        partitions: usize,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let schema = self.scan.table.physical_schema();
         let wanted = projected
             .iter()
             .map(|&at| schema.index_of(&self.columns[at].physical_name()))
             .collect::<Result<Vec<_>, _>>()?;
-        let source = MemorySourceConfig::try_new(&spread(&self.scan.rows, partitions), schema, Some(wanted))?;
-        self.rename(DataSourceExec::from_data_source(source), projected, output)
+        let source = MemorySourceConfig::try_new(&spread(&self.scan.rows, state.config().target_partitions()), schema, Some(wanted))?;
+        self.rename(state, DataSourceExec::from_data_source(source), projected, output)
     }
 
     /// Puts logical names over physical ones, and the initial value where a column is missing.
     fn rename(
         &self,
+        state: &dyn Session,
         input: Arc<dyn ExecutionPlan>,
         projected: &[usize],
         output: &Schema,
@@ -201,6 +204,11 @@ impl MomentTable {
                 let expr: Arc<dyn PhysicalExpr> = match schema.index_of(&name) {
                     Ok(index) => Arc::new(PhysicalColumn::new(&name, index)),
                     Err(_) => Arc::new(Literal::new(initial_value(&self.scan.table, id)?)),
+                };
+                let field = self.schema.field(at);
+                let expr = match &self.zone {
+                    Some(zone) if is_timestamp(field) => in_zone(expr, zone, field, state),
+                    _ => expr,
                 };
                 Ok(ProjectionExpr { expr, alias: self.schema.field(at).name().clone() })
             })
@@ -240,7 +248,7 @@ impl TableProvider for MomentTable {
             inputs.push(self.read_parts(state, projected, &output, &group, limit)?);
         }
         if inputs.is_empty() || self.scan.rows.iter().any(|batch| batch.num_rows() > 0) {
-            inputs.push(self.read_rows(projected, &output, state.config().target_partitions())?);
+            inputs.push(self.read_rows(state, projected, &output)?);
         }
         UnionExec::try_new(inputs)
     }
@@ -249,6 +257,65 @@ impl TableProvider for MomentTable {
 impl fmt::Debug for MomentTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{} at version {}", self.database, self.scan.table.name, self.scan.version)
+    }
+}
+
+/// Tells whether a column is a TIMESTAMP, which is stored in UTC.
+fn is_timestamp(field: &Field) -> bool {
+    field.metadata().get(meta::DECLARED).is_some_and(|declared| declared.starts_with("timestamp"))
+}
+
+/// Converts a stored time to what the session's clock shows.
+fn in_zone(expr: Arc<dyn PhysicalExpr>, zone: &Zone, field: &Field, state: &dyn Session) -> Arc<dyn PhysicalExpr> {
+    let function = Arc::new(ScalarUDF::from(InZone { zone: zone.clone(), signature: Signature::any(1, Volatility::Immutable) }));
+    let options = Arc::new(state.config_options().clone());
+    Arc::new(ScalarFunctionExpr::new("in_zone", function, vec![expr], Arc::new(field.clone()), options))
+}
+
+#[derive(Debug)]
+struct InZone {
+    zone: Zone,
+    signature: Signature,
+}
+
+impl InZone {
+    fn zone_text(&self) -> String {
+        format!("{:?}", self.zone)
+    }
+}
+
+impl PartialEq for InZone {
+    fn eq(&self, other: &InZone) -> bool {
+        self.zone_text() == other.zone_text()
+    }
+}
+
+impl Eq for InZone {}
+
+impl Hash for InZone {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.zone_text().hash(state);
+    }
+}
+
+impl ScalarUDFImpl for InZone {
+    fn name(&self) -> &str {
+        "in_zone"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> DfResult<DataType> {
+        Ok(Type::DateTime.arrow())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let stored = args.args[0].to_array(args.number_rows)?;
+        let stored = stored.as_primitive::<TimestampMicrosecondType>();
+        let shown = stored.unary::<_, TimestampMicrosecondType>(|micros| self.zone.to_local(micros));
+        Ok(ColumnarValue::Array(Arc::new(shown)))
     }
 }
 

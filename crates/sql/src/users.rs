@@ -27,7 +27,7 @@ use strandline_core::schema::User;
 use crate::api::{Credential, Done};
 use crate::ddl::{Ddl, done};
 use crate::error::{Error, Result};
-use crate::parse::statement::{AccountStatement, AccountStatus, Auth, UserName, UserSpec, UserStatement};
+use crate::parse::{AccountStatement, AccountStatus, Auth, UserName, UserSpec, UserStatement};
 use crate::show::like::like;
 use crate::warning::Warning;
 
@@ -86,7 +86,9 @@ pub fn credential(user: &User) -> Credential {
     match (sha2, native) {
         (None, None) => Credential { sha2: None, native: None },
         // One of the two is known: the other must not pass for the empty password.
-        (sha2, native) => Credential { sha2: Some(sha2.unwrap_or(UNUSABLE)), native: Some(native.unwrap_or([0xff; 20])) },
+        (sha2, native) => {
+            Credential { sha2: Some(sha2.unwrap_or(UNUSABLE)), native: Some(native.unwrap_or([0xff; 20])) }
+        }
     }
 }
 
@@ -139,7 +141,8 @@ pub async fn user_statement(cx: &mut Ddl<'_>, statement: &UserStatement) -> Resu
 pub async fn set_password(cx: &mut Ddl<'_>, name: Option<&UserName>, password: &str) -> Result<Done> {
     let current = UserName { name: String::new(), host: None, current: true };
     let name = name.unwrap_or(&current);
-    let mut user = find(cx, name).ok_or_else(|| Error::new(1133, "42000", "Can't find any matching row in the user table"))?;
+    let mut user =
+        find(cx, name).ok_or_else(|| Error::new(1133, "42000", "Can't find any matching row in the user table"))?;
     replace_password(&mut user, verifiers(password));
     cx.txn.put_user(user)?;
     Ok(done(cx, 0))
@@ -160,7 +163,9 @@ pub async fn account_statement(cx: &mut Ddl<'_>, statement: &AccountStatement) -
                 return Err(Error::unsupported("CREATE ACCOUNT ... COMMENT"));
             }
             if name.is_empty() || name.contains([':', '#']) {
-                return Err(Error::wrong_arguments(format!("'{name}' cannot be an account's name: ':' and '#' part it from the user's")));
+                return Err(Error::wrong_arguments(format!(
+                    "'{name}' cannot be an account's name: ':' and '#' part it from the user's"
+                )));
             }
             if cx.txn.catalog().account(name).is_ok() {
                 let message = format!("Account '{name}' exists already");
@@ -230,10 +235,17 @@ fn create_users(
             continue;
         }
         if spec.user.name.chars().count() > 32 {
-            return Err(Error::new(1470, "HY000", format!("String '{}' is too long for user name (should be no longer than 32)", spec.user.name)));
+            return Err(Error::new(
+                1470,
+                "HY000",
+                format!("String '{}' is too long for user name (should be no longer than 32)", spec.user.name),
+            ));
         }
         if spec.user.name.contains([':', '#']) {
-            return Err(Error::wrong_arguments(format!("'{}' cannot be a user's name: ':' and '#' part it from the account's", spec.user.name)));
+            return Err(Error::wrong_arguments(format!(
+                "'{}' cannot be a user's name: ':' and '#' part it from the account's",
+                spec.user.name
+            )));
         }
         let mut user =
             User { id: UserId(0), account: cx.account, name: spec.user.name.clone(), verifiers: BTreeMap::new() };
@@ -260,7 +272,8 @@ fn alter_users(
             if !if_exists {
                 return Err(failed("ALTER", &spec.user.name, host));
             }
-            cx.warnings.push(Warning::note(3162, format!("Authorization ID '{}'@'{host}' does not exist.", spec.user.name)));
+            cx.warnings
+                .push(Warning::note(3162, format!("Authorization ID '{}'@'{host}' does not exist.", spec.user.name)));
             continue;
         };
         if let Some(verifiers) = auth_verifiers(&spec.auth)? {
@@ -278,7 +291,8 @@ fn drop_users(cx: &mut Ddl<'_>, users: &[UserName], if_exists: bool) -> Result<D
         match find(cx, name) {
             Some(user) => cx.txn.drop_user(&user),
             None if if_exists => {
-                cx.warnings.push(Warning::note(3162, format!("Authorization ID '{}'@'{host}' does not exist.", name.name)));
+                cx.warnings
+                    .push(Warning::note(3162, format!("Authorization ID '{}'@'{host}' does not exist.", name.name)));
             }
             None => return Err(failed("DROP", &name.name, host)),
         }
@@ -415,7 +429,9 @@ mod tests {
             let name = parse_login(login);
             (name.account, name.user, name.role)
         };
-        let own = |account: &str, user: &str, role: Option<&str>| (account.to_owned(), user.to_owned(), role.map(str::to_owned));
+        let own = |account: &str, user: &str, role: Option<&str>| {
+            (account.to_owned(), user.to_owned(), role.map(str::to_owned))
+        };
         assert_eq!(parts("root"), own("sys", "root", None));
         assert_eq!(parts("acme:root"), own("acme", "root", None));
         assert_eq!(parts("acme#root#admin"), own("acme", "root", Some("admin")));
@@ -436,7 +452,8 @@ mod tests {
     #[test]
     fn a_stored_hash_leaves_no_empty_password_behind() {
         let hash = Auth::Hash { plugin: None, hash: "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7".into() };
-        let user = User { id: UserId(1), account: SYS, name: "u".into(), verifiers: auth_verifiers(&hash).unwrap().unwrap() };
+        let user =
+            User { id: UserId(1), account: SYS, name: "u".into(), verifiers: auth_verifiers(&hash).unwrap().unwrap() };
         let credential = credential(&user);
         assert_eq!(credential.sha2, Some(UNUSABLE));
         assert_eq!(credential.native.map(|native| native[0]), Some(0x14));

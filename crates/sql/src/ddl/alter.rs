@@ -22,7 +22,7 @@ use super::{Ddl, Source, column, done, foreign_key, keys};
 use crate::api::Done;
 use crate::create_text::quote;
 use crate::error::{Error, Result};
-use crate::parse::statement::{AlterOperation, AlterTable, IndexKind, TableName};
+use crate::parse::{AlterOperation, AlterTable, IndexKind, TableName};
 use crate::types::MySqlType;
 use crate::warning::Warning;
 
@@ -38,24 +38,57 @@ pub struct AlterSpec {
 /// One alteration.
 #[derive(Clone, Debug)]
 pub enum Alteration {
-    AddColumn { column: ColumnSpec, position: Option<Position>, if_not_exists: bool },
-    DropColumn { name: String, if_exists: bool },
+    AddColumn {
+        column: ColumnSpec,
+        position: Option<Position>,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        name: String,
+        if_exists: bool,
+    },
     /// CHANGE, and MODIFY with the same name twice.
-    ChangeColumn { old: String, column: ColumnSpec, position: Option<Position> },
-    RenameColumn { old: String, new: String },
+    ChangeColumn {
+        old: String,
+        column: ColumnSpec,
+        position: Option<Position>,
+    },
+    RenameColumn {
+        old: String,
+        new: String,
+    },
     /// `None` drops the default.
-    SetDefault { column: String, default: Option<DefaultSpec> },
+    SetDefault {
+        column: String,
+        default: Option<DefaultSpec>,
+    },
     AddKey(KeySpec),
     AddForeignKey(ForeignKeySpec),
     AddCheck(CheckSpec),
-    DropKey { name: String, if_exists: bool },
+    DropKey {
+        name: String,
+        if_exists: bool,
+    },
     DropPrimaryKey,
-    DropForeignKey { name: String, if_exists: bool },
-    DropCheck { name: String },
+    DropForeignKey {
+        name: String,
+        if_exists: bool,
+    },
+    DropCheck {
+        name: String,
+    },
     /// A foreign key, check, unique key or (as PRIMARY) the primary key.
-    DropConstraint { name: String },
-    RenameIndex { old: String, new: String },
-    RenameTable { database: Option<String>, name: String },
+    DropConstraint {
+        name: String,
+    },
+    RenameIndex {
+        old: String,
+        new: String,
+    },
+    RenameTable {
+        database: Option<String>,
+        name: String,
+    },
     Options(TableOptions),
     /// ALGORITHM, LOCK, FORCE, ENABLE and DISABLE KEYS: advice on how, which changes nothing that can be seen.
     Nothing,
@@ -153,9 +186,10 @@ fn read_operation(
     };
     alterations.push(match operation {
         AlterOperation::Sql(operation) => return read_sql_operation(operation, alterations, warnings),
-        AlterOperation::AddIndex(constraint) => added(constraint_spec(constraint)?),
         AlterOperation::RenameIndex { from, to } => Alteration::RenameIndex { old: from.clone(), new: to.clone() },
-        AlterOperation::DropIndex { name, if_exists } => Alteration::DropKey { name: name.clone(), if_exists: *if_exists },
+        AlterOperation::DropIndex { name, if_exists } => {
+            Alteration::DropKey { name: name.clone(), if_exists: *if_exists }
+        }
         AlterOperation::DropForeignKey { name, if_exists } => {
             Alteration::DropForeignKey { name: name.clone(), if_exists: *if_exists }
         }
@@ -174,6 +208,9 @@ fn read_operation(
         AlterOperation::DefaultCharset { charset, collate } | AlterOperation::ConvertTo { charset, collate } => {
             charsets(charset, collate, warnings);
             Alteration::Nothing
+        }
+        AlterOperation::RenameTo(name) => {
+            Alteration::RenameTable { database: name.database.clone(), name: name.name.clone() }
         }
         AlterOperation::Layout(_) => Alteration::Nothing,
     });
@@ -300,7 +337,9 @@ impl Work {
                 self.add_column(cx, column, position.as_ref(), *if_not_exists)
             }
             Alteration::DropColumn { name, if_exists } => self.drop_column(cx, name, *if_exists),
-            Alteration::ChangeColumn { old, column, position } => self.change_column(cx, old, column, position.as_ref()),
+            Alteration::ChangeColumn { old, column, position } => {
+                self.change_column(cx, old, column, position.as_ref())
+            }
             Alteration::RenameColumn { old, new } => {
                 let at = self.position_of(old)?;
                 self.rename_column(at, new)
@@ -545,7 +584,8 @@ impl Work {
         let mut column = column::build(spec, fresh, cx.clock())?.column;
         if self.new.primary_key.contains(&before.id) {
             if spec.nullable == Some(true) {
-                let message = "All parts of a PRIMARY KEY must be NOT NULL; if you need NULL in a key, use UNIQUE instead";
+                let message =
+                    "All parts of a PRIMARY KEY must be NOT NULL; if you need NULL in a key, use UNIQUE instead";
                 return Err(Error::new(1171, "42000", message));
             }
             column.nullable = false;
@@ -620,19 +660,22 @@ impl Work {
     fn drop_key(&mut self, cx: &Ddl<'_>, name: &str) -> Result<()> {
         let at = self.new.indexes.iter().position(|index| index.name.eq_ignore_ascii_case(name));
         let index = self.new.indexes.remove(at.ok_or_else(|| cannot_drop(name))?);
-        let needed = Error::new(1553, "HY000", format!("Cannot drop index '{name}': needed in a foreign key constraint"));
+        let needed =
+            Error::new(1553, "HY000", format!("Cannot drop index '{name}': needed in a foreign key constraint"));
         let serves = |key: &ForeignKey| index.columns.starts_with(&key.columns);
         if self.new.foreign_keys.iter().any(|key| serves(key) && !keys::has_key_on(&self.new, &key.columns)) {
             return Err(needed);
         }
         if index.unique {
-            let own = self.new.foreign_keys.iter().filter(|key| {
-                key.parent_database.is_none() && key.parent_table.eq_ignore_ascii_case(&self.old.name)
-            });
+            let own =
+                self.new.foreign_keys.iter().filter(|key| {
+                    key.parent_database.is_none() && key.parent_table.eq_ignore_ascii_case(&self.old.name)
+                });
             let children = foreign_key::children(cx.txn.catalog(), &self.home, &self.old);
             let all = children.into_iter().map(|(_, key)| key).chain(own);
             let orphaned = all.into_iter().any(|key| {
-                let ids: Vec<ColumnId> = key.parent_columns.iter().filter_map(|c| self.new.column(c).map(|c| c.id)).collect();
+                let ids: Vec<ColumnId> =
+                    key.parent_columns.iter().filter_map(|c| self.new.column(c).map(|c| c.id)).collect();
                 !foreign_key::is_unique(&self.new, &ids)
             });
             if orphaned {
@@ -648,7 +691,10 @@ impl Work {
         let check = attributes::checks(&self.new).into_iter().find(|check| mentions(&check.expression, name));
         match check {
             Some(check) => {
-                let message = format!("Check constraint '{}' uses column '{name}', hence column cannot be dropped or renamed.", check.name);
+                let message = format!(
+                    "Check constraint '{}' uses column '{name}', hence column cannot be dropped or renamed.",
+                    check.name
+                );
                 let _ = what;
                 Err(Error::new(3959, "HY000", message))
             }
@@ -662,11 +708,13 @@ impl Work {
             return Ok(());
         }
         if let Some(key) = self.new.foreign_keys.iter().find(|key| key.columns.contains(&before.id)) {
-            let message = format!("Cannot change column '{}': used in a foreign key constraint '{}'", before.name, key.name);
+            let message =
+                format!("Cannot change column '{}': used in a foreign key constraint '{}'", before.name, key.name);
             return Err(Error::new(1832, "HY000", message));
         }
         let children = foreign_key::children(cx.txn.catalog(), &self.home, &self.old);
-        let used = children.iter().find(|(_, key)| key.parent_columns.iter().any(|c| c.eq_ignore_ascii_case(&before.name)));
+        let used =
+            children.iter().find(|(_, key)| key.parent_columns.iter().any(|c| c.eq_ignore_ascii_case(&before.name)));
         if let Some((child, key)) = used {
             let message = format!(
                 "Cannot change column '{}': used in a foreign key constraint '{}' of table '{}'",
@@ -715,7 +763,11 @@ impl Work {
         for foreign in &self.foreign {
             let Some(key) = table.foreign_keys.iter().find(|key| key.name == *foreign) else { continue };
             let columns = column_names(table, &key.columns);
-            let parent = format!("{}.{}", quote(key.parent_database.as_deref().unwrap_or(&self.home.name)), quote(&key.parent_table));
+            let parent = format!(
+                "{}.{}",
+                quote(key.parent_database.as_deref().unwrap_or(&self.home.name)),
+                quote(&key.parent_table)
+            );
             let parents: Vec<String> = key.parent_columns.iter().map(|column| quote(column)).collect();
             let joined: Vec<String> = columns.iter().zip(&parents).map(|(c, p)| format!("c.{c} = p.{p}")).collect();
             let present: Vec<String> = columns.iter().map(|column| format!("c.{column} IS NOT NULL")).collect();
@@ -755,15 +807,20 @@ impl Work {
             .map(|(child, _)| (child.id, (**child).clone()))
             .collect();
         for mut child in children.into_values() {
-            let child_home = cx.txn.catalog().database_by_id(child.database).map(|home| home.name.clone()).unwrap_or_default();
+            let child_home =
+                cx.txn.catalog().database_by_id(child.database).map(|home| home.name.clone()).unwrap_or_default();
             let before = child.clone();
             for key in &mut child.foreign_keys {
                 let parent = key.parent_database.as_deref().unwrap_or(&child_home);
-                if !parent.eq_ignore_ascii_case(&self.home.name) || !key.parent_table.eq_ignore_ascii_case(&self.old.name) {
+                if !parent.eq_ignore_ascii_case(&self.home.name)
+                    || !key.parent_table.eq_ignore_ascii_case(&self.old.name)
+                {
                     continue;
                 }
                 for column in &mut key.parent_columns {
-                    if let Some((_, new)) = self.renamed_columns.iter().find(|(old, _)| old.eq_ignore_ascii_case(column)) {
+                    if let Some((_, new)) =
+                        self.renamed_columns.iter().find(|(old, _)| old.eq_ignore_ascii_case(column))
+                    {
                         *column = new.clone();
                     }
                 }
@@ -847,15 +904,21 @@ fn keeps_values(old: &Column, new: &Column) -> bool {
     match (&old, &new) {
         (M::Enum(a), M::Enum(b)) => b.starts_with(a),
         (M::Set(a), M::Set(b)) => b.starts_with(a),
-        (M::Enum(_) | M::Set(_) | M::Json, _) => !matches!(new, M::Enum(_) | M::Set(_) | M::Json) && text_room(&new) >= text_room(&old),
+        (M::Enum(_) | M::Set(_) | M::Json, _) => {
+            !matches!(new, M::Enum(_) | M::Set(_) | M::Json) && text_room(&new) >= text_room(&old)
+        }
         (_, M::Enum(_) | M::Set(_) | M::Json) => false,
         // Stored padded, and in UTC: not the same values.
-        (M::Binary(_), _) | (_, M::Binary(_)) | (M::Timestamp(_), M::DateTime(_)) | (M::DateTime(_), M::Timestamp(_)) => false,
+        (M::Binary(_), _)
+        | (_, M::Binary(_))
+        | (M::Timestamp(_), M::DateTime(_))
+        | (M::DateTime(_), M::Timestamp(_)) => false,
         (M::Timestamp(a), M::Timestamp(b)) | (M::DateTime(a), M::DateTime(b)) | (M::Time(a), M::Time(b)) => a <= b,
         (M::Bit(a), M::Bit(b)) => a <= b,
         (M::Bit(_), _) | (_, M::Bit(_)) | (M::Year, _) | (_, M::Year) => false,
         (M::Decimal { unsigned: a, .. }, M::Decimal { unsigned: b, .. }) => a == b || !b,
-        (M::Float { unsigned: a }, M::Float { unsigned: b }) | (M::Double { unsigned: a }, M::Double { unsigned: b }) => a == b || !b,
+        (M::Float { unsigned: a }, M::Float { unsigned: b })
+        | (M::Double { unsigned: a }, M::Double { unsigned: b }) => a == b || !b,
         (M::Int { .. }, M::MediumInt { .. }) => false,
         _ => text_room(&new) >= text_room(&old),
     }

@@ -80,10 +80,9 @@ pub fn add_check(table: &mut Table, spec: &CheckSpec) -> Result<Check> {
             check_name(name, 1280, "index")?;
             name.clone()
         }
-        None => (1..)
-            .map(|number| format!("{}_chk_{number}", table.name))
-            .find(|name| !is_taken(name))
-            .unwrap_or_default(),
+        None => {
+            (1..).map(|number| format!("{}_chk_{number}", table.name)).find(|name| !is_taken(name)).unwrap_or_default()
+        }
     };
     let check = Check { name, expression: spec.expression.clone() };
     attributes::put_check(table, &check);

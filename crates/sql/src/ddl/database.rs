@@ -4,7 +4,7 @@ use super::spec::{note_charset, note_collation};
 use super::{Ddl, check_name, done, foreign_key, is_virtual};
 use crate::api::Done;
 use crate::error::{Error, Result};
-use crate::parse::statement::DatabaseOptions;
+use crate::parse::DatabaseOptions;
 use crate::warning::Warning;
 
 /// `CREATE {DATABASE | SCHEMA} [IF NOT EXISTS] name [options]`

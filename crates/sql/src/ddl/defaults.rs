@@ -41,7 +41,14 @@ pub struct Clock<'a> {
 ///
 /// # Errors
 /// 1067 where the value does not fit, 1101 for a literal default of TEXT, BLOB and JSON.
-pub fn resolve(name: &str, ty: Type, declared: &str, nullable: bool, spec: &DefaultSpec, clock: Clock<'_>) -> Result<Resolved> {
+pub fn resolve(
+    name: &str,
+    ty: Type,
+    declared: &str,
+    nullable: bool,
+    spec: &DefaultSpec,
+    clock: Clock<'_>,
+) -> Result<Resolved> {
     let invalid = || Error::new(1067, "42000", format!("Invalid default value for '{name}'"));
     let base = base_type(declared);
     match spec {
@@ -137,7 +144,8 @@ fn constant(ty: Type, declared: &str, literal: &DefaultSpec, zone: &TimeZone) ->
             Type::Bytes => return Some(Initial::Bytes(bytes.clone())),
             Type::Text => String::from_utf8(bytes.clone()).ok()?,
             _ => {
-                let value = bytes.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)))?;
+                let value =
+                    bytes.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)))?;
                 value.to_string()
             }
         },
@@ -163,7 +171,9 @@ fn constant(ty: Type, declared: &str, literal: &DefaultSpec, zone: &TimeZone) ->
             unsigned(&text, u64::MAX >> (64 - width))
         }
         Type::UInt64 => unsigned(&text, u64::MAX),
-        Type::Float32 | Type::Float64 => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Initial::Float),
+        Type::Float32 | Type::Float64 => {
+            text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Initial::Float)
+        }
         Type::Decimal(precision, scale) => decimal(&text, precision, scale).map(Initial::Decimal),
         Type::Text => {
             // Not trimmed: the spaces of a text are part of it.
@@ -202,7 +212,9 @@ fn text_of(ty: Type, declared: &str, value: &Initial, literal: &DefaultSpec) -> 
         (_, Initial::Bool(truth)) => format!("'{}'", u8::from(*truth)),
         (Type::UInt64, Initial::UInt(bits)) if base_type(declared) == "bit" => format!("b'{bits:b}'"),
         (Type::Date | Type::DateTime | Type::Duration, Initial::Int(_)) => match literal {
-            DefaultSpec::Text(text) | DefaultSpec::Number(text) => string_literal(&time_text(ty, declared, text, value)),
+            DefaultSpec::Text(text) | DefaultSpec::Number(text) => {
+                string_literal(&time_text(ty, declared, text, value))
+            }
             _ => "'0'".to_owned(),
         },
         (_, Initial::Int(number)) => format!("'{number}'"),
@@ -275,13 +287,17 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Option<String> {
     }
     let scale = usize::try_from(scale).ok()?;
     let padded = format!("{fraction:0<width$}", width = scale + 1);
-    let mut unscaled: i128 = format!("{whole}{}", &padded[..scale]).trim_start_matches('0').parse().or_else(|error| {
-        if whole.trim_start_matches('0').is_empty() && padded[..scale].trim_start_matches('0').is_empty() {
-            Ok(0)
-        } else {
-            Err(error)
-        }
-    }).ok()?;
+    let mut unscaled: i128 = format!("{whole}{}", &padded[..scale])
+        .trim_start_matches('0')
+        .parse()
+        .or_else(|error| {
+            if whole.trim_start_matches('0').is_empty() && padded[..scale].trim_start_matches('0').is_empty() {
+                Ok(0)
+            } else {
+                Err(error)
+            }
+        })
+        .ok()?;
     if padded.as_bytes()[scale] >= b'5' {
         unscaled += 1;
     }
@@ -377,7 +393,10 @@ mod tests {
         assert_eq!(text(Type::Text, "text", quoted("b")), Err(1101));
         assert_eq!(text(Type::UInt64, "bit(3)", DefaultSpec::Bytes(vec![5])), Ok("b'101'".to_owned()));
         assert_eq!(text(Type::UInt64, "bit(2)", DefaultSpec::Bytes(vec![5])), Err(1067));
-        assert_eq!(text(Type::DateTime, "datetime(3)", quoted("2024-02-29 01:02:03")), Ok("'2024-02-29 01:02:03.000'".to_owned()));
+        assert_eq!(
+            text(Type::DateTime, "datetime(3)", quoted("2024-02-29 01:02:03")),
+            Ok("'2024-02-29 01:02:03.000'".to_owned())
+        );
         assert_eq!(text(Type::Date, "date", quoted("2023-02-29")), Err(1067));
         assert_eq!(text(Type::Duration, "time", quoted("25:00")), Ok("'25:00:00'".to_owned()));
         assert_eq!(text(Type::DateTime, "timestamp", DefaultSpec::Now(0)), Ok("CURRENT_TIMESTAMP".to_owned()));

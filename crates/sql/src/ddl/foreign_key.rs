@@ -15,7 +15,13 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// 1072, 1239, 1826, and where `checks` is on 1824, 3734, 1822 and 3780.
-pub fn add(table: &mut Table, database: &Database, catalog: &Catalog, spec: &ForeignKeySpec, checks: bool) -> Result<()> {
+pub fn add(
+    table: &mut Table,
+    database: &Database,
+    catalog: &Catalog,
+    spec: &ForeignKeySpec,
+    checks: bool,
+) -> Result<()> {
     let mut columns = Vec::new();
     for name in &spec.columns {
         let column = table
@@ -31,7 +37,8 @@ pub fn add(table: &mut Table, database: &Database, catalog: &Catalog, spec: &For
         return Err(Error::new(1826, "HY000", format!("Duplicate foreign key constraint name '{name}'")));
     }
     if spec.parent_columns.len() != columns.len() {
-        let message = format!("Incorrect foreign key definition for '{name}': Key reference and table reference don't match");
+        let message =
+            format!("Incorrect foreign key definition for '{name}': Key reference and table reference don't match");
         return Err(Error::new(1239, "42000", message));
     }
     let parent_database = spec.parent_database.clone().filter(|parent| !parent.eq_ignore_ascii_case(&database.name));
@@ -40,7 +47,9 @@ pub fn add(table: &mut Table, database: &Database, catalog: &Catalog, spec: &For
         Some(table.clone())
     } else {
         let found = match &parent_database {
-            Some(parent) => catalog.database(database.account, parent).and_then(|d| catalog.table(d, &spec.parent_table)),
+            Some(parent) => {
+                catalog.database(database.account, parent).and_then(|d| catalog.table(d, &spec.parent_table))
+            }
             None => catalog.table(database, &spec.parent_table),
         };
         found.ok().map(|parent| (**parent).clone())
@@ -56,10 +65,18 @@ pub fn add(table: &mut Table, database: &Database, catalog: &Catalog, spec: &For
     match parent {
         None if !checks => {}
         None => {
-            return Err(Error::new(1824, "HY000", format!("Failed to open the referenced table '{}'", spec.parent_table)));
+            return Err(Error::new(
+                1824,
+                "HY000",
+                format!("Failed to open the referenced table '{}'", spec.parent_table),
+            ));
         }
         Some(parent) if parent.is_view() => {
-            return Err(Error::new(1824, "HY000", format!("Failed to open the referenced table '{}'", spec.parent_table)));
+            return Err(Error::new(
+                1824,
+                "HY000",
+                format!("Failed to open the referenced table '{}'", spec.parent_table),
+            ));
         }
         Some(parent) => {
             let parents = check_parent(table, &columns, &parent, &key, checks)?;
@@ -84,7 +101,9 @@ pub fn children<'a>(catalog: &'a Catalog, database: &Database, table: &Table) ->
         }
         for key in &child.foreign_keys {
             let parent_database = key.parent_database.as_deref().unwrap_or(&home.name);
-            if parent_database.eq_ignore_ascii_case(&database.name) && key.parent_table.eq_ignore_ascii_case(&table.name) {
+            if parent_database.eq_ignore_ascii_case(&database.name)
+                && key.parent_table.eq_ignore_ascii_case(&table.name)
+            {
                 found.push((child, key));
             }
         }
@@ -94,7 +113,13 @@ pub fn children<'a>(catalog: &'a Catalog, database: &Database, table: &Table) ->
 }
 
 /// Checks the parent's side, and returns the parent's columns as they are spelled there.
-fn check_parent(table: &Table, columns: &[ColumnId], parent: &Table, key: &ForeignKey, checks: bool) -> Result<Vec<String>> {
+fn check_parent(
+    table: &Table,
+    columns: &[ColumnId],
+    parent: &Table,
+    key: &ForeignKey,
+    checks: bool,
+) -> Result<Vec<String>> {
     let name = &key.name;
     let mut ids = Vec::new();
     let mut names = Vec::new();
@@ -107,7 +132,10 @@ fn check_parent(table: &Table, columns: &[ColumnId], parent: &Table, key: &Forei
             return Err(Error::new(3734, "HY000", message));
         };
         let source = table.column_by_id(*id);
-        if checks && let Some(source) = source && !compatible(source, target) {
+        if checks
+            && let Some(source) = source
+            && !compatible(source, target)
+        {
             let message = format!(
                 "Referencing column '{}' and referenced column '{}' in foreign key constraint '{name}' are incompatible.",
                 source.name, target.name
@@ -143,7 +171,8 @@ fn compatible(source: &Column, target: &Column) -> bool {
 
 fn free_name(table: &Table) -> String {
     let prefix = format!("{}_ibfk_", table.name);
-    let greatest = table.foreign_keys.iter().filter_map(|key| key.name.strip_prefix(&prefix)?.parse::<u32>().ok()).max();
+    let greatest =
+        table.foreign_keys.iter().filter_map(|key| key.name.strip_prefix(&prefix)?.parse::<u32>().ok()).max();
     format!("{prefix}{}", greatest.unwrap_or(0) + 1)
 }
 

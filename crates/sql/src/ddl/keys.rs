@@ -27,7 +27,10 @@ pub fn add(table: &mut Table, key: &KeySpec, explicitly_null: &[String]) -> Resu
         }
         let base = base_type(&column.declared);
         if base == "json" {
-            let message = format!("JSON column '{}' supports indexing only via generated columns on a specified JSON path.", column.name);
+            let message = format!(
+                "JSON column '{}' supports indexing only via generated columns on a specified JSON path.",
+                column.name
+            );
             return Err(Error::new(3152, "42000", message));
         }
         let long = base.ends_with("text") || base.ends_with("blob");
@@ -37,7 +40,8 @@ pub fn add(table: &mut Table, key: &KeySpec, explicitly_null: &[String]) -> Resu
         }
         if let Some(length) = prefix {
             let whole = matches!(base, "char" | "varchar" | "binary" | "varbinary") && {
-                let declared = column.declared.split_once('(').and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
+                let declared =
+                    column.declared.split_once('(').and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
                 declared.is_none_or(|declared: u64| *length >= declared)
             };
             let text = long || matches!(base, "char" | "varchar" | "binary" | "varbinary");
@@ -61,7 +65,8 @@ pub fn add(table: &mut Table, key: &KeySpec, explicitly_null: &[String]) -> Resu
             }
             for column in table.columns.iter_mut().filter(|column| columns.contains(&column.id)) {
                 if explicitly_null.iter().any(|name| name.eq_ignore_ascii_case(&column.name)) {
-                    let message = "All parts of a PRIMARY KEY must be NOT NULL; if you need NULL in a key, use UNIQUE instead";
+                    let message =
+                        "All parts of a PRIMARY KEY must be NOT NULL; if you need NULL in a key, use UNIQUE instead";
                     return Err(Error::new(1171, "42000", message));
                 }
                 column.nullable = false;

@@ -16,9 +16,9 @@ use strandline_core::ids::{AccountId, ColumnId, Time};
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
 
-pub use crate::warning::Warning;
 use crate::api::Done;
 use crate::error::{Error, Result};
+pub use crate::warning::Warning;
 
 mod alter;
 pub mod attributes;
@@ -33,9 +33,7 @@ mod view;
 
 pub use alter::{AlterSpec, Alteration, Position, alter_spec, alter_table, apply, create_index, drop_index};
 pub use database::{alter_database, create_database, drop_database};
-pub use table::{
-    create_table, create_table_as, create_table_like, drop_tables, rename_tables, truncate_table,
-};
+pub use table::{create_table, create_table_as, create_table_like, drop_tables, rename_tables, truncate_table};
 pub use view::{create_view, drop_views, refuse_view};
 
 /// Databases that exist in every account and hold no tables of the store.
@@ -204,3 +202,6 @@ pub(crate) fn done(cx: &Ddl<'_>, affected_rows: u64) -> Done {
     let warnings = u16::try_from(cx.warnings.len()).unwrap_or(u16::MAX);
     Done { affected_rows, warnings, ..Done::default() }
 }
+
+#[cfg(test)]
+mod tests;

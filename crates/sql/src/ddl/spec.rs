@@ -48,7 +48,8 @@ impl ColumnSpec {
     pub fn plain(name: &str, declared: &str, nullable: bool) -> Result<ColumnSpec> {
         // The declared text reads back through the parser, so that there is one way to a type.
         let dialect = sqlparser::dialect::MySqlDialect {};
-        let parsed = sqlparser::parser::Parser::new(&dialect).try_with_sql(declared).and_then(|mut p| p.parse_data_type());
+        let parsed =
+            sqlparser::parser::Parser::new(&dialect).try_with_sql(declared).and_then(|mut p| p.parse_data_type());
         let data_type = parsed.map_err(|_| Error::unsupported(format!("the type {declared}")))?;
         Ok(ColumnSpec {
             name: name.to_owned(),
@@ -147,7 +148,12 @@ pub fn table_spec(create: &ast::CreateTable, warnings: &mut Vec<Warning>) -> Res
     }
     let mut spec = TableSpec::default();
     for column in &create.columns {
-        spec.columns.push(column_spec(&column.name, &column.data_type, column.options.iter().map(|o| (&o.name, &o.option)), warnings)?);
+        spec.columns.push(column_spec(
+            &column.name,
+            &column.data_type,
+            column.options.iter().map(|o| (&o.name, &o.option)),
+            warnings,
+        )?);
     }
     for constraint in &create.constraints {
         match constraint_spec(constraint)? {
@@ -196,7 +202,11 @@ pub fn column_spec<'a>(
             ColumnOption::OnUpdate(value) => match default_spec(value) {
                 Ok(DefaultSpec::Now(digits)) => spec.on_update = Some(digits),
                 _ => {
-                    return Err(Error::new(1294, "HY000", format!("Invalid ON UPDATE clause for '{}' column", spec.name)));
+                    return Err(Error::new(
+                        1294,
+                        "HY000",
+                        format!("Invalid ON UPDATE clause for '{}' column", spec.name),
+                    ));
                 }
             },
             ColumnOption::PrimaryKey(_) => spec.key = Some(KeyKind::Primary),
@@ -325,10 +335,26 @@ pub fn table_option(name: &str, value: &str, read: &mut TableOptions, warnings: 
         "ENGINE" => note_engine(value, warnings),
         "CHARSET" | "CHARACTER_SET" => note_charset(value, warnings),
         "COLLATE" => note_collation(value, warnings),
-        "ROW_FORMAT" | "KEY_BLOCK_SIZE" | "PACK_KEYS" | "STATS_AUTO_RECALC" | "STATS_PERSISTENT"
-        | "STATS_SAMPLE_PAGES" | "DELAY_KEY_WRITE" | "CHECKSUM" | "MAX_ROWS" | "MIN_ROWS" | "AVG_ROW_LENGTH"
-        | "COMPRESSION" | "INSERT_METHOD" | "AUTOEXTEND_SIZE" | "START_TRANSACTION" | "PASSWORD" | "PAGE_CHECKSUM"
-        | "TRANSACTIONAL" | "ENGINE_ATTRIBUTE" | "SECONDARY_ENGINE_ATTRIBUTE" => {}
+        "ROW_FORMAT"
+        | "KEY_BLOCK_SIZE"
+        | "PACK_KEYS"
+        | "STATS_AUTO_RECALC"
+        | "STATS_PERSISTENT"
+        | "STATS_SAMPLE_PAGES"
+        | "DELAY_KEY_WRITE"
+        | "CHECKSUM"
+        | "MAX_ROWS"
+        | "MIN_ROWS"
+        | "AVG_ROW_LENGTH"
+        | "COMPRESSION"
+        | "INSERT_METHOD"
+        | "AUTOEXTEND_SIZE"
+        | "START_TRANSACTION"
+        | "PASSWORD"
+        | "PAGE_CHECKSUM"
+        | "TRANSACTIONAL"
+        | "ENGINE_ATTRIBUTE"
+        | "SECONDARY_ENGINE_ATTRIBUTE" => {}
         other => return Err(Error::unsupported(format!("table option {other}"))),
     }
     Ok(())
@@ -336,8 +362,7 @@ pub fn table_option(name: &str, value: &str, read: &mut TableOptions, warnings: 
 
 /// Reads an object's name as database (if given) and name.
 pub fn object_name(name: &ObjectName) -> Result<(Option<String>, String)> {
-    let parts: Vec<&str> =
-        name.0.iter().filter_map(|part| part.as_ident().map(|ident| ident.value.as_str())).collect();
+    let parts: Vec<&str> = name.0.iter().filter_map(|part| part.as_ident().map(|ident| ident.value.as_str())).collect();
     match parts.as_slice() {
         [name] => Ok((None, (*name).to_owned())),
         [database, name] => Ok((Some((*database).to_owned()), (*name).to_owned())),
@@ -369,7 +394,7 @@ pub fn default_spec(value: &Expr) -> Result<DefaultSpec> {
         },
         Expr::UnaryOp { op: UnaryOperator::Plus, expr } => default_spec(expr)?,
         Expr::Prefixed { value, .. } => default_spec(value)?,
-        Expr::Nested(inner) => DefaultSpec::Expression(inner.to_string()),
+        Expr::Nested(inner) => DefaultSpec::Expression(expression_text(inner)),
         Expr::Function(call) => {
             let digits = match &call.args {
                 ast::FunctionArguments::None => Some(0),
@@ -391,6 +416,21 @@ pub fn default_spec(value: &Expr) -> Result<DefaultSpec> {
         Expr::Identifier(name) if name.value.eq_ignore_ascii_case("current_timestamp") => DefaultSpec::Now(0),
         _ => return Err(bracketless(value)),
     })
+}
+
+/// Prints an expression so that it parses back: the library's printer leaves backslashes in texts as they are, which
+/// MySQL would read as escapes.
+pub fn expression_text(expr: &Expr) -> String {
+    let mut expr = expr.clone();
+    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+        if let Expr::Value(value) = expr
+            && let Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) = &mut value.value
+        {
+            *text = text.replace('\\', "\\\\");
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    expr.to_string()
 }
 
 fn bracketless(value: &Expr) -> Error {
@@ -425,7 +465,7 @@ fn check_spec(check: &ast::CheckConstraint) -> Result<CheckSpec> {
         return Err(Error::unsupported("CHECK ... NOT ENFORCED"));
     }
     let name = check.name.as_ref().map(|name| name.value.clone());
-    Ok(CheckSpec { name, expression: check.expr.to_string() })
+    Ok(CheckSpec { name, expression: expression_text(&check.expr) })
 }
 
 fn index_comment(options: &[IndexOption]) -> String {
@@ -484,7 +524,8 @@ fn note(warnings: &mut Vec<Warning>, message: String) {
 
 fn hex(digits: &str) -> Result<Vec<u8>> {
     let padded = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
-    let bytes = (0..padded.len()).step_by(2).map(|at| padded.get(at..at + 2).and_then(|p| u8::from_str_radix(p, 16).ok()));
+    let bytes =
+        (0..padded.len()).step_by(2).map(|at| padded.get(at..at + 2).and_then(|p| u8::from_str_radix(p, 16).ok()));
     bytes.collect::<Option<_>>().ok_or_else(|| Error::syntax(format!("x'{digits}' is not hexadecimal")))
 }
 

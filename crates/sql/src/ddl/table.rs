@@ -12,7 +12,7 @@ use super::spec::{ColumnSpec, KeyKind, KeySpec, TableSpec, object_name, table_sp
 use super::{Ddl, attributes, check_name, column, done, foreign_key, keys};
 use crate::api::Done;
 use crate::error::{Error, Result};
-use crate::parse::statement::TableName;
+use crate::parse::TableName;
 use crate::warning::Warning;
 
 /// `CREATE TABLE [IF NOT EXISTS] …`, `… LIKE t` and `… AS SELECT`. `select` is the source text of the SELECT: a
@@ -26,7 +26,9 @@ pub async fn create_table(cx: &mut Ddl<'_>, create: &ast::CreateTable, select: O
     }
     let spec = table_spec(create, cx.warnings)?;
     match (select, &create.query) {
-        (Some(select), _) => create_table_as(cx, (database.as_deref(), &name), spec, select, create.if_not_exists).await,
+        (Some(select), _) => {
+            create_table_as(cx, (database.as_deref(), &name), spec, select, create.if_not_exists).await
+        }
         (None, Some(query)) => {
             let select = query.to_string();
             create_table_as(cx, (database.as_deref(), &name), spec, &select, create.if_not_exists).await
@@ -293,7 +295,11 @@ pub fn rename(cx: &mut Ddl<'_>, home: &Database, table: &Arc<Table>, new_home: &
         return Err(Error::new(1050, "42S01", format!("Table '{name}' already exists")));
     }
     if table.is_view() && home.id != new_home.id {
-        return Err(Error::new(1450, "HY000", format!("Changing schema from '{}' to '{}' is not allowed.", home.name, new_home.name)));
+        return Err(Error::new(
+            1450,
+            "HY000",
+            format!("Changing schema from '{}' to '{}' is not allowed.", home.name, new_home.name),
+        ));
     }
     let children: Vec<Arc<Table>> =
         foreign_key::children(cx.txn.catalog(), home, table).into_iter().map(|(child, _)| child.clone()).collect();
@@ -333,6 +339,7 @@ pub fn rename(cx: &mut Ddl<'_>, home: &Database, table: &Arc<Table>, new_home: &
 
 /// 3730
 pub fn referenced(parent: &str, key: &str, child: &str) -> Error {
-    let message = format!("Cannot drop table '{parent}' referenced by a foreign key constraint '{key}' on table '{child}'.");
+    let message =
+        format!("Cannot drop table '{parent}' referenced by a foreign key constraint '{key}' on table '{child}'.");
     Error::new(3730, "HY000", message)
 }

@@ -10,7 +10,7 @@ use super::{Ddl, attributes, check_name, column, done};
 use crate::api::Done;
 use crate::ddl::spec::{ColumnSpec, object_name};
 use crate::error::{Error, Result};
-use crate::parse::statement::{CreateView, TableName};
+use crate::parse::{CreateView, TableName};
 use crate::warning::Warning;
 
 /// `CREATE [OR REPLACE] VIEW name [(columns)] AS select`.
@@ -112,7 +112,8 @@ pub async fn drop_views(cx: &mut Ddl<'_>, names: &[TableName], if_exists: bool) 
 /// 1288 for a view.
 pub fn refuse_view(table: &Table, statement: &str) -> Result<()> {
     if table.is_view() {
-        let message = format!("The target table {} of the {statement} is not updatable: views are read-only", table.name);
+        let message =
+            format!("The target table {} of the {statement} is not updatable: views are read-only", table.name);
         return Err(Error::new(1288, "HY000", message));
     }
     Ok(())

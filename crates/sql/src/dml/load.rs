@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use sqlparser::ast::{self, Expr};
 use strandline_core::schema::Type;
-use strandline_core::txn::{BulkLoad, OnDuplicate, Txn};
+use strandline_core::txn::bulk::BulkLoad;
+use strandline_core::txn::{OnDuplicate, Txn};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 

@@ -90,9 +90,7 @@ fn case_types(case: Case, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
         }
     }
     let common = unify(&fields, &[]);
-    let settled = |field: &FieldRef| {
-        field.data_type() == common.data_type() || *field.data_type() == DataType::Null
-    };
+    let settled = |field: &FieldRef| field.data_type() == common.data_type() || *field.data_type() == DataType::Null;
     let same = fields.windows(2).all(|pair| pair[0].data_type() == pair[1].data_type());
     if same || fields.iter().all(settled) {
         return Ok(Transformed::no(Expr::Case(case)));
@@ -125,9 +123,5 @@ fn like_types(like: Like, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
         return Ok(Transformed::no(Expr::Like(like)));
     }
     let as_text = |expr: Box<Expr>| if text(&expr) { expr } else { Box::new(call("cast_char", vec![*expr])) };
-    Ok(Transformed::yes(Expr::Like(Like {
-        expr: as_text(like.expr),
-        pattern: as_text(like.pattern),
-        ..like
-    })))
+    Ok(Transformed::yes(Expr::Like(Like { expr: as_text(like.expr), pattern: as_text(like.pattern), ..like })))
 }

@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::AggregateUDF;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::prelude::SessionConfig;
@@ -44,11 +43,6 @@ pub fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(MySqlTypes)];
     rules.extend(Analyzer::new().rules);
     builder.with_analyzer_rules(rules)
-}
-
-/// Returns what [`register`] registers as aggregates, for a context provider that keeps its own list.
-pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    functions::aggregate_functions()
 }
 
 #[cfg(test)]

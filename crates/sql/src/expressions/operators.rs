@@ -8,7 +8,7 @@ use sqlparser::ast::BinaryOperator as Sql;
 
 use crate::error::Error;
 use crate::functions::value::{Decimal, number_prefix};
-use crate::functions::{call, calendar, external};
+use crate::functions::{calendar, call, external};
 use crate::types::is_json;
 
 /// Plans MySQL's operators.
@@ -131,7 +131,9 @@ fn convert(left: Expr, l: Kind, right: Expr, r: Kind) -> PlanResult<(Expr, Expr)
     let number = |expr: Expr| call("mysql_number", vec![expr]);
     Ok(match (l, r) {
         (Kind::Date, Kind::DateTime) => (left, right),
-        (Kind::Date | Kind::DateTime, Kind::Time) => (call("mysql_datetime", vec![left]), call("mysql_datetime", vec![right])),
+        (Kind::Date | Kind::DateTime, Kind::Time) => {
+            (call("mysql_datetime", vec![left]), call("mysql_datetime", vec![right]))
+        }
         (Kind::Date | Kind::DateTime, Kind::Text | Kind::Bytes | Kind::Json) => match literal_text(&right) {
             Some(text) => {
                 let Some(parsed) = calendar::parse_datetime(&text) else {

@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use crate::error::{Error, Result};
 use crate::functions::calendar;
 
-/// Rewrites every expression of a statement. Idempotent statements of other kinds come back as they were.
+/// Rewrites every expression of a statement, and makes predicates of its conditions. Run it once per statement.
 pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
     run(statement)?;
     match statement {
@@ -41,6 +41,11 @@ struct Rewriter;
 
 impl VisitorMut for Rewriter {
     type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        bind_arrow(expr);
+        ControlFlow::Continue(())
+    }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         match rewrite(expr) {
@@ -85,6 +90,30 @@ impl VisitorMut for Aliases<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The parser lets `->` bind weaker than comparisons: `d -> '$.a' = 1` comes as `d -> ('$.a' = 1)`. In MySQL a literal
+/// path follows the arrow, so the arrow takes the first operand of what it was given.
+fn bind_arrow(expr: &mut Expr) {
+    let Expr::BinaryOp { left, op: op @ (Op::Arrow | Op::LongArrow), right } = expr else { return };
+    if matches!(right.as_ref(), Expr::Value(_) | Expr::Nested(_)) {
+        return;
+    }
+    let mut whole = take(right);
+    let mut first = &mut whole;
+    while let Expr::BinaryOp { left: inner, .. }
+    | Expr::IsNull(inner)
+    | Expr::IsNotNull(inner)
+    | Expr::Like { expr: inner, .. }
+    | Expr::RLike { expr: inner, .. }
+    | Expr::InList { expr: inner, .. }
+    | Expr::Between { expr: inner, .. } = first
+    {
+        first = inner;
+    }
+    let path = take(first);
+    *first = Expr::BinaryOp { left: Box::new(take(left)), op: op.clone(), right: Box::new(path) };
+    *expr = whole;
 }
 
 fn join_conditions(table: &mut TableWithJoins) {
@@ -176,8 +205,12 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             }
         }
         Expr::UnaryOp { op, expr: inner } => {
+            if matches!(op, UnaryOperator::Not | UnaryOperator::BangNot) {
+                *op = UnaryOperator::Not;
+                truth(inner);
+                return Ok(());
+            }
             let replaced = match op {
-                UnaryOperator::BangNot => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(take(inner)) },
                 UnaryOperator::Plus => take(inner),
                 UnaryOperator::BitwiseNot => call("mysql_bit_not", vec![take(inner)]),
                 UnaryOperator::Minus if !is_number(inner) => call("mysql_negate", vec![take(inner)]),
@@ -300,7 +333,8 @@ fn literal(value: &Value) -> Result<Option<Expr>> {
         }
         Value::DoubleQuotedString(text) | Value::NationalStringLiteral(text) => Some(string(text)),
         Value::SingleQuotedByteStringLiteral(text) | Value::DoubleQuotedByteStringLiteral(text) => {
-            let bits = u64::from_str_radix(text, 2).map_err(|_| Error::syntax(format!("b'{text}' has other digits than 0 and 1")))?;
+            let bits = u64::from_str_radix(text, 2)
+                .map_err(|_| Error::syntax(format!("b'{text}' has other digits than 0 and 1")))?;
             Some(call("cast_unsigned", vec![number(bits)]))
         }
         _ => None,
@@ -405,7 +439,9 @@ fn cast(inner: Expr, ty: &DataType) -> Result<Expr> {
     let fsp = |fsp: &Option<u64>| -> Result<Vec<u64>> {
         match fsp.unwrap_or(0) {
             fsp @ 0..=6 => Ok(vec![fsp]),
-            fsp => Err(Error::new(1426, "42000", format!("Too-big precision {fsp} specified for 'CAST'. Maximum is 6."))),
+            fsp => {
+                Err(Error::new(1426, "42000", format!("Too-big precision {fsp} specified for 'CAST'. Maximum is 6.")))
+            }
         }
     };
     Ok(match ty {
@@ -457,7 +493,19 @@ fn typed_string(ty: &DataType, text: &str) -> Result<Option<Expr>> {
 
 fn function(function: &mut Function) -> Result<Option<Expr>> {
     let name = function.name.to_string().trim_matches('`').to_ascii_lowercase();
-    if matches!(function.args, FunctionArguments::None) && matches!(name.as_str(), "current_timestamp" | "current_date" | "current_time" | "localtime" | "localtimestamp" | "utc_timestamp" | "utc_date" | "utc_time") {
+    if matches!(function.args, FunctionArguments::None)
+        && matches!(
+            name.as_str(),
+            "current_timestamp"
+                | "current_date"
+                | "current_time"
+                | "localtime"
+                | "localtimestamp"
+                | "utc_timestamp"
+                | "utc_date"
+                | "utc_time"
+        )
+    {
         return Ok(Some(call(&name, vec![])));
     }
     let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
@@ -477,19 +525,28 @@ fn function(function: &mut Function) -> Result<Option<Expr>> {
         }
         ("avg", 1) => {
             let (mut sum, mut rows) = (function.clone(), function.clone());
+            if let FunctionArguments::List(list) = &mut sum.args {
+                wrap_arguments(list, "mysql_summand");
+            }
             sum.name = object("sum");
             rows.name = object("count");
             Some(call("mysql_average", vec![Expr::Function(sum), Expr::Function(rows)]))
         }
-        ("std" | "stddev", 1) => rename(function, "stddev_pop"),
-        ("variance", 1) => rename(function, "var_pop"),
+        ("sum", 1) => {
+            wrap_arguments(list, "mysql_summand");
+            None
+        }
+        ("std" | "stddev" | "stddev_pop" | "stddev_samp" | "variance" | "var_pop" | "var_samp", 1) => {
+            wrap_arguments(list, "cast_double");
+            match name.as_str() {
+                "std" | "stddev" => rename(function, "stddev_pop"),
+                "variance" => rename(function, "var_pop"),
+                _ => None,
+            }
+        }
         ("any_value", 1) => rename(function, "first_value"),
         ("bit_and" | "bit_or" | "bit_xor", 1) => {
-            for argument in &mut list.args {
-                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(inner)) = argument {
-                    *inner = call("mysql_bits", vec![take(inner)]);
-                }
-            }
+            wrap_arguments(list, "mysql_bits");
             let empty = if name == "bit_and" { u64::MAX } else { 0 };
             let empty = call("cast_unsigned", vec![number(empty)]);
             Some(call("coalesce", vec![Expr::Function(function.clone()), empty]))
@@ -538,6 +595,14 @@ fn function(function: &mut Function) -> Result<Option<Expr>> {
         ("ltrim" | "rtrim" | "trim", 1) => None,
         _ => None,
     })
+}
+
+fn wrap_arguments(list: &mut FunctionArgumentList, name: &str) {
+    for argument in &mut list.args {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(inner)) = argument {
+            *inner = call(name, vec![take(inner)]);
+        }
+    }
 }
 
 fn rename(function: &mut Function, name: &str) -> Option<Expr> {
@@ -612,4 +677,3 @@ fn call(name: &str, arguments: Vec<Expr>) -> Expr {
         within_group: Vec::new(),
     })
 }
-

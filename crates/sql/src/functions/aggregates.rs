@@ -14,9 +14,7 @@ use datafusion::common::{Result as PlanResult, ScalarValue, exec_err};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility,
-};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
 use serde_json::{Map, Value};
 
 use super::column::Column;
@@ -31,11 +29,9 @@ pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
         inner: sum_udaf(),
         signature: Signature::user_defined(Volatility::Immutable),
     }))];
-    for (name, kind, arity) in [
-        ("group_concat", Kind::Concat, 2),
-        ("json_arrayagg", Kind::Array, 1),
-        ("json_objectagg", Kind::Object, 2),
-    ] {
+    for (name, kind, arity) in
+        [("group_concat", Kind::Concat, 2), ("json_arrayagg", Kind::Array, 1), ("json_objectagg", Kind::Object, 2)]
+    {
         let signature = Signature::any(arity, Volatility::Immutable);
         list.push(Arc::new(AggregateUDF::from(Collect { name, kind, signature })));
     }
@@ -75,8 +71,7 @@ impl AggregateUDFImpl for Sum {
         let [ty] = types else { return exec_err!("SUM takes one argument") };
         Ok(vec![match ty {
             DataType::Decimal128(precision, scale) => DataType::Decimal128(*precision, *scale),
-            DataType::Boolean => DataType::Float64,
-            ty if ty.is_integer() || *ty == DataType::Null => DataType::Decimal128(20, 0),
+            ty if ty.is_integer() || matches!(ty, DataType::Null | DataType::Boolean) => DataType::Decimal128(20, 0),
             _ => DataType::Float64,
         }])
     }
@@ -160,7 +155,8 @@ impl AggregateUDFImpl for Collect {
         let separator = match (self.kind, args.exprs.get(1)) {
             (Kind::Concat, Some(expr)) => {
                 let text = expr.downcast_ref::<datafusion::physical_expr::expressions::Literal>();
-                text.and_then(|text| text.value().try_as_str().flatten().map(str::to_owned)).unwrap_or_else(|| ",".to_owned())
+                text.and_then(|text| text.value().try_as_str().flatten().map(str::to_owned))
+                    .unwrap_or_else(|| ",".to_owned())
             }
             _ => String::new(),
         };
@@ -236,13 +232,13 @@ impl Accumulator for Items {
                         self.push(key, String::new(), text.into_owned());
                     }
                 }
-                Kind::Array => self.push(key, String::new(), json::to_text(&json::document(&first, true))),
+                Kind::Array => self.push(key, String::new(), json::to_text(&json::document(&first))),
                 Kind::Object => {
                     let Some(name) = first.to_text() else {
                         let message = "JSON documents may not contain NULL member names.";
                         return Err(super::external(crate::error::Error::new(3158, "22032", message)));
                     };
-                    let value = json::to_text(&json::document(&columns[1].get(row), true));
+                    let value = json::to_text(&json::document(&columns[1].get(row)));
                     self.push(key, name.into_owned(), value);
                 }
             }
@@ -309,4 +305,3 @@ impl Accumulator for Items {
         Ok(())
     }
 }
-

@@ -35,8 +35,23 @@ pub(super) fn list() -> Vec<Def> {
         kernel("mysql_div", 2..=2, Ret::By(|fields, constants| result(Op::Div, fields, constants)), |args| {
             run(Op::Div, args)
         }),
-        kernel("mod", 2..=2, Ret::By(|fields, constants| result(Op::Mod, fields, constants)), |args| run(Op::Mod, args)),
-        strict("mysql_negate", 1..=1, Ret::By(|fields, constants| negated(fields, constants)), |env, args| negate(env.returns, &args[0])),
+        kernel("mod", 2..=2, Ret::By(|fields, constants| result(Op::Mod, fields, constants)), |args| {
+            run(Op::Mod, args)
+        }),
+        strict("mysql_negate", 1..=1, Ret::By(|fields, constants| negated(fields, constants)), |env, args| {
+            negate(env.returns, &args[0])
+        }),
+        // What SUM adds up: numbers as they are, other values as arithmetic takes them.
+        kernel("mysql_summand", 1..=1, Ret::By(|fields, constants| Ok(summand(fields, constants))), |args| {
+            let arg = &args.args[0];
+            if arg.data_type() == *args.return_field.data_type() {
+                return Ok(arg.clone());
+            }
+            let array = arg.to_array(args.number_rows)?;
+            let column = Column::new(array.as_ref(), &args.arg_fields[0], false)?;
+            let values = (0..args.number_rows).map(|row| Ok(column.get(row)));
+            Ok(ColumnarValue::Array(build(args.return_field.data_type(), args.number_rows, values)?))
+        }),
         strict("mysql_average", 2..=2, Ret::By(|fields, _| Ok(average(&fields[0]))), |env, args| {
             let (sum, count) = (&args[0], &args[1]);
             if count.to_int() == 0 {
@@ -44,7 +59,10 @@ pub(super) fn list() -> Vec<Def> {
             }
             match env.returns.data_type() {
                 DataType::Decimal128(_, scale) => {
-                    let quotient = sum.to_decimal().zip(count.to_decimal()).and_then(|(sum, count)| sum.divide(count, *scale as u8));
+                    let quotient = sum
+                        .to_decimal()
+                        .zip(count.to_decimal())
+                        .and_then(|(sum, count)| sum.divide(count, *scale as u8));
                     quotient.map(Val::Dec).ok_or_else(|| out_of_range("DECIMAL", "AVG"))
                 }
                 _ => Ok(Val::Float(sum.to_f64() / count.to_f64())),
@@ -54,10 +72,14 @@ pub(super) fn list() -> Vec<Def> {
         strict("mysql_bit_or", 2..=2, Ret::UInt, |_, args| Ok(Val::UInt(args[0].to_bits() | args[1].to_bits()))),
         strict("mysql_bit_xor", 2..=2, Ret::UInt, |_, args| Ok(Val::UInt(args[0].to_bits() ^ args[1].to_bits()))),
         strict("mysql_shift_left", 2..=2, Ret::UInt, |_, args| {
-            Ok(Val::UInt(u32::try_from(args[1].to_bits()).ok().and_then(|by| args[0].to_bits().checked_shl(by)).unwrap_or(0)))
+            Ok(Val::UInt(
+                u32::try_from(args[1].to_bits()).ok().and_then(|by| args[0].to_bits().checked_shl(by)).unwrap_or(0),
+            ))
         }),
         strict("mysql_shift_right", 2..=2, Ret::UInt, |_, args| {
-            Ok(Val::UInt(u32::try_from(args[1].to_bits()).ok().and_then(|by| args[0].to_bits().checked_shr(by)).unwrap_or(0)))
+            Ok(Val::UInt(
+                u32::try_from(args[1].to_bits()).ok().and_then(|by| args[0].to_bits().checked_shr(by)).unwrap_or(0),
+            ))
         }),
         strict("mysql_bit_not", 1..=1, Ret::UInt, |_, args| Ok(Val::UInt(!args[0].to_bits()))),
         strict("bit_count", 1..=1, Ret::Int, |_, args| Ok(Val::Int(i64::from(args[0].to_bits().count_ones())))),
@@ -224,7 +246,11 @@ fn fast(op: Op, sides: &Sides, returns: &DataType) -> PlanResult<Option<ArrayRef
                     Op::Subtract => l - r,
                     _ => l * r,
                 };
-                if value.is_finite() { Ok(value) } else { Err(range_error("DOUBLE", op, &l.to_string(), &r.to_string())) }
+                if value.is_finite() {
+                    Ok(value)
+                } else {
+                    Err(range_error("DOUBLE", op, &l.to_string(), &r.to_string()))
+                }
             })?)
         }
         DataType::Decimal128(precision, scale) if exact(from_left) && exact(from_right) => {
@@ -238,23 +264,20 @@ fn fast(op: Op, sides: &Sides, returns: &DataType) -> PlanResult<Option<ArrayRef
             } else {
                 (pow10((scale - s1).max(0) as u8), pow10((scale - s2).max(0) as u8))
             };
-            let array = each::<Decimal128Type>(
-                sides,
-                &DataType::Decimal128(38, s1),
-                &DataType::Decimal128(38, s2),
-                |l, r| {
+            let array =
+                each::<Decimal128Type>(sides, &DataType::Decimal128(38, s1), &DataType::Decimal128(38, s2), |l, r| {
                     let value = match op {
                         Op::Multiply => l.checked_mul(r),
-                        _ => l.checked_mul(up1).zip(r.checked_mul(up2)).and_then(|(l, r)| {
-                            if op == Op::Add { l.checked_add(r) } else { l.checked_sub(r) }
-                        }),
+                        _ => l
+                            .checked_mul(up1)
+                            .zip(r.checked_mul(up2))
+                            .and_then(|(l, r)| if op == Op::Add { l.checked_add(r) } else { l.checked_sub(r) }),
                     };
                     value.ok_or_else(|| {
                         let text = |units: i128, scale: i8| Decimal { units, scale: scale as u8 }.to_string();
                         range_error("DECIMAL", op, &text(l, s1), &text(r, s2))
                     })
-                },
-            )?;
+                })?;
             Arc::new(array.with_precision_and_scale(*precision, *scale)?)
         }
         _ => return Ok(None),
@@ -326,9 +349,7 @@ fn apply(op: Op, left: &Val<'_>, right: &Val<'_>, returns: &Field) -> Result<Val
                 Op::Divide => l.divide(r, *scale as u8),
                 Op::Mod if r.units == 0 => return Ok(Val::Null),
                 Op::Mod => both().map(|(l, r)| Decimal { units: l.units % r.units, scale: same }),
-                Op::Multiply => {
-                    l.units.checked_mul(r.units).map(|units| Decimal { units, scale: l.scale + r.scale })
-                }
+                Op::Multiply => l.units.checked_mul(r.units).map(|units| Decimal { units, scale: l.scale + r.scale }),
                 _ => both().and_then(|(l, r)| {
                     let units = if op == Op::Add { l.units.checked_add(r.units) } else { l.units.checked_sub(r.units) };
                     Some(Decimal { units: units?, scale: same })
@@ -388,6 +409,13 @@ fn whole_division(left: &Val<'_>, right: &Val<'_>) -> Wide {
     }
 }
 
+fn summand(fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> Field {
+    if fields[0].data_type().is_numeric() || *fields[0].data_type() == DataType::Null {
+        return field(fields[0].data_type().clone());
+    }
+    negated(fields, constants).unwrap_or_else(|_| field(DataType::Float64))
+}
+
 fn negated(fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> Result<Field> {
     Ok(match number(&fields[0], constants.first().copied().flatten()) {
         Number::Int { .. } => field(DataType::Int64),
@@ -399,7 +427,7 @@ fn negated(fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> Result<Fi
 fn negate(returns: &Field, value: &Val<'_>) -> Result<Val<'static>> {
     let failed = |kind: &str| out_of_range(kind, &format!("-({})", value.to_text().unwrap_or_default()));
     Ok(match returns.data_type() {
-        DataType::Float64 => Val::Float(finite(-value.to_f64(), || "-".to_owned())?),
+        DataType::Float64 => Val::Float(finite(0.0 - value.to_f64(), || "-".to_owned())?),
         DataType::Decimal128(..) => {
             let decimal = value.to_decimal().ok_or_else(|| failed("DECIMAL"))?;
             Val::Dec(Decimal { units: -decimal.units, scale: decimal.scale })
@@ -418,4 +446,3 @@ fn average(sum: &Field) -> Field {
         _ => field(DataType::Float64),
     }
 }
-

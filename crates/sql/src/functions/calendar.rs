@@ -73,7 +73,8 @@ pub fn days_in_month(year: i64, month: i64) -> i64 {
 
 /// Returns the days of a date, or `None` where there is no such date.
 pub fn checked_days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let valid = (0..=9999).contains(&year) && (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
+    let valid =
+        (0..=9999).contains(&year) && (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
     // The year 0 exists in arithmetic only; 0000-00-00 is refused with its month.
     valid.then(|| days_from_civil(year, month, day))
 }
@@ -193,7 +194,10 @@ fn parse_separated(bytes: &[u8]) -> Option<ParsedDateTime> {
             gap = true;
         }
         // A date may also be parted from its time by punctuation alone.
-        if !gap && bytes.get(at).is_some_and(u8::is_ascii_punctuation) && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
+        if !gap
+            && bytes.get(at).is_some_and(u8::is_ascii_punctuation)
+            && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
+        {
             at += 1;
             gap = true;
         }
@@ -238,7 +242,8 @@ fn parse_separated(bytes: &[u8]) -> Option<ParsedDateTime> {
 }
 
 fn parse_digits(bytes: &[u8], digits: usize) -> Option<ParsedDateTime> {
-    let read = |from: usize, to: usize| bytes[from..to].iter().fold(0_i64, |sum, byte| sum * 10 + i64::from(byte - b'0'));
+    let read =
+        |from: usize, to: usize| bytes[from..to].iter().fold(0_i64, |sum, byte| sum * 10 + i64::from(byte - b'0'));
     let (year_digits, with_time) = match digits {
         5 | 6 => (digits - 4, false),
         8 => (4, false),
@@ -272,7 +277,12 @@ fn parse_digits(bytes: &[u8], digits: usize) -> Option<ParsedDateTime> {
     } else if bytes.get(end) == Some(&b'T') || bytes.get(end) == Some(&b' ') {
         if let Some(time) = parse_time(std::str::from_utf8(&bytes[end + 1..]).ok()?) {
             if time.complete && (0..DAY).contains(&time.micros) {
-                return Some(ParsedDateTime { micros: micros + time.micros, has_time: true, fsp: time.fsp, complete: true });
+                return Some(ParsedDateTime {
+                    micros: micros + time.micros,
+                    has_time: true,
+                    fsp: time.fsp,
+                    complete: true,
+                });
             }
         }
     }
@@ -397,10 +407,7 @@ pub fn format_date(days: i64) -> String {
 /// Formats a datetime with `fsp` fractional digits.
 pub fn format_datetime(micros: i64, fsp: u8) -> String {
     let p = parts(micros);
-    let mut text = format!(
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-        p.year, p.month, p.day, p.hour, p.minute, p.second
-    );
+    let mut text = format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02}", p.year, p.month, p.day, p.hour, p.minute, p.second);
     push_fraction(&mut text, p.micro, fsp);
     text
 }

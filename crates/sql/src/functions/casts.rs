@@ -8,9 +8,7 @@ use datafusion::common::ScalarValue;
 
 use super::calendar;
 use super::value::{Decimal, Val, clamp_i64, number_prefix, out_of_range, pow10};
-use super::{
-    Def, Ret, constant_int, datetime_field, decimal_field, field, fsp_of, json, strict, time_field,
-};
+use super::{Def, Ret, constant_int, datetime_field, decimal_field, field, fsp_of, json, strict, time_field};
 use crate::error::{Error, Result};
 
 pub(super) fn list() -> Vec<Def> {
@@ -122,7 +120,7 @@ pub(super) fn list() -> Vec<Def> {
             if let Val::Text(text) = &args[0] {
                 return json::parse(text, "cast_as_json", 1).map(|document| Val::Json(json::to_text(&document).into()));
             }
-            Ok(Val::Json(json::to_text(&json::document(&args[0], false)).into()))
+            Ok(Val::Json(json::to_text(&json::document(&args[0])).into()))
         }),
         strict("mysql_weight", 1..=1, Ret::Bytes, |_, args| Ok(Val::Bytes(args[0].to_bytes().into_owned().into())))
             .alias(&["weight_string"]),

@@ -85,7 +85,7 @@ impl<'a> Column<'a> {
         }
         match &self.data {
             Data::Null => Val::Null,
-            Data::Bool(array) => Val::Int(i64::from(array.value(row))),
+            Data::Bool(array) => Val::Bool(array.value(row)),
             Data::I8(array) => Val::Int(i64::from(array.value(row))),
             Data::I16(array) => Val::Int(i64::from(array.value(row))),
             Data::I32(array) => Val::Int(i64::from(array.value(row))),
@@ -154,7 +154,9 @@ pub fn build<'a>(ty: &DataType, rows: usize, values: impl Iterator<Item = Result
                 match value? {
                     Val::Null => builder.append_null(),
                     Val::Int(v) => builder.append_value(v),
-                    other => builder.append_value(i64::try_from(other.to_i128()).map_err(|_| too_big("BIGINT", &other))?),
+                    other => {
+                        builder.append_value(i64::try_from(other.to_i128()).map_err(|_| too_big("BIGINT", &other))?)
+                    }
                 }
             }
             Arc::new(builder.finish())

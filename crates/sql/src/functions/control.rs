@@ -15,10 +15,8 @@ use crate::types::is_json;
 
 pub(super) fn list() -> Vec<Def> {
     vec![
-        called("mysql_truth", 1..=1, Ret::Bool, |_, args| {
-            Ok(args[0].truth().map_or(Val::Null, Val::bool))
-        })
-        .simplified(truth),
+        called("mysql_truth", 1..=1, Ret::Bool, |_, args| Ok(args[0].truth().map_or(Val::Null, Val::bool)))
+            .simplified(truth),
         called("mysql_xor", 2..=2, Ret::Bool, |_, args| {
             Ok(args[0].truth().zip(args[1].truth()).map_or(Val::Null, |(left, right)| Val::bool(left != right)))
         }),
@@ -33,10 +31,6 @@ pub(super) fn list() -> Vec<Def> {
         called("mysql_as_common", 2..=MANY, Ret::By(common), |_, args| Ok(args[0].clone())),
         strict("greatest", 2..=MANY, Ret::By(common), |env, args| extreme(env.returns, args, Ordering::Greater)),
         strict("least", 2..=MANY, Ret::By(common), |env, args| extreme(env.returns, args, Ordering::Less)),
-        strict("interval", 2..=MANY, Ret::Int, |_, args| {
-            let below = args[1..].iter().take_while(|bound| args[0].compare(bound) != Some(Ordering::Less)).count();
-            Ok(Val::Int(below as i64))
-        }),
         called("mysql_row_key", 1..=MANY, Ret::Bytes, |_, args| {
             let mut key = Vec::new();
             for value in args {
@@ -160,4 +154,3 @@ fn truth(mut args: Vec<Expr>, info: &SimplifyContext) -> PlanResult<ExprSimplify
         _ => Ok(ExprSimplifyResult::Original(args)),
     }
 }
-

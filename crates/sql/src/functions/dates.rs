@@ -16,11 +16,18 @@ use crate::error::Result;
 const DAYS_TO_1970: i64 = 719_528;
 
 pub(super) fn list() -> Vec<Def> {
-    let clock = |name: &'static str, row: RowFn| strict(name, 0..=1, Ret::By(|_, constants| Ok(datetime_field(fsp_at(constants, 0)))), row).stable();
-    let time = |name: &'static str, row: RowFn| strict(name, 0..=1, Ret::By(|_, constants| Ok(time_field(fsp_at(constants, 0)))), row).stable();
+    let clock = |name: &'static str, row: RowFn| {
+        strict(name, 0..=1, Ret::By(|_, constants| Ok(datetime_field(fsp_at(constants, 0)))), row).stable()
+    };
+    let time = |name: &'static str, row: RowFn| {
+        strict(name, 0..=1, Ret::By(|_, constants| Ok(time_field(fsp_at(constants, 0)))), row).stable()
+    };
     let mut list = vec![
-        clock("now", |env, args| Ok(datetime_at(env.settings.now_local(), args)))
-            .alias(&["current_timestamp", "localtime", "localtimestamp"]),
+        clock("now", |env, args| Ok(datetime_at(env.settings.now_local(), args))).alias(&[
+            "current_timestamp",
+            "localtime",
+            "localtimestamp",
+        ]),
         // The statement's start stands for the moment of the call.
         clock("sysdate", |env, args| Ok(datetime_at(env.settings.now_local(), args))),
         clock("utc_timestamp", |env, args| Ok(datetime_at(env.settings.now_micros, args))),
@@ -29,45 +36,77 @@ pub(super) fn list() -> Vec<Def> {
         strict("curdate", 0..=0, Ret::Date, |env, _| Ok(Val::Date(env.settings.now_local().div_euclid(DAY) as i32)))
             .alias(&["current_date"])
             .stable(),
-        strict("utc_date", 0..=0, Ret::Date, |env, _| Ok(Val::Date(env.settings.now_micros.div_euclid(DAY) as i32))).stable(),
+        strict("utc_date", 0..=0, Ret::Date, |env, _| Ok(Val::Date(env.settings.now_micros.div_euclid(DAY) as i32)))
+            .stable(),
         strict("date", 1..=1, Ret::Date, |env, args| Ok(days(env, &args[0]).map_or(Val::Null, date))).stable(),
         strict("time", 1..=1, Ret::By(|fields, constants| Ok(time_field(same_fsp(fields, constants)))), |_, args| {
             Ok(args[0].to_time().map_or(Val::Null, |(micros, fsp)| Val::Time(micros, fsp)))
         }),
-        strict("mysql_timestamp", 1..=2, Ret::By(|fields, constants| Ok(datetime_field(widest(fields, constants)))), |env, args| {
-            let Some((micros, _)) = args[0].to_datetime(env.settings.now_local()) else { return Ok(Val::Null) };
-            let added = match args.get(1).map(Val::to_time) {
-                None => 0,
-                Some(Some((time, _))) => time,
-                Some(None) => return Ok(Val::Null),
-            };
-            Ok(in_range(micros + added))
-        })
+        strict(
+            "mysql_timestamp",
+            1..=2,
+            Ret::By(|fields, constants| Ok(datetime_field(widest(fields, constants)))),
+            |env, args| {
+                let Some((micros, _)) = args[0].to_datetime(env.settings.now_local()) else { return Ok(Val::Null) };
+                let added = match args.get(1).map(Val::to_time) {
+                    None => 0,
+                    Some(Some((time, _))) => time,
+                    Some(None) => return Ok(Val::Null),
+                };
+                Ok(in_range(micros + added))
+            },
+        )
         .stable(),
         strict("year", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| p.year)).stable(),
         strict("quarter", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| (p.month + 2) / 3)).stable(),
         strict("month", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| p.month)).stable(),
         strict("day", 1..=1, Ret::Int, |env, args| dated(env, args, |_, p| p.day)).alias(&["dayofmonth"]).stable(),
-        strict("dayofweek", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| (calendar::weekday(micros.div_euclid(DAY)) + 1) % 7 + 1)).stable(),
-        strict("weekday", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| calendar::weekday(micros.div_euclid(DAY)))).stable(),
-        strict("dayofyear", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| calendar::day_of_year(micros.div_euclid(DAY)))).stable(),
-        strict("weekofyear", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| calendar::week(micros.div_euclid(DAY), 3, true).1)).stable(),
-        strict("to_days", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| micros.div_euclid(DAY) + DAYS_TO_1970)).stable(),
-        strict("to_seconds", 1..=1, Ret::Int, |env, args| dated(env, args, |micros, _| micros.div_euclid(SECOND) + DAYS_TO_1970 * 86_400)).stable(),
+        strict("dayofweek", 1..=1, Ret::Int, |env, args| {
+            dated(env, args, |micros, _| (calendar::weekday(micros.div_euclid(DAY)) + 1) % 7 + 1)
+        })
+        .stable(),
+        strict("weekday", 1..=1, Ret::Int, |env, args| {
+            dated(env, args, |micros, _| calendar::weekday(micros.div_euclid(DAY)))
+        })
+        .stable(),
+        strict("dayofyear", 1..=1, Ret::Int, |env, args| {
+            dated(env, args, |micros, _| calendar::day_of_year(micros.div_euclid(DAY)))
+        })
+        .stable(),
+        strict("weekofyear", 1..=1, Ret::Int, |env, args| {
+            dated(env, args, |micros, _| calendar::week(micros.div_euclid(DAY), 3, true).1)
+        })
+        .stable(),
+        strict("to_days", 1..=1, Ret::Int, |env, args| {
+            dated(env, args, |micros, _| micros.div_euclid(DAY) + DAYS_TO_1970)
+        })
+        .stable(),
+        strict("to_seconds", 1..=1, Ret::Int, |env, args| {
+            dated(env, args, |micros, _| micros.div_euclid(SECOND) + DAYS_TO_1970 * 86_400)
+        })
+        .stable(),
         strict("week", 1..=2, Ret::Int, |env, args| Ok(week(env, args, false))).stable(),
         strict("yearweek", 1..=2, Ret::Int, |env, args| Ok(week(env, args, true))).stable(),
-        strict("hour", 1..=1, Ret::Int, |_, args| Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() / HOUR)))),
-        strict("minute", 1..=1, Ret::Int, |_, args| Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() / MINUTE % 60)))),
-        strict("second", 1..=1, Ret::Int, |_, args| Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() / SECOND % 60)))),
-        strict("microsecond", 1..=1, Ret::Int, |_, args| Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() % SECOND)))),
+        strict("hour", 1..=1, Ret::Int, |_, args| {
+            Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() / HOUR)))
+        }),
+        strict("minute", 1..=1, Ret::Int, |_, args| {
+            Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() / MINUTE % 60)))
+        }),
+        strict("second", 1..=1, Ret::Int, |_, args| {
+            Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() / SECOND % 60)))
+        }),
+        strict("microsecond", 1..=1, Ret::Int, |_, args| {
+            Ok(time_of(&args[0]).map_or(Val::Null, |(micros, _)| Val::Int(micros.abs() % SECOND)))
+        }),
         strict("dayname", 1..=1, Ret::Text, |env, args| {
-            Ok(days(env, &args[0]).map_or(Val::Null, |days| Val::text(calendar::WEEKDAYS[calendar::weekday(days) as usize])))
+            Ok(days(env, &args[0])
+                .map_or(Val::Null, |days| Val::text(calendar::WEEKDAYS[calendar::weekday(days) as usize])))
         })
         .stable(),
         strict("monthname", 1..=1, Ret::Text, |env, args| {
-            Ok(days(env, &args[0]).map_or(Val::Null, |days| {
-                Val::text(calendar::MONTHS[calendar::civil_from_days(days).1 as usize - 1])
-            }))
+            Ok(days(env, &args[0])
+                .map_or(Val::Null, |days| Val::text(calendar::MONTHS[calendar::civil_from_days(days).1 as usize - 1])))
         })
         .stable(),
         strict("last_day", 1..=1, Ret::Date, |env, args| {
@@ -91,21 +130,28 @@ fn differences() -> Vec<Def> {
             Ok(days(env, &args[0]).zip(days(env, &args[1])).map_or(Val::Null, |(left, right)| Val::Int(left - right)))
         })
         .stable(),
-        strict("timediff", 2..=2, Ret::By(|fields, constants| Ok(time_field(widest(fields, constants)))), |env, args| {
-            let dated = |value: &Val<'_>| match value {
-                Val::Date(_) | Val::DateTime(..) => true,
-                Val::Text(text) => text.len() > 10 && calendar::parse_datetime(text).is_some_and(|parsed| parsed.has_time),
-                _ => false,
-            };
-            if dated(&args[0]) != dated(&args[1]) {
-                return Ok(Val::Null);
-            }
-            let read = |value: &Val<'_>| {
-                let read = if dated(value) { value.to_datetime(env.settings.now_local()) } else { value.to_time() };
-                read.map(|(micros, _)| micros)
-            };
-            Ok(read(&args[0]).zip(read(&args[1])).map_or(Val::Null, |(left, right)| time(left - right)))
-        })
+        strict(
+            "timediff",
+            2..=2,
+            Ret::By(|fields, constants| Ok(time_field(widest(fields, constants)))),
+            |env, args| {
+                let dated = |value: &Val<'_>| match value {
+                    Val::Date(_) | Val::DateTime(..) => true,
+                    Val::Text(text) => {
+                        text.len() > 10 && calendar::parse_datetime(text).is_some_and(|parsed| parsed.has_time)
+                    }
+                    _ => false,
+                };
+                if dated(&args[0]) != dated(&args[1]) {
+                    return Ok(Val::Null);
+                }
+                let read = |value: &Val<'_>| {
+                    let read = if dated(value) { value.to_datetime(env.settings.now_local()) } else { value.to_time() };
+                    read.map(|(micros, _)| micros)
+                };
+                Ok(read(&args[0]).zip(read(&args[1])).map_or(Val::Null, |(left, right)| time(left - right)))
+            },
+        )
         .stable(),
         strict("mysql_timestampdiff", 3..=3, Ret::Int, |env, args| {
             let now = env.settings.now_local();
@@ -142,7 +188,9 @@ fn differences() -> Vec<Def> {
             let months = period(args[0].to_int()) + args[1].to_int();
             Ok(Val::Int(months / 12 * 100 + months % 12 + 1))
         }),
-        strict("period_diff", 2..=2, Ret::Int, |_, args| Ok(Val::Int(period(args[0].to_int()) - period(args[1].to_int())))),
+        strict("period_diff", 2..=2, Ret::Int, |_, args| {
+            Ok(Val::Int(period(args[0].to_int()) - period(args[1].to_int())))
+        }),
     ]
 }
 
@@ -163,70 +211,119 @@ fn conversions() -> Vec<Def> {
             let days = calendar::days_from_civil(year, 1, 1) + day - 1;
             Ok(if calendar::in_range(days * DAY) { date(days) } else { Val::Null })
         }),
-        strict("maketime", 3..=3, Ret::By(|fields, constants| {
-            let constant = constants.get(2).copied().flatten();
-            Ok(time_field(fsp_of(&fields[2], constant)))
-        }), |_, args| {
-            let (hour, minute) = (args[0].to_int(), args[1].to_int());
-            let seconds = args[2].to_decimal().and_then(|value| value.rescale(6)).map_or(-1, |value| value.units as i64);
-            if !(0..60).contains(&minute) || !(0..60 * SECOND).contains(&seconds) {
-                return Ok(Val::Null);
-            }
-            let size = hour.unsigned_abs().min(100_000) as i64 * HOUR + minute * MINUTE + seconds;
-            Ok(time(if hour < 0 { -size } else { size }))
-        }),
-        strict("sec_to_time", 1..=1, Ret::By(|fields, constants| Ok(time_field(same_fsp(fields, constants)))), |_, args| {
-            let micros = args[0].to_decimal().and_then(|value| value.rescale(6)).map_or(0, |value| value.units as i64);
-            Ok(time(micros))
-        }),
+        strict(
+            "maketime",
+            3..=3,
+            Ret::By(|fields, constants| {
+                let constant = constants.get(2).copied().flatten();
+                Ok(time_field(fsp_of(&fields[2], constant)))
+            }),
+            |_, args| {
+                let (hour, minute) = (args[0].to_int(), args[1].to_int());
+                let seconds =
+                    args[2].to_decimal().and_then(|value| value.rescale(6)).map_or(-1, |value| value.units as i64);
+                if !(0..60).contains(&minute) || !(0..60 * SECOND).contains(&seconds) {
+                    return Ok(Val::Null);
+                }
+                let size = hour.unsigned_abs().min(100_000) as i64 * HOUR + minute * MINUTE + seconds;
+                Ok(time(if hour < 0 { -size } else { size }))
+            },
+        ),
+        strict(
+            "sec_to_time",
+            1..=1,
+            Ret::By(|fields, constants| Ok(time_field(same_fsp(fields, constants)))),
+            |_, args| {
+                let micros =
+                    args[0].to_decimal().and_then(|value| value.rescale(6)).map_or(0, |value| value.units as i64);
+                Ok(time(micros))
+            },
+        ),
         strict("time_to_sec", 1..=1, Ret::Int, |_, args| {
             Ok(args[0].to_time().map_or(Val::Null, |(micros, _)| Val::Int(micros / SECOND)))
         }),
-        called("unix_timestamp", 0..=1, Ret::By(|fields, constants| {
-            let fsp = fields.first().map_or(0, |_| same_fsp(fields, constants));
-            Ok(if fsp == 0 { field(DataType::Int64) } else { decimal_field(11 + fsp, fsp) })
-        }), |env, args| {
-            let Some(value) = args.first() else { return Ok(Val::Int(env.settings.now_micros.div_euclid(SECOND))) };
-            let Some((local, _)) = value.to_datetime(env.settings.now_local()) else { return Ok(Val::Null) };
-            let micros = env.settings.zone.to_utc(local);
-            if micros < 0 {
-                return Ok(Val::Int(0));
-            }
-            Ok(Val::Dec(Decimal { units: i128::from(micros), scale: 6 }.rescale_cut(match env.returns.data_type() {
-                DataType::Decimal128(_, scale) => *scale as u8,
-                _ => 0,
-            })))
-        })
+        called(
+            "unix_timestamp",
+            0..=1,
+            Ret::By(|fields, constants| {
+                let fsp = fields.first().map_or(0, |_| same_fsp(fields, constants));
+                Ok(if fsp == 0 { field(DataType::Int64) } else { decimal_field(11 + fsp, fsp) })
+            }),
+            |env, args| {
+                let Some(value) = args.first() else { return Ok(Val::Int(env.settings.now_micros.div_euclid(SECOND))) };
+                let Some((local, _)) = value.to_datetime(env.settings.now_local()) else { return Ok(Val::Null) };
+                let micros = env.settings.zone.to_utc(local);
+                if micros < 0 {
+                    return Ok(Val::Int(0));
+                }
+                Ok(Val::Dec(Decimal { units: i128::from(micros), scale: 6 }.rescale_cut(
+                    match env.returns.data_type() {
+                        DataType::Decimal128(_, scale) => *scale as u8,
+                        _ => 0,
+                    },
+                )))
+            },
+        )
         .stable(),
-        strict("from_unixtime", 1..=2, Ret::By(|fields, constants| {
-            if fields.len() == 2 {
-                return Ok(field(DataType::Utf8));
-            }
-            Ok(datetime_field(same_fsp(fields, constants)))
-        }), |env, args| {
-            let micros = args[0].to_decimal().and_then(|value| value.rescale(6)).map(|value| value.units);
-            let Some(micros) = micros.and_then(|micros| i64::try_from(micros).ok()).filter(|micros| (0..=32_536_771_199_999_999).contains(micros)) else {
-                return Ok(Val::Null);
-            };
-            let local = env.settings.zone.to_local(micros);
-            Ok(match args.get(1) {
-                Some(format) => Val::text(super::formats::date_format(local, &format.clone().into_text())),
-                None => Val::DateTime(local, 6),
-            })
-        })
+        strict(
+            "from_unixtime",
+            1..=2,
+            Ret::By(|fields, constants| {
+                if fields.len() == 2 {
+                    return Ok(field(DataType::Utf8));
+                }
+                Ok(datetime_field(same_fsp(fields, constants)))
+            }),
+            |env, args| {
+                let micros = args[0].to_decimal().and_then(|value| value.rescale(6)).map(|value| value.units);
+                let Some(micros) = micros
+                    .and_then(|micros| i64::try_from(micros).ok())
+                    .filter(|micros| (0..=32_536_771_199_999_999).contains(micros))
+                else {
+                    return Ok(Val::Null);
+                };
+                let local = env.settings.zone.to_local(micros);
+                Ok(match args.get(1) {
+                    Some(format) => Val::text(super::formats::date_format(local, &format.clone().into_text())),
+                    None => Val::DateTime(local, 6),
+                })
+            },
+        )
         .stable(),
-        strict("convert_tz", 3..=3, Ret::By(|fields, constants| Ok(datetime_field(same_fsp(fields, constants)))), |env, args| {
-            let Some((local, fsp)) = args[0].to_datetime(env.settings.now_local()) else { return Ok(Val::Null) };
-            let zones = Zone::find(&args[1].clone().into_text()).zip(Zone::find(&args[2].clone().into_text()));
-            Ok(zones.map_or(Val::Null, |(from, to)| Val::DateTime(to.to_local(from.to_utc(local)), fsp)))
-        })
+        strict(
+            "convert_tz",
+            3..=3,
+            Ret::By(|fields, constants| Ok(datetime_field(same_fsp(fields, constants)))),
+            |env, args| {
+                let Some((local, fsp)) = args[0].to_datetime(env.settings.now_local()) else { return Ok(Val::Null) };
+                let zones = Zone::find(&args[1].clone().into_text()).zip(Zone::find(&args[2].clone().into_text()));
+                Ok(zones.map_or(Val::Null, |(from, to)| Val::DateTime(to.to_local(from.to_utc(local)), fsp)))
+            },
+        )
         .stable(),
         strict("mysql_extract", 2..=2, Ret::Int, |env, args| {
             let unit = args[0].clone().into_text().to_ascii_uppercase();
-            let timely = matches!(unit.as_str(), "HOUR" | "MINUTE" | "SECOND" | "MICROSECOND" | "HOUR_MINUTE" | "HOUR_SECOND" | "HOUR_MICROSECOND" | "MINUTE_SECOND" | "MINUTE_MICROSECOND" | "SECOND_MICROSECOND");
+            let timely = matches!(
+                unit.as_str(),
+                "HOUR"
+                    | "MINUTE"
+                    | "SECOND"
+                    | "MICROSECOND"
+                    | "HOUR_MINUTE"
+                    | "HOUR_SECOND"
+                    | "HOUR_MICROSECOND"
+                    | "MINUTE_SECOND"
+                    | "MINUTE_MICROSECOND"
+                    | "SECOND_MICROSECOND"
+            );
             if timely {
                 let Some((micros, _)) = time_of(&args[1]) else { return Ok(Val::Null) };
-                let (hour, minute, second, micro) = (micros.abs() / HOUR, micros.abs() / MINUTE % 60, micros.abs() / SECOND % 60, micros.abs() % SECOND);
+                let (hour, minute, second, micro) = (
+                    micros.abs() / HOUR,
+                    micros.abs() / MINUTE % 60,
+                    micros.abs() / SECOND % 60,
+                    micros.abs() % SECOND,
+                );
                 let value = match unit.as_str() {
                     "HOUR" => hour,
                     "MINUTE" => minute,
@@ -365,14 +462,17 @@ fn moved(env: &Env<'_>, args: &[Val<'_>], sign: i64) -> Result<Val<'static>> {
     }
     let Some((start, fsp)) = args[0].to_datetime(env.settings.now_local()) else { return Ok(Val::Null) };
     let moved = if months == 0 { Some(start) } else { calendar::add_months(start, months) };
-    let Some(moved) = moved.and_then(|moved| moved.checked_add(micros)).filter(|moved| calendar::in_range(*moved)) else {
+    let Some(moved) = moved.and_then(|moved| moved.checked_add(micros)).filter(|moved| calendar::in_range(*moved))
+    else {
         return Ok(Val::Null);
     };
     Ok(match env.returns.data_type() {
         DataType::Date32 => date(moved.div_euclid(DAY)),
         DataType::Utf8 => {
             let had_time = match &args[0] {
-                Val::Text(text) | Val::Json(text) => calendar::parse_datetime(text).is_some_and(|parsed| parsed.has_time),
+                Val::Text(text) | Val::Json(text) => {
+                    calendar::parse_datetime(text).is_some_and(|parsed| parsed.has_time)
+                }
                 _ => start % DAY != 0,
             };
             let whole_days = matches!(unit.as_str(), "DAY" | "WEEK" | "MONTH" | "QUARTER" | "YEAR" | "YEAR_MONTH");
@@ -417,8 +517,7 @@ fn compound(text: &str, unit: &str) -> Result<Option<(i64, i64)>> {
     let unknown = || crate::error::Error::syntax(format!("{unit} is no unit of an INTERVAL"));
     let (first, last) = unit.split_once('_').ok_or_else(unknown)?;
     let negative = text.trim_start().starts_with('-');
-    let numbers: Vec<&str> =
-        text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+    let numbers: Vec<&str> = text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
     let parse = |part: &str| part.parse::<i64>().unwrap_or(i64::MAX / DAY);
     let sign = if negative { -1 } else { 1 };
     if unit == "YEAR_MONTH" {
@@ -464,6 +563,10 @@ fn shifted(env: &Env<'_>, args: &[Val<'_>], sign: i64) -> Result<Val<'static>> {
     let Some((start, fsp)) = start else { return Ok(Val::Null) };
     let moved = start + by * sign;
     let shown = if fsp.max(by_fsp) > 0 { 6 } else { 0 };
-    let value = if dated { Val::DateTime(moved, shown) } else { Val::Time(moved.clamp(-calendar::TIME_MAX, calendar::TIME_MAX), shown) };
+    let value = if dated {
+        Val::DateTime(moved, shown)
+    } else {
+        Val::Time(moved.clamp(-calendar::TIME_MAX, calendar::TIME_MAX), shown)
+    };
     Ok(if *env.returns.data_type() == DataType::Utf8 { Val::text(value.into_text().into_owned()) } else { value })
 }

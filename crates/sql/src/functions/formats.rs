@@ -30,7 +30,8 @@ pub(super) fn list() -> Vec<Def> {
             })
         }),
         strict("get_format", 2..=2, Ret::Text, |_, args| {
-            let (kind, place) = (args[0].clone().into_text().to_uppercase(), args[1].clone().into_text().to_uppercase());
+            let (kind, place) =
+                (args[0].clone().into_text().to_uppercase(), args[1].clone().into_text().to_uppercase());
             Ok(Val::text(match (kind.as_str(), place.as_str()) {
                 ("DATE", "USA") => "%m.%d.%Y",
                 ("DATE", "JIS" | "ISO") => "%Y-%m-%d",

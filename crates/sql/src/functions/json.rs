@@ -57,12 +57,12 @@ pub(super) fn list() -> Vec<Def> {
                 let Some(key) = pair[0].to_text() else {
                     return Err(Error::new(3158, "22032", "JSON documents may not contain NULL member names."));
                 };
-                object.insert(key.into_owned(), document(&pair[1], true));
+                object.insert(key.into_owned(), document(&pair[1]));
             }
             Ok(json_text(&Value::Object(object)))
         }),
         called("json_array", 0..=MANY, Ret::Json, |_, args| {
-            Ok(json_text(&Value::Array(args.iter().map(|value| document(value, true)).collect())))
+            Ok(json_text(&Value::Array(args.iter().map(|value| document(value)).collect())))
         }),
         strict("json_valid", 1..=1, Ret::Bool, |_, args| {
             Ok(Val::bool(match &args[0] {
@@ -125,7 +125,7 @@ pub(super) fn list() -> Vec<Def> {
             Ok(Val::bool(overlaps(&left, &right)))
         }),
         strict("mysql_member_of", 2..=2, Ret::Bool, |_, args| {
-            let wanted = document(&args[0], true);
+            let wanted = document(&args[0]);
             Ok(Val::bool(match argument(&args[1], "member of", 2)? {
                 Value::Array(items) => items.iter().any(|item| same(item, &wanted)),
                 other => same(&other, &wanted),
@@ -179,16 +179,19 @@ pub(super) fn argument(value: &Val<'_>, function: &str, position: usize) -> Resu
     match value {
         Val::Json(text) | Val::Text(text) => parse(text, function, position),
         _ => {
-            let message = format!("Invalid data type for JSON data in argument {position} to function {function}; a JSON string or JSON type is required.");
+            let message = format!(
+                "Invalid data type for JSON data in argument {position} to function {function}; a JSON string or JSON type is required."
+            );
             Err(Error::new(3146, "22032", message))
         }
     }
 }
 
 /// Returns a SQL value as a JSON value. Text is a string, unless it is a JSON document.
-pub(super) fn document(value: &Val<'_>, _as_string: bool) -> Value {
+pub(super) fn document(value: &Val<'_>) -> Value {
     match value {
         Val::Null => Value::Null,
+        Val::Bool(v) => Value::Bool(*v),
         Val::Int(v) => Value::from(*v),
         Val::UInt(v) => Value::from(*v),
         Val::Float(v) => Number::from_f64(*v).map_or(Value::Null, Value::Number),
@@ -342,7 +345,9 @@ fn depth(value: &Value) -> i64 {
 
 fn contains(target: &Value, candidate: &Value) -> bool {
     match (target, candidate) {
-        (Value::Array(items), Value::Array(wanted)) => wanted.iter().all(|one| items.iter().any(|item| contains(item, one))),
+        (Value::Array(items), Value::Array(wanted)) => {
+            wanted.iter().all(|one| items.iter().any(|item| contains(item, one)))
+        }
         (Value::Array(items), one) => items.iter().any(|item| contains(item, one)),
         (Value::Object(members), Value::Object(wanted)) => {
             wanted.iter().all(|(key, one)| members.get(key).is_some_and(|member| contains(member, one)))
@@ -353,7 +358,9 @@ fn contains(target: &Value, candidate: &Value) -> bool {
 
 fn overlaps(left: &Value, right: &Value) -> bool {
     match (left, right) {
-        (Value::Array(items), Value::Array(others)) => items.iter().any(|item| others.iter().any(|other| same(item, other))),
+        (Value::Array(items), Value::Array(others)) => {
+            items.iter().any(|item| others.iter().any(|other| same(item, other)))
+        }
         (Value::Array(items), other) | (other, Value::Array(items)) => items.iter().any(|item| same(item, other)),
         (Value::Object(members), Value::Object(others)) => {
             members.iter().any(|(key, value)| others.get(key).is_some_and(|other| same(value, other)))
@@ -380,7 +387,8 @@ fn search(value: &Value, pattern: &str, path: &str, found: &mut Vec<String>) {
         }
         Value::Object(members) => {
             for (key, member) in members {
-                let plain = key.chars().all(|c| c.is_alphanumeric() || c == '_') && !key.starts_with(|c: char| c.is_ascii_digit());
+                let plain = key.chars().all(|c| c.is_alphanumeric() || c == '_')
+                    && !key.starts_with(|c: char| c.is_ascii_digit());
                 let leg = if plain { key.clone() } else { to_text(&Value::String(key.clone())) };
                 search(member, pattern, &format!("{path}.{leg}"), found);
             }

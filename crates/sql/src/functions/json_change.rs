@@ -45,8 +45,8 @@ pub(super) fn list() -> Vec<Def> {
                 }
                 if let Some(target) = find(&mut root, &plain(path)?.legs) {
                     match target {
-                        Value::Array(items) => items.push(document(value, true)),
-                        other => *other = Value::Array(vec![other.take(), document(value, true)]),
+                        Value::Array(items) => items.push(document(value)),
+                        other => *other = Value::Array(vec![other.take(), document(value)]),
                     }
                 }
             }
@@ -83,7 +83,7 @@ fn change(args: &[Val<'_>], function: &str, insert: bool, replace: bool) -> Resu
     }
     let mut root = argument(&args[0], function, 1)?;
     for pair in args[1..].chunks(2) {
-        let (path, value) = (plain(&pair[0])?, document(&pair[1], true));
+        let (path, value) = (plain(&pair[0])?, document(&pair[1]));
         let Some((last, before)) = path.legs.split_last() else {
             if replace {
                 root = value;

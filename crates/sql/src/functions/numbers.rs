@@ -12,9 +12,9 @@ pub(super) fn list() -> Vec<Def> {
     let mut list = vec![
         strict("abs", 1..=1, Ret::By(|fields, constants| Ok(kept(fields, constants))), |_, args| {
             Ok(match &args[0] {
-                Val::Int(value) => Val::Int(
-                    value.checked_abs().ok_or_else(|| out_of_range("BIGINT", &format!("abs({value})")))?,
-                ),
+                Val::Int(value) => {
+                    Val::Int(value.checked_abs().ok_or_else(|| out_of_range("BIGINT", &format!("abs({value})")))?)
+                }
                 Val::UInt(value) => Val::UInt(*value),
                 Val::Float(value) => Val::Float(value.abs()),
                 Val::Dec(value) => Val::Dec(super::value::Decimal { units: value.units.abs(), scale: value.scale }),
@@ -51,7 +51,11 @@ pub(super) fn list() -> Vec<Def> {
                 [value] => logarithm(value.to_f64(), f64::ln),
                 [base, value] => {
                     let (base, value) = (base.to_f64(), value.to_f64());
-                    if base <= 0.0 || base == 1.0 || value <= 0.0 { Val::Null } else { Val::Float(value.ln() / base.ln()) }
+                    if base <= 0.0 || base == 1.0 || value <= 0.0 {
+                        Val::Null
+                    } else {
+                        Val::Float(value.ln() / base.ln())
+                    }
                 }
                 _ => Val::Null,
             })
@@ -151,7 +155,9 @@ fn kept(fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> Field {
 /// CEIL and FLOOR of a decimal answer an integer, unless it could be too long for one.
 fn whole(fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> Field {
     match number(&fields[0], constant(constants)) {
-        Number::Dec { precision, scale } if precision.saturating_sub(scale) >= 18 => decimal_field(precision - scale + 1, 0),
+        Number::Dec { precision, scale } if precision.saturating_sub(scale) >= 18 => {
+            decimal_field(precision - scale + 1, 0)
+        }
         Number::Dec { .. } => field(DataType::Int64),
         _ => kept(fields, constants),
     }
@@ -162,7 +168,7 @@ fn rounded(fields: &[FieldRef], constants: &[Option<&ScalarValue>]) -> Field {
         Number::Dec { precision, scale } => {
             let digits = if fields.len() < 2 { Some(0) } else { constant_int(constants, 1) };
             // With digits that only the row knows the scale stays.
-            let new = digits.map_or(scale, |digits| digits.clamp(0, i64::from(scale)) as u8);
+            let new = digits.map_or(scale, |digits| digits.clamp(0, 30) as u8);
             decimal_field(precision - scale + new + 1, new)
         }
         _ => kept(fields, constants),
@@ -242,7 +248,8 @@ fn conv(args: &[Val<'_>]) -> Val<'static> {
         value = next;
     }
     let value = if negative { value.wrapping_neg() } else { value };
-    let (sign, mut size) = if to < 0 && (value as i64) < 0 { ("-", (value as i64).unsigned_abs()) } else { ("", value) };
+    let (sign, mut size) =
+        if to < 0 && (value as i64) < 0 { ("-", (value as i64).unsigned_abs()) } else { ("", value) };
     let mut out = Vec::new();
     loop {
         let digit = (size % to.unsigned_abs()) as u32;

@@ -24,7 +24,9 @@ pub(super) fn list() -> Vec<Def> {
             let text = args[0].clone().into_text();
             let after = args.get(4).is_some_and(|option| option.to_int() == 1);
             let found = nth(&text, args, 5)?;
-            Ok(Val::Int(found.map_or(0, |(start, end)| text[..if after { end } else { start }].chars().count() as i64 + 1)))
+            Ok(Val::Int(
+                found.map_or(0, |(start, end)| text[..if after { end } else { start }].chars().count() as i64 + 1),
+            ))
         }),
         strict("regexp_substr", 2..=5, Ret::Text, |_, args| {
             let text = args[0].clone().into_text();
@@ -65,7 +67,10 @@ fn nth(text: &str, args: &[Val<'_>], flags: usize) -> Result<Option<(usize, usiz
     let regex = compiled(&args[1], args.get(flags))?;
     let start = offset(text, args.get(2))?;
     let which = args.get(3).map_or(1, Val::to_int).max(1);
-    Ok(regex.find_iter(&text[start..]).nth(which as usize - 1).map(|found| (start + found.start(), start + found.end())))
+    Ok(regex
+        .find_iter(&text[start..])
+        .nth(which as usize - 1)
+        .map(|found| (start + found.start(), start + found.end())))
 }
 
 /// Returns the byte at which a position in characters, counted from 1, begins.

@@ -41,8 +41,7 @@ impl Zone {
 
     /// Reads `SYSTEM` (UTC here), `+02:00` or a name such as `Europe/Paris`.
     pub fn parse(name: &str) -> Result<Zone> {
-        Zone::find(name)
-            .ok_or_else(|| Error::new(1298, "HY000", format!("Unknown or incorrect time zone: '{name}'")))
+        Zone::find(name).ok_or_else(|| Error::new(1298, "HY000", format!("Unknown or incorrect time zone: '{name}'")))
     }
 
     pub(super) fn find(name: &str) -> Option<Zone> {

@@ -32,7 +32,8 @@ pub(super) fn list() -> Vec<Def> {
             let parts: Vec<Cow<'_, str>> = args[1..].iter().filter_map(Val::to_text).collect();
             Ok(Val::text(parts.join(&separator)))
         }),
-        strict("length", 1..=1, Ret::Int, |_, args| Ok(Val::Int(args[0].to_bytes().len() as i64))).alias(&["octet_length"]),
+        strict("length", 1..=1, Ret::Int, |_, args| Ok(Val::Int(args[0].to_bytes().len() as i64)))
+            .alias(&["octet_length"]),
         strict("bit_length", 1..=1, Ret::Int, |_, args| Ok(Val::Int(args[0].to_bytes().len() as i64 * 8))),
         strict("char_length", 1..=1, Ret::Int, |_, args| {
             Ok(Val::Int(match &args[0] {
@@ -116,7 +117,9 @@ pub(super) fn list() -> Vec<Def> {
             let padded = if text.len() % 2 == 1 { format!("0{text}") } else { text.into_owned() };
             Ok(hex_bytes(&padded).map_or(Val::Null, |bytes| Val::Bytes(bytes.into())))
         }),
-        strict("ascii", 1..=1, Ret::Int, |_, args| Ok(Val::Int(i64::from(args[0].to_bytes().first().copied().unwrap_or(0))))),
+        strict("ascii", 1..=1, Ret::Int, |_, args| {
+            Ok(Val::Int(i64::from(args[0].to_bytes().first().copied().unwrap_or(0))))
+        }),
         strict("ord", 1..=1, Ret::Int, |_, args| {
             let text = text_of(&args[0]);
             let mut buffer = [0; 4];
@@ -135,7 +138,12 @@ pub(super) fn list() -> Vec<Def> {
         }),
         called("elt", 2..=MANY, Ret::Text, |_, args| {
             let index = if args[0].is_null() { 0 } else { args[0].to_int() };
-            Ok(usize::try_from(index).ok().filter(|index| *index > 0).and_then(|index| args.get(index)).cloned().unwrap_or(Val::Null))
+            Ok(usize::try_from(index)
+                .ok()
+                .filter(|index| *index > 0)
+                .and_then(|index| args.get(index))
+                .cloned()
+                .unwrap_or(Val::Null))
         }),
         called("field", 2..=MANY, Ret::Int, |_, args| {
             let numbers = args.iter().all(|value| value.is_number() || value.is_null());
@@ -175,7 +183,8 @@ pub(super) fn list() -> Vec<Def> {
             let (bits, on, off) = (args[0].to_bits(), text_of(&args[1]), text_of(&args[2]));
             let separator = args.get(3).map_or(Cow::Borrowed(","), text_of);
             let count = args.get(4).map_or(64, Val::to_int).clamp(0, 64);
-            let parts: Vec<&str> = (0..count).map(|bit| if bits >> bit & 1 == 1 { on.as_ref() } else { off.as_ref() }).collect();
+            let parts: Vec<&str> =
+                (0..count).map(|bit| if bits >> bit & 1 == 1 { on.as_ref() } else { off.as_ref() }).collect();
             Ok(Val::text(parts.join(&separator)))
         }),
         strict("insert", 4..=4, Ret::Text, |_, args| {
@@ -213,7 +222,8 @@ pub(super) fn list() -> Vec<Def> {
             Ok(from_base64(&args[0].to_bytes()).map_or(Val::Null, |bytes| Val::Bytes(bytes.into())))
         }),
         strict("md5", 1..=1, Ret::Text, |_, args| Ok(Val::text(hex(&Md5::digest(args[0].to_bytes()), false)))),
-        strict("sha1", 1..=1, Ret::Text, |_, args| Ok(Val::text(hex(&Sha1::digest(args[0].to_bytes()), false)))).alias(&["sha"]),
+        strict("sha1", 1..=1, Ret::Text, |_, args| Ok(Val::text(hex(&Sha1::digest(args[0].to_bytes()), false))))
+            .alias(&["sha"]),
         strict("sha2", 2..=2, Ret::Text, |_, args| {
             let bytes = args[0].to_bytes();
             Ok(match args[1].to_int() {
@@ -247,7 +257,9 @@ pub(super) fn list() -> Vec<Def> {
             }
             match uuid::Uuid::from_slice(&bytes) {
                 Ok(id) => Ok(Val::text(id.to_string())),
-                Err(_) => Err(crate::error::Error::new(1411, "HY000", "Incorrect string value for function bin_to_uuid")),
+                Err(_) => {
+                    Err(crate::error::Error::new(1411, "HY000", "Incorrect string value for function bin_to_uuid"))
+                }
             }
         }),
     ];
@@ -272,9 +284,8 @@ fn text(name: &'static str, arity: std::ops::RangeInclusive<usize>, row: super::
 }
 
 fn text_or_bytes(fields: &[FieldRef]) -> Field {
-    let binary = |field: &FieldRef| {
-        matches!(field.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
-    };
+    let binary =
+        |field: &FieldRef| matches!(field.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
     field(if fields.iter().any(binary) { DataType::Binary } else { DataType::Utf8 })
 }
 
@@ -457,4 +468,3 @@ fn format_number(value: &Val<'_>, digits: u8) -> Val<'static> {
     }
     Val::text(out)
 }
-

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Val<'a> {
     Null,
+    /// A truth value; a number everywhere but in JSON.
+    Bool(bool),
     Int(i64),
     UInt(u64),
     Float(f64),
@@ -43,7 +45,7 @@ impl<'a> Val<'a> {
     }
 
     pub fn bool(value: bool) -> Val<'a> {
-        Val::Int(i64::from(value))
+        Val::Bool(value)
     }
 
     pub fn is_null(&self) -> bool {
@@ -54,6 +56,7 @@ impl<'a> Val<'a> {
     pub fn into_owned(self) -> Val<'static> {
         match self {
             Val::Null => Val::Null,
+            Val::Bool(v) => Val::Bool(v),
             Val::Int(v) => Val::Int(v),
             Val::UInt(v) => Val::UInt(v),
             Val::Float(v) => Val::Float(v),
@@ -71,6 +74,7 @@ impl<'a> Val<'a> {
     pub fn to_text(&self) -> Option<Cow<'_, str>> {
         Some(match self {
             Val::Null => return None,
+            Val::Bool(v) => Cow::Borrowed(if *v { "1" } else { "0" }),
             Val::Int(v) => Cow::Owned(v.to_string()),
             Val::UInt(v) => Cow::Owned(v.to_string()),
             Val::Float(v) => Cow::Owned(float_text(*v)),
@@ -104,6 +108,7 @@ impl<'a> Val<'a> {
     pub fn to_f64(&self) -> f64 {
         match self {
             Val::Null => 0.0,
+            Val::Bool(v) => f64::from(u8::from(*v)),
             Val::Int(v) => *v as f64,
             Val::UInt(v) => *v as f64,
             Val::Float(v) => *v,
@@ -119,6 +124,7 @@ impl<'a> Val<'a> {
     pub fn to_decimal(&self) -> Option<Decimal> {
         Some(match self {
             Val::Null => Decimal { units: 0, scale: 0 },
+            Val::Bool(v) => Decimal { units: i128::from(*v), scale: 0 },
             Val::Int(v) => Decimal { units: i128::from(*v), scale: 0 },
             Val::UInt(v) => Decimal { units: i128::from(*v), scale: 0 },
             Val::Dec(v) => *v,
@@ -132,10 +138,8 @@ impl<'a> Val<'a> {
             }
             Val::DateTime(micros, fsp) => {
                 let p = calendar::parts(*micros);
-                let whole = (p.year * 10_000 + p.month * 100 + p.day) * 1_000_000
-                    + p.hour * 10_000
-                    + p.minute * 100
-                    + p.second;
+                let whole =
+                    (p.year * 10_000 + p.month * 100 + p.day) * 1_000_000 + p.hour * 10_000 + p.minute * 100 + p.second;
                 Decimal { units: i128::from(whole) * 1_000_000 + i128::from(p.micro), scale: 6 }.rescale(*fsp)?
             }
             Val::Time(micros, fsp) => {
@@ -202,7 +206,7 @@ impl<'a> Val<'a> {
             Val::Text(_) | Val::Json(_) | Val::Bytes(_) => {
                 calendar::parse_datetime(&self.to_text()?).map(|parsed| (parsed.micros, parsed.fsp))
             }
-            Val::Int(_) | Val::UInt(_) | Val::Float(_) | Val::Dec(_) => {
+            Val::Bool(_) | Val::Int(_) | Val::UInt(_) | Val::Float(_) | Val::Dec(_) => {
                 let value = self.to_decimal()?;
                 let micro = value.rescale(6)?.units % 1_000_000;
                 let whole = value.rescale_cut(0).units;
@@ -227,7 +231,7 @@ impl<'a> Val<'a> {
             Val::Text(_) | Val::Json(_) | Val::Bytes(_) => {
                 calendar::parse_time(&self.to_text()?).map(|parsed| (clamp(parsed.micros), parsed.fsp))
             }
-            Val::Int(_) | Val::UInt(_) | Val::Float(_) | Val::Dec(_) => {
+            Val::Bool(_) | Val::Int(_) | Val::UInt(_) | Val::Float(_) | Val::Dec(_) => {
                 let value = self.to_decimal()?;
                 let scaled = value.rescale(6)?.units;
                 let (whole, micro) = (clamp_i64(scaled / 1_000_000), (scaled % 1_000_000) as i64);
@@ -247,7 +251,7 @@ impl<'a> Val<'a> {
 
     /// Tells whether comparing with a number needs no conversion.
     pub fn is_number(&self) -> bool {
-        matches!(self, Val::Int(_) | Val::UInt(_) | Val::Float(_) | Val::Dec(_))
+        matches!(self, Val::Bool(_) | Val::Int(_) | Val::UInt(_) | Val::Float(_) | Val::Dec(_))
     }
 
     pub fn is_text(&self) -> bool {

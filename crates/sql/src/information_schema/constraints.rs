@@ -15,9 +15,17 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "KEY_COLUMN_USAGE",
         columns: &[
-            ("CONSTRAINT_CATALOG", Text), ("CONSTRAINT_SCHEMA", Text), ("CONSTRAINT_NAME", Text), ("TABLE_CATALOG", Text),
-            ("TABLE_SCHEMA", Text), ("TABLE_NAME", Text), ("COLUMN_NAME", Text), ("ORDINAL_POSITION", UInt),
-            ("POSITION_IN_UNIQUE_CONSTRAINT", UInt), ("REFERENCED_TABLE_SCHEMA", Text), ("REFERENCED_TABLE_NAME", Text),
+            ("CONSTRAINT_CATALOG", Text),
+            ("CONSTRAINT_SCHEMA", Text),
+            ("CONSTRAINT_NAME", Text),
+            ("TABLE_CATALOG", Text),
+            ("TABLE_SCHEMA", Text),
+            ("TABLE_NAME", Text),
+            ("COLUMN_NAME", Text),
+            ("ORDINAL_POSITION", UInt),
+            ("POSITION_IN_UNIQUE_CONSTRAINT", UInt),
+            ("REFERENCED_TABLE_SCHEMA", Text),
+            ("REFERENCED_TABLE_NAME", Text),
             ("REFERENCED_COLUMN_NAME", Text),
         ],
         rows: key_column_usage,
@@ -26,8 +34,13 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "TABLE_CONSTRAINTS",
         columns: &[
-            ("CONSTRAINT_CATALOG", Text), ("CONSTRAINT_SCHEMA", Text), ("CONSTRAINT_NAME", Text), ("TABLE_SCHEMA", Text),
-            ("TABLE_NAME", Text), ("CONSTRAINT_TYPE", Text), ("ENFORCED", Text),
+            ("CONSTRAINT_CATALOG", Text),
+            ("CONSTRAINT_SCHEMA", Text),
+            ("CONSTRAINT_NAME", Text),
+            ("TABLE_SCHEMA", Text),
+            ("TABLE_NAME", Text),
+            ("CONSTRAINT_TYPE", Text),
+            ("ENFORCED", Text),
         ],
         rows: table_constraints,
     },
@@ -35,9 +48,16 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "REFERENTIAL_CONSTRAINTS",
         columns: &[
-            ("CONSTRAINT_CATALOG", Text), ("CONSTRAINT_SCHEMA", Text), ("CONSTRAINT_NAME", Text),
-            ("UNIQUE_CONSTRAINT_CATALOG", Text), ("UNIQUE_CONSTRAINT_SCHEMA", Text), ("UNIQUE_CONSTRAINT_NAME", Text),
-            ("MATCH_OPTION", Text), ("UPDATE_RULE", Text), ("DELETE_RULE", Text), ("TABLE_NAME", Text),
+            ("CONSTRAINT_CATALOG", Text),
+            ("CONSTRAINT_SCHEMA", Text),
+            ("CONSTRAINT_NAME", Text),
+            ("UNIQUE_CONSTRAINT_CATALOG", Text),
+            ("UNIQUE_CONSTRAINT_SCHEMA", Text),
+            ("UNIQUE_CONSTRAINT_NAME", Text),
+            ("MATCH_OPTION", Text),
+            ("UPDATE_RULE", Text),
+            ("DELETE_RULE", Text),
+            ("TABLE_NAME", Text),
             ("REFERENCED_TABLE_NAME", Text),
         ],
         rows: referential_constraints,
@@ -46,7 +66,10 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "CHECK_CONSTRAINTS",
         columns: &[
-            ("CONSTRAINT_CATALOG", Text), ("CONSTRAINT_SCHEMA", Text), ("CONSTRAINT_NAME", Text), ("CHECK_CLAUSE", Long),
+            ("CONSTRAINT_CATALOG", Text),
+            ("CONSTRAINT_SCHEMA", Text),
+            ("CONSTRAINT_NAME", Text),
+            ("CHECK_CLAUSE", Long),
         ],
         rows: check_constraints,
     },
@@ -57,8 +80,18 @@ fn key_column_usage(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     for (database, table) in every_table(cx) {
         for part in key_parts(&table).into_iter().filter(|part| part.unique) {
             rows.push(row![
-                "def", &database.name, part.key, "def", &database.name, &table.name, &part.column.name, part.sequence,
-                Cell::Null, Cell::Null, Cell::Null, Cell::Null
+                "def",
+                &database.name,
+                part.key,
+                "def",
+                &database.name,
+                &table.name,
+                &part.column.name,
+                part.sequence,
+                Cell::Null,
+                Cell::Null,
+                Cell::Null,
+                Cell::Null
             ]);
         }
         for key in &table.foreign_keys {
@@ -66,8 +99,18 @@ fn key_column_usage(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
             for (at, (id, parent)) in key.columns.iter().zip(&key.parent_columns).enumerate() {
                 let Some(column) = table.column_by_id(*id) else { continue };
                 rows.push(row![
-                    "def", &database.name, &key.name, "def", &database.name, &table.name, &column.name, at + 1, at + 1,
-                    parent_database, &key.parent_table, parent
+                    "def",
+                    &database.name,
+                    &key.name,
+                    "def",
+                    &database.name,
+                    &table.name,
+                    &column.name,
+                    at + 1,
+                    at + 1,
+                    parent_database,
+                    &key.parent_table,
+                    parent
                 ]);
             }
         }
@@ -96,26 +139,41 @@ fn referential_constraints(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     for (database, table) in every_table(cx) {
         for key in &table.foreign_keys {
             let parent_database = key.parent_database.as_ref().unwrap_or(&database.name);
-            let parent = cx.catalog.database(cx.account, parent_database).and_then(|d| cx.catalog.table(d, &key.parent_table));
+            let parent =
+                cx.catalog.database(cx.account, parent_database).and_then(|d| cx.catalog.table(d, &key.parent_table));
             let unique = parent.ok().and_then(|parent| {
                 let names = |ids: &[strandline_core::ids::ColumnId]| {
                     ids.len() == key.parent_columns.len()
-                        && ids.iter().filter_map(|id| parent.column_by_id(*id)).all(|column| {
-                            key.parent_columns.iter().any(|name| name.eq_ignore_ascii_case(&column.name))
-                        })
+                        && ids
+                            .iter()
+                            .filter_map(|id| parent.column_by_id(*id))
+                            .all(|column| key.parent_columns.iter().any(|name| name.eq_ignore_ascii_case(&column.name)))
                 };
                 if names(&parent.primary_key) {
                     return Some("PRIMARY".to_owned());
                 }
-                parent.indexes.iter().find(|index| index.unique && names(&index.columns)).map(|index| index.name.clone())
+                parent
+                    .indexes
+                    .iter()
+                    .find(|index| index.unique && names(&index.columns))
+                    .map(|index| index.name.clone())
             });
             let rule = |event: &str| {
                 let restrict = key.actions.contains(&format!("ON {event} RESTRICT"));
                 if restrict { "RESTRICT" } else { "NO ACTION" }
             };
             rows.push(row![
-                "def", &database.name, &key.name, "def", parent_database, unique, "NONE", rule("UPDATE"), rule("DELETE"),
-                &table.name, &key.parent_table
+                "def",
+                &database.name,
+                &key.name,
+                "def",
+                parent_database,
+                unique,
+                "NONE",
+                rule("UPDATE"),
+                rule("DELETE"),
+                &table.name,
+                &key.parent_table
             ]);
         }
     }

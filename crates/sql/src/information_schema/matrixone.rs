@@ -17,8 +17,14 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "mo_snapshots",
         columns: &[
-            ("snapshot_id", Text), ("sname", Text), ("ts", Int), ("level", Text), ("account_name", Text),
-            ("database_name", Text), ("table_name", Text), ("obj_id", UInt),
+            ("snapshot_id", Text),
+            ("sname", Text),
+            ("ts", Int),
+            ("level", Text),
+            ("account_name", Text),
+            ("database_name", Text),
+            ("table_name", Text),
+            ("obj_id", UInt),
         ],
         rows: snapshots,
     },
@@ -26,8 +32,15 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "mo_database",
         columns: &[
-            ("dat_id", UInt), ("datname", Text), ("dat_catalog_name", Text), ("dat_createsql", Long), ("owner", UInt),
-            ("creator", UInt), ("created_time", Time), ("account_id", UInt), ("dat_type", Text),
+            ("dat_id", UInt),
+            ("datname", Text),
+            ("dat_catalog_name", Text),
+            ("dat_createsql", Long),
+            ("owner", UInt),
+            ("creator", UInt),
+            ("created_time", Time),
+            ("account_id", UInt),
+            ("dat_type", Text),
         ],
         rows: databases,
     },
@@ -35,9 +48,18 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "mo_tables",
         columns: &[
-            ("rel_id", UInt), ("relname", Text), ("reldatabase", Text), ("reldatabase_id", UInt), ("relpersistence", Text),
-            ("relkind", Text), ("rel_comment", Long), ("rel_createsql", Long), ("created_time", Time), ("creator", UInt),
-            ("owner", UInt), ("account_id", UInt),
+            ("rel_id", UInt),
+            ("relname", Text),
+            ("reldatabase", Text),
+            ("reldatabase_id", UInt),
+            ("relpersistence", Text),
+            ("relkind", Text),
+            ("rel_comment", Long),
+            ("rel_createsql", Long),
+            ("created_time", Time),
+            ("creator", UInt),
+            ("owner", UInt),
+            ("account_id", UInt),
         ],
         rows: tables,
     },
@@ -45,10 +67,21 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "mo_columns",
         columns: &[
-            ("att_uniq_name", Text), ("account_id", UInt), ("att_database_id", UInt), ("att_database", Text),
-            ("att_relname_id", UInt), ("att_relname", Text), ("attname", Text), ("atttyp", Text), ("attnum", UInt),
-            ("attnotnull", UInt), ("atthasdef", UInt), ("att_default", Long), ("att_constraint_type", Text),
-            ("att_is_auto_increment", UInt), ("att_comment", Long),
+            ("att_uniq_name", Text),
+            ("account_id", UInt),
+            ("att_database_id", UInt),
+            ("att_database", Text),
+            ("att_relname_id", UInt),
+            ("att_relname", Text),
+            ("attname", Text),
+            ("atttyp", Text),
+            ("attnum", UInt),
+            ("attnotnull", UInt),
+            ("atthasdef", UInt),
+            ("att_default", Long),
+            ("att_constraint_type", Text),
+            ("att_is_auto_increment", UInt),
+            ("att_comment", Long),
         ],
         rows: columns,
     },
@@ -85,7 +118,9 @@ fn snapshots(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
         let database_id = |name: &str| cx.catalog.database(cx.account, name).map_or(0, |database| database.id.0);
         let (account, database, table, object) = match &pin.scope {
             Scope::Cluster => (String::new(), String::new(), String::new(), 0),
-            Scope::Account(name) => (name.clone(), String::new(), String::new(), cx.catalog.account(name).map_or(0, |a| a.id.0)),
+            Scope::Account(name) => {
+                (name.clone(), String::new(), String::new(), cx.catalog.account(name).map_or(0, |a| a.id.0))
+            }
             Scope::Database(name) => (own.clone(), name.clone(), String::new(), database_id(name)),
             Scope::Tables(name, tables) => {
                 let table = tables.first().and_then(|table| {
@@ -96,7 +131,14 @@ fn snapshots(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
             }
         };
         rows.push(row![
-            pin.id.to_string(), &pin.name, nanos(pin.version_time), pin.scope.level(), account, database, table, object
+            pin.id.to_string(),
+            &pin.name,
+            nanos(pin.version_time),
+            pin.scope.level(),
+            account,
+            database,
+            table,
+            object
         ]);
     }
     rows
@@ -119,8 +161,18 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
         .map(|(database, table)| {
             let text = if table.is_view() { create_view_text(&table) } else { create_table_text(&table, None) };
             row![
-                table.id.0, &table.name, &database.name, database.id.0, "permanent", if table.is_view() { "v" } else { "r" },
-                &table.comment, text, attributes::created(&table), 0u64, 0u64, cx.account.0
+                table.id.0,
+                &table.name,
+                &database.name,
+                database.id.0,
+                "permanent",
+                if table.is_view() { "v" } else { "r" },
+                &table.comment,
+                text,
+                attributes::created(&table),
+                0u64,
+                0u64,
+                cx.account.0
             ]
         })
         .collect()
@@ -132,10 +184,21 @@ fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
         for (at, column) in table.columns.iter().enumerate() {
             let constraint = if table.primary_key.contains(&column.id) { "p" } else { "n" };
             rows.push(row![
-                format!("{}-{}", table.id, column.name), cx.account.0, database.id.0, &database.name, table.id.0,
-                &table.name, &column.name, &column.declared, at + 1, u64::from(!column.nullable),
-                u64::from(column.default.is_some()), describe::default_text(column), constraint,
-                u64::from(column.auto_increment), &column.comment
+                format!("{}-{}", table.id, column.name),
+                cx.account.0,
+                database.id.0,
+                &database.name,
+                table.id.0,
+                &table.name,
+                &column.name,
+                &column.declared,
+                at + 1,
+                u64::from(!column.nullable),
+                u64::from(column.default.is_some()),
+                describe::default_text(column),
+                constraint,
+                u64::from(column.auto_increment),
+                &column.comment
             ]);
         }
     }

@@ -10,7 +10,14 @@ const DB: &str = "information_schema";
 const PERFORMANCE: &str = "performance_schema";
 const NAME_VALUE: &[(&str, CellKind)] = &[("VARIABLE_NAME", Text), ("VARIABLE_VALUE", Long)];
 const PROCESSES: &[(&str, CellKind)] = &[
-    ("ID", UInt), ("USER", Text), ("HOST", Text), ("DB", Text), ("COMMAND", Text), ("TIME", UInt), ("STATE", Text), ("INFO", Long),
+    ("ID", UInt),
+    ("USER", Text),
+    ("HOST", Text),
+    ("DB", Text),
+    ("COMMAND", Text),
+    ("TIME", UInt),
+    ("STATE", Text),
+    ("INFO", Long),
 ];
 
 pub(super) const TABLES: &[VirtualTable] = &[
@@ -18,22 +25,37 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "ENGINES",
         columns: &[
-            ("ENGINE", Text), ("SUPPORT", Text), ("COMMENT", Text), ("TRANSACTIONS", Text), ("XA", Text), ("SAVEPOINTS", Text),
+            ("ENGINE", Text),
+            ("SUPPORT", Text),
+            ("COMMENT", Text),
+            ("TRANSACTIONS", Text),
+            ("XA", Text),
+            ("SAVEPOINTS", Text),
         ],
         rows: |_| vec![row!["InnoDB", "DEFAULT", "Strandline", "YES", "NO", "YES"]],
     },
     VirtualTable {
         database: DB,
         name: "CHARACTER_SETS",
-        columns: &[("CHARACTER_SET_NAME", Text), ("DEFAULT_COLLATE_NAME", Text), ("DESCRIPTION", Text), ("MAXLEN", UInt)],
+        columns: &[
+            ("CHARACTER_SET_NAME", Text),
+            ("DEFAULT_COLLATE_NAME", Text),
+            ("DESCRIPTION", Text),
+            ("MAXLEN", UInt),
+        ],
         rows: |_| CHARSETS.iter().map(|c| row![c.name, c.collation, c.description, c.max_bytes]).collect(),
     },
     VirtualTable {
         database: DB,
         name: "COLLATIONS",
         columns: &[
-            ("COLLATION_NAME", Text), ("CHARACTER_SET_NAME", Text), ("ID", UInt), ("IS_DEFAULT", Text), ("IS_COMPILED", Text),
-            ("SORTLEN", UInt), ("PAD_ATTRIBUTE", Text),
+            ("COLLATION_NAME", Text),
+            ("CHARACTER_SET_NAME", Text),
+            ("ID", UInt),
+            ("IS_DEFAULT", Text),
+            ("IS_COMPILED", Text),
+            ("SORTLEN", UInt),
+            ("PAD_ATTRIBUTE", Text),
         ],
         rows: |_| {
             let collations = COLLATIONS.iter();
@@ -53,8 +75,12 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "PLUGINS",
         columns: &[
-            ("PLUGIN_NAME", Text), ("PLUGIN_VERSION", Text), ("PLUGIN_STATUS", Text), ("PLUGIN_TYPE", Text),
-            ("PLUGIN_DESCRIPTION", Long), ("PLUGIN_LICENSE", Text),
+            ("PLUGIN_NAME", Text),
+            ("PLUGIN_VERSION", Text),
+            ("PLUGIN_STATUS", Text),
+            ("PLUGIN_TYPE", Text),
+            ("PLUGIN_DESCRIPTION", Long),
+            ("PLUGIN_LICENSE", Text),
         ],
         rows: |_| {
             let plugin = |name: &str, kind: &str| row![name, "1.0", "ACTIVE", kind, "", "Apache-2.0"];
@@ -75,8 +101,18 @@ pub(super) const TABLES: &[VirtualTable] = &[
     VirtualTable { database: DB, name: "GLOBAL_VARIABLES", columns: NAME_VALUE, rows: |cx| pairs(cx.global_variables) },
     VirtualTable { database: DB, name: "SESSION_STATUS", columns: NAME_VALUE, rows: |cx| pairs(cx.status) },
     VirtualTable { database: DB, name: "GLOBAL_STATUS", columns: NAME_VALUE, rows: |cx| pairs(cx.status) },
-    VirtualTable { database: PERFORMANCE, name: "session_variables", columns: NAME_VALUE, rows: |cx| pairs(cx.variables) },
-    VirtualTable { database: PERFORMANCE, name: "global_variables", columns: NAME_VALUE, rows: |cx| pairs(cx.global_variables) },
+    VirtualTable {
+        database: PERFORMANCE,
+        name: "session_variables",
+        columns: NAME_VALUE,
+        rows: |cx| pairs(cx.variables),
+    },
+    VirtualTable {
+        database: PERFORMANCE,
+        name: "global_variables",
+        columns: NAME_VALUE,
+        rows: |cx| pairs(cx.global_variables),
+    },
     VirtualTable { database: PERFORMANCE, name: "session_status", columns: NAME_VALUE, rows: |cx| pairs(cx.status) },
     VirtualTable { database: PERFORMANCE, name: "global_status", columns: NAME_VALUE, rows: |cx| pairs(cx.status) },
     VirtualTable { database: PERFORMANCE, name: "processlist", columns: PROCESSES, rows: processes },
@@ -84,9 +120,20 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: "mysql",
         name: "user",
         columns: &[
-            ("Host", Text), ("User", Text), ("plugin", Text), ("authentication_string", Text), ("account_locked", Text),
-            ("password_expired", Text), ("Select_priv", Text), ("Insert_priv", Text), ("Update_priv", Text),
-            ("Delete_priv", Text), ("Create_priv", Text), ("Drop_priv", Text), ("Grant_priv", Text), ("Super_priv", Text),
+            ("Host", Text),
+            ("User", Text),
+            ("plugin", Text),
+            ("authentication_string", Text),
+            ("account_locked", Text),
+            ("password_expired", Text),
+            ("Select_priv", Text),
+            ("Insert_priv", Text),
+            ("Update_priv", Text),
+            ("Delete_priv", Text),
+            ("Create_priv", Text),
+            ("Drop_priv", Text),
+            ("Grant_priv", Text),
+            ("Super_priv", Text),
         ],
         rows: mysql_user,
     },
@@ -102,8 +149,21 @@ fn processes(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 
 fn user_privileges(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     const PRIVILEGES: [&str; 15] = [
-        "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "RELOAD", "PROCESS", "REFERENCES", "INDEX", "ALTER",
-        "SHOW DATABASES", "CREATE VIEW", "SHOW VIEW", "CREATE USER",
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "CREATE",
+        "DROP",
+        "RELOAD",
+        "PROCESS",
+        "REFERENCES",
+        "INDEX",
+        "ALTER",
+        "SHOW DATABASES",
+        "CREATE VIEW",
+        "SHOW VIEW",
+        "CREATE USER",
     ];
     let mut rows = Vec::new();
     for user in cx.catalog.users().iter().filter(|user| user.account == cx.account) {
@@ -117,7 +177,8 @@ fn mysql_user(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let users = cx.catalog.users();
     let own = users.iter().filter(|user| user.account == cx.account);
     own.map(|user| {
-        let sha2 = user.verifiers.contains_key("caching_sha2_password") || !user.verifiers.contains_key("mysql_native_password");
+        let sha2 = user.verifiers.contains_key("caching_sha2_password")
+            || !user.verifiers.contains_key("mysql_native_password");
         let plugin = if sha2 { "caching_sha2_password" } else { "mysql_native_password" };
         let locked = if user.verifiers.contains_key("locked") { "Y" } else { "N" };
         // The verifier itself is shown to nobody.

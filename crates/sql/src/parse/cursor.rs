@@ -1,6 +1,7 @@
 //! A cursor over one statement's tokens: the helper of everything that we parse by hand.
 
 use sqlparser::ast::Expr;
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
@@ -10,8 +11,16 @@ use super::tokens;
 use super::{Filter, TableName, When};
 use crate::error::{Error, Result};
 
-/// How deep expressions and queries may nest. The parser grows the stack as it goes down.
-pub(super) const DEPTH_MAX: usize = 400;
+/// How deep expressions and queries may nest. Whoever walks the trees later recurses as deep, on a stack of ordinary size.
+pub(super) const DEPTH_MAX: usize = 128;
+/// How many operators of arithmetic, comparison or UNION may follow one another without brackets: they make a tree of that depth.
+/// AND and OR may be as many as one likes (see `dialect`).
+pub(super) const CHAIN_MAX: usize = 500;
+/// The stack for statements that nest: the library's parser takes up to 110 KiB of it per level in a debug build. Pages that are not
+/// touched cost nothing.
+const STACK_BYTES: usize = 40 << 20;
+/// Up to here the caller's stack will do.
+const DEPTH_SHALLOW: usize = 4;
 
 pub(super) struct Cursor<'a> {
     pub raw: &'a Raw<'a>,
@@ -194,7 +203,8 @@ impl<'a> Cursor<'a> {
     /// Parses an expression that ends at the next comma, closing sign or word of `stops` outside of all brackets.
     pub fn expr_until(&mut self, stops: &[&str]) -> Result<Expr> {
         let end = self.find(|token| {
-            matches!(token, Token::Comma | Token::RParen | Token::RBrace) || stops.iter().any(|stop| is_word(token, stop))
+            matches!(token, Token::Comma | Token::RParen | Token::RBrace)
+                || stops.iter().any(|stop| is_word(token, stop))
         });
         self.expr_to(end)
     }
@@ -304,8 +314,11 @@ pub(super) fn run_parser<T>(
     const DIALECT: StrandlineDialect = StrandlineDialect;
     // Where the parser stands after the last of these tokens, which need not be the last of the statement.
     let end = tokens.last().map_or(raw.end, |t| raw.start + t.span.end.column.saturating_sub(1) as usize);
+    let depth = check_shape(&tokens)?;
     let mut parser = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
-    let error = match parse(&mut parser) {
+    let parsed =
+        if depth > DEPTH_SHALLOW { stacker::grow(STACK_BYTES, || parse(&mut parser)) } else { parse(&mut parser) };
+    let error = match parsed {
         Ok(value) => match parser.peek_token_ref().token {
             Token::EOF => return Ok(value),
             _ => ParserError::ParserError(String::new()),
@@ -326,6 +339,79 @@ pub(super) fn run_parser<T>(
         },
     };
     Err(syntax_error_at(raw.all, raw.start, raw.end, at, ""))
+}
+
+/// Returns how deep the brackets nest; fails where the tree would become too deep.
+fn check_shape(tokens: &[TokenWithSpan]) -> Result<usize> {
+    let mut deepest = 0;
+    // For each open bracket, and the outside: operators in a row, and unions in a row.
+    let mut rows = vec![(0usize, 0usize)];
+    for token in tokens {
+        let top = rows.len() - 1;
+        match &token.token {
+            Token::LParen => {
+                rows.push((0, 0));
+                deepest = deepest.max(rows.len() - 1);
+                if deepest > DEPTH_MAX {
+                    return Err(too_deep());
+                }
+            }
+            Token::RParen if top > 0 => {
+                rows.pop();
+            }
+            Token::Comma => rows[top].0 = 0,
+            Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::Mod
+            | Token::Pipe
+            | Token::Ampersand
+            | Token::Caret
+            | Token::ShiftLeft
+            | Token::ShiftRight
+            | Token::StringConcat
+            | Token::Arrow
+            | Token::LongArrow
+            | Token::Eq
+            | Token::Neq
+            | Token::Lt
+            | Token::Gt
+            | Token::LtEq
+            | Token::GtEq
+            | Token::Spaceship
+            | Token::Assignment => rows[top].0 += 1,
+            Token::Word(word) => match word.keyword {
+                Keyword::DIV | Keyword::XOR | Keyword::IS | Keyword::LIKE | Keyword::REGEXP | Keyword::RLIKE => {
+                    rows[top].0 += 1
+                }
+                Keyword::IN | Keyword::BETWEEN | Keyword::MEMBER => rows[top].0 += 1,
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => rows[top].1 += 1,
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::SELECT
+                | Keyword::FROM
+                | Keyword::WHERE
+                | Keyword::ON
+                | Keyword::SET => {
+                    rows[top].0 = 0;
+                }
+                Keyword::WHEN | Keyword::THEN | Keyword::ELSE | Keyword::HAVING => rows[top].0 = 0,
+                _ if word.value.eq_ignore_ascii_case("MOD") => rows[top].0 += 1,
+                _ => {}
+            },
+            _ => {}
+        }
+        let (operators, unions) = rows[rows.len() - 1];
+        if operators > CHAIN_MAX || unions > CHAIN_MAX {
+            return Err(Error::new(
+                1436,
+                "HY000",
+                format!("More than {CHAIN_MAX} operators in a row; write it with brackets"),
+            ));
+        }
+    }
+    Ok(deepest)
 }
 
 /// 1436: the statement nests too deep.
@@ -366,10 +452,10 @@ pub(super) fn is_word(token: &Token, text: &str) -> bool {
 /// Whether a word can be a name: quoted, or none of those that would hide a missing name.
 pub(super) fn is_plain_name(word: &Word) -> bool {
     const NEVER: &[&str] = &[
-        "ADD", "ALTER", "AND", "AS", "BETWEEN", "BY", "CASE", "CREATE", "DATABASE", "DELETE", "DESC", "DROP", "ELSE", "EXISTS", "FOR",
-        "FROM", "GRANT", "GROUP", "HAVING", "IF", "IN", "INSERT", "INTO", "IS", "JOIN", "KEY", "KEYS", "LIKE", "LIMIT", "NOT", "NULL",
-        "ON", "OR", "ORDER", "REVOKE", "SCHEMA", "SELECT", "SET", "SHOW", "TABLE", "THEN", "TO", "UNION", "UPDATE", "USE", "USING",
-        "VALUES", "WHEN", "WHERE", "WITH",
+        "ADD", "ALTER", "AND", "AS", "BETWEEN", "BY", "CASE", "CREATE", "DATABASE", "DELETE", "DESC", "DROP", "ELSE",
+        "EXISTS", "FOR", "FROM", "GRANT", "GROUP", "HAVING", "IF", "IN", "INSERT", "INTO", "IS", "JOIN", "KEY", "KEYS",
+        "LIKE", "LIMIT", "NOT", "NULL", "ON", "OR", "ORDER", "REVOKE", "SCHEMA", "SELECT", "SET", "SHOW", "TABLE",
+        "THEN", "TO", "UNION", "UPDATE", "USE", "USING", "VALUES", "WHEN", "WHERE", "WITH",
     ];
     if word.quote_style.is_some() {
         return !word.value.is_empty();

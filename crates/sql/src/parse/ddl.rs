@@ -53,8 +53,23 @@ pub(super) fn create(c: &mut Cursor<'_>) -> Result<Statement> {
         }
     }
     for word in [
-        "PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "SERVER", "SEQUENCE", "TABLESPACE", "LOGFILE", "PUBLICATION", "STAGE", "SOURCE",
-        "CONNECTOR", "EXTERNAL", "AGGREGATE", "PACKAGE", "SPATIAL", "RESOURCE",
+        "PROCEDURE",
+        "FUNCTION",
+        "TRIGGER",
+        "EVENT",
+        "SERVER",
+        "SEQUENCE",
+        "TABLESPACE",
+        "LOGFILE",
+        "PUBLICATION",
+        "STAGE",
+        "SOURCE",
+        "CONNECTOR",
+        "EXTERNAL",
+        "AGGREGATE",
+        "PACKAGE",
+        "SPATIAL",
+        "RESOURCE",
     ] {
         if c.find(|token| is_word(token, word)) < c.at + 6 {
             return Ok(unsupported(c, &format!("CREATE {word}")));
@@ -126,7 +141,10 @@ pub(super) fn drop(c: &mut Cursor<'_>) -> Result<Statement> {
     } else {
         return match c.peek() {
             Some(Token::Word(word)) => Ok(unsupported(c, &format!("DROP {}", word.value.to_uppercase()))),
-            _ => Err(c.error("DROP goes on with TABLE, VIEW, DATABASE, INDEX, USER, SNAPSHOT, SCHEDULE, PITR or ACCOUNT")),
+            _ => {
+                Err(c
+                    .error("DROP goes on with TABLE, VIEW, DATABASE, INDEX, USER, SNAPSHOT, SCHEDULE, PITR or ACCOUNT"))
+            }
         };
     };
     c.expect_end()?;
@@ -267,7 +285,11 @@ fn create_view(c: &mut Cursor<'_>) -> Result<Option<CreateView>> {
     }
     let mut end = c.raw.tokens.len();
     let mut check_option = false;
-    for words in [&["WITH", "CHECK", "OPTION"][..], &["WITH", "CASCADED", "CHECK", "OPTION"], &["WITH", "LOCAL", "CHECK", "OPTION"]] {
+    for words in [
+        &["WITH", "CHECK", "OPTION"][..],
+        &["WITH", "CASCADED", "CHECK", "OPTION"],
+        &["WITH", "LOCAL", "CHECK", "OPTION"],
+    ] {
         if end > c.at + words.len() && (Cursor { raw: c.raw, at: end - words.len() }).are(words) {
             end -= words.len();
             check_option = true;
@@ -316,7 +338,8 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
             let add = &c.raw.tokens[start];
             let mut source = vec![add.clone()];
             source.extend(tokens::rewrite(c.raw, c.at, stop)?.tokens);
-            operations.push(AlterOperation::Sql(run_parser(c.raw, source, |parser| parser.parse_alter_table_operation())?));
+            operations
+                .push(AlterOperation::Sql(run_parser(c.raw, source, |parser| parser.parse_alter_table_operation())?));
             c.at = stop;
             if stop >= close {
                 break;
@@ -371,7 +394,11 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
         let from = tokens.first().map_or(0, |t| offset(t.span.start.column));
         let to = tokens.last().map_or(0, |t| offset(t.span.end.column));
         AlterOperation::Layout(c.raw.text()[from..to].to_owned())
-    } else if let Some(word) = ["DISCARD", "IMPORT", "EXCHANGE", "TRUNCATE", "COALESCE", "REORGANIZE", "REMOVE", "PARTITION"].iter().find(|w| c.is(w)) {
+    } else if let Some(word) =
+        ["DISCARD", "IMPORT", "EXCHANGE", "TRUNCATE", "COALESCE", "REORGANIZE", "REMOVE", "PARTITION"]
+            .iter()
+            .find(|w| c.is(w))
+    {
         return Err(Error::unsupported(format!("ALTER TABLE ... {word}")));
     } else {
         let mut source = tokens::rewrite(c.raw, c.at, end)?.tokens;
@@ -394,8 +421,17 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
 
 fn is_layout(c: &Cursor<'_>) -> bool {
     const WITH_VALUE: &[&str] = &[
-        "ROW_FORMAT", "KEY_BLOCK_SIZE", "STATS_PERSISTENT", "STATS_AUTO_RECALC", "STATS_SAMPLE_PAGES", "AVG_ROW_LENGTH", "MAX_ROWS",
-        "MIN_ROWS", "PACK_KEYS", "CHECKSUM", "DELAY_KEY_WRITE",
+        "ROW_FORMAT",
+        "KEY_BLOCK_SIZE",
+        "STATS_PERSISTENT",
+        "STATS_AUTO_RECALC",
+        "STATS_SAMPLE_PAGES",
+        "AVG_ROW_LENGTH",
+        "MAX_ROWS",
+        "MIN_ROWS",
+        "PACK_KEYS",
+        "CHECKSUM",
+        "DELAY_KEY_WRITE",
     ];
     c.is("FORCE")
         || c.are(&["ENABLE", "KEYS"])

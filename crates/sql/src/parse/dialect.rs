@@ -3,7 +3,9 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList};
+use sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+};
 use sqlparser::ast::{FunctionArguments, Ident, Interval, ObjectName, Statement, UnaryOperator};
 use sqlparser::dialect::{Dialect, MySqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
@@ -37,6 +39,47 @@ mod binds {
     pub const BINARY: u8 = 48;
     pub const PATH: u8 = 60;
 }
+
+/// Words that MySQL reserves and no expression begins with: `SELECT a, FROM t` has one item too few, not a column `FROM`.
+const RESERVED: &[Keyword] = &[
+    Keyword::AND,
+    Keyword::AS,
+    Keyword::ASC,
+    Keyword::BETWEEN,
+    Keyword::BY,
+    Keyword::CREATE,
+    Keyword::CROSS,
+    Keyword::DELETE,
+    Keyword::DESC,
+    Keyword::DROP,
+    Keyword::ELSE,
+    Keyword::FOR,
+    Keyword::FROM,
+    Keyword::GROUP,
+    Keyword::HAVING,
+    Keyword::IN,
+    Keyword::INNER,
+    Keyword::INTO,
+    Keyword::IS,
+    Keyword::JOIN,
+    Keyword::LIKE,
+    Keyword::LIMIT,
+    Keyword::NATURAL,
+    Keyword::ON,
+    Keyword::OR,
+    Keyword::ORDER,
+    Keyword::SELECT,
+    Keyword::SET,
+    Keyword::TABLE,
+    Keyword::THEN,
+    Keyword::UNION,
+    Keyword::UPDATE,
+    Keyword::USING,
+    Keyword::WHEN,
+    Keyword::WHERE,
+    Keyword::WITH,
+    Keyword::XOR,
+];
 
 impl Dialect for StrandlineDialect {
     fn dialect(&self) -> TypeId {
@@ -159,9 +202,7 @@ impl Dialect for StrandlineDialect {
             }
             Token::SingleQuotedString(_) => Some(parser.parse_value().map(Expr::Value)),
             // Neither is MySQL, and both would be taken for arrays.
-            Token::LBracket | Token::Colon => {
-                Some(parser.expected_ref("an expression", parser.peek_token_ref()))
-            }
+            Token::LBracket | Token::Colon => Some(parser.expected_ref("an expression", parser.peek_token_ref())),
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::BINARY => {
                     parser.advance_token();
@@ -175,6 +216,7 @@ impl Dialect for StrandlineDialect {
                     }))
                 }
                 Keyword::INTERVAL => Some(interval(parser)),
+                word if RESERVED.contains(&word) => Some(parser.expected_ref("an expression", parser.peek_token_ref())),
                 // `VALUES(c)` of ON DUPLICATE KEY UPDATE.
                 Keyword::VALUES if parser.peek_nth_token_ref(1).token == Token::LParen => Some(values_of(parser)),
                 _ => None,
@@ -185,9 +227,13 @@ impl Dialect for StrandlineDialect {
 
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, binds: u8) -> Option<Result<Expr, ParserError>> {
         let op = match &parser.peek_token_ref().token {
+            Token::Word(word) if word.keyword == Keyword::AND => return Some(chain(parser, left, Keyword::AND, binds)),
+            Token::Word(word) if word.keyword == Keyword::OR => return Some(chain(parser, left, Keyword::OR, binds)),
             Token::Assignment => BinaryOperator::Assignment,
             Token::Word(word) if word.keyword == Keyword::DIV => BinaryOperator::MyIntegerDivide,
-            Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("MOD") => BinaryOperator::Modulo,
+            Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("MOD") => {
+                BinaryOperator::Modulo
+            }
             Token::Word(_) if sounds_like(parser) => {
                 parser.advance_token();
                 BinaryOperator::Eq
@@ -344,6 +390,28 @@ pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
+}
+
+/// `a OR b OR c …` as a balanced tree: ten thousand terms in a row are common, and a tree of that depth would break the stack of
+/// whoever walks it. Both operators are associative, and the order of the terms stays.
+fn chain(parser: &mut Parser, left: &Expr, word: Keyword, binds: u8) -> Result<Expr, ParserError> {
+    let mut terms = vec![left.clone()];
+    while parser.parse_keyword(word) {
+        terms.push(parser.parse_subexpr(binds)?);
+    }
+    let op = if word == Keyword::AND { BinaryOperator::And } else { BinaryOperator::Or };
+    while terms.len() > 1 {
+        let mut pairs = terms.into_iter();
+        let mut next = Vec::with_capacity(pairs.len().div_ceil(2));
+        while let Some(left) = pairs.next() {
+            next.push(match pairs.next() {
+                Some(right) => Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) },
+                None => left,
+            });
+        }
+        terms = next;
+    }
+    Ok(terms.remove(0))
 }
 
 /// `INTERVAL expr unit`, with all of MySQL's units, or the function `INTERVAL(n, a, b, …)`.

@@ -41,7 +41,8 @@ pub(super) fn insert(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
             Token::LParen => depth += 1,
             Token::RParen => depth = depth.saturating_sub(1),
             token if depth == 0 && is_word(token, "VALUE") => {
-                let after = rewritten.tokens.get(at + 1).is_some_and(|t| t.token == Token::LParen || is_word(&t.token, "ROW"));
+                let after =
+                    rewritten.tokens.get(at + 1).is_some_and(|t| t.token == Token::LParen || is_word(&t.token, "ROW"));
                 let before = at > 1 && !matches!(rewritten.tokens[at - 1].token, Token::Period);
                 if after && before && !is_word(&rewritten.tokens[at - 1].token, "INTO") {
                     rewritten.tokens[at].token = keyword_word("VALUES", Keyword::VALUES);
@@ -110,7 +111,9 @@ pub(super) fn delete(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
     let statement = run_parser(c.raw, source, |parser| parser.parse_statement())?;
     c.at = c.raw.tokens.len();
     match statement {
-        ast::Statement::Delete(delete) => Ok((Statement::Delete(Box::new(Delete { delete, ignore })), rewritten.locking)),
+        ast::Statement::Delete(delete) => {
+            Ok((Statement::Delete(Box::new(Delete { delete, ignore })), rewritten.locking))
+        }
         _ => Err(c.error("")),
     }
 }
@@ -238,7 +241,9 @@ pub(super) fn load(c: &mut Cursor<'_>) -> Result<Statement> {
 
 fn load_column(c: &mut Cursor<'_>) -> Result<LoadColumn> {
     match c.peek() {
-        Some(Token::Word(word)) if word.quote_style.is_none() && word.value.len() > 1 && word.value.starts_with('@') => {
+        Some(Token::Word(word))
+            if word.quote_style.is_none() && word.value.len() > 1 && word.value.starts_with('@') =>
+        {
             c.at += 1;
             Ok(LoadColumn::Variable(word.value[1..].to_owned()))
         }

@@ -69,21 +69,46 @@ pub enum PeriodUnit {
 #[derive(Debug, Clone, PartialEq)]
 pub enum HistoryStatement {
     CreateSnapshot(CreateSnapshot),
-    DropSnapshot { name: String, if_exists: bool, cascade: bool },
-    ShowSnapshots { filter: Option<Filter> },
+    DropSnapshot {
+        name: String,
+        if_exists: bool,
+        cascade: bool,
+    },
+    ShowSnapshots {
+        filter: Option<Filter>,
+    },
     Restore(Restore),
     Undrop(Undrop),
     Undo(Undo),
-    ShowRecoveryPoints { target: Target, from: Option<When>, to: Option<When> },
-    ShowCommits { target: Option<Target>, limit: Option<u64> },
+    ShowRecoveryPoints {
+        target: Target,
+        from: Option<When>,
+        to: Option<When>,
+    },
+    ShowCommits {
+        target: Option<Target>,
+        limit: Option<u64>,
+    },
     Diff(Diff),
-    SetRetention { target: Target, keep: Keep },
+    SetRetention {
+        target: Target,
+        keep: Keep,
+    },
     /// The plan of `ApplyRetention`, without doing it.
-    ExplainRetention { target: Target },
-    ApplyRetention { target: Target },
+    ExplainRetention {
+        target: Target,
+    },
+    ApplyRetention {
+        target: Target,
+    },
     CreateSchedule(CreateSchedule),
-    DropSchedule { name: String, if_exists: bool },
-    ShowSchedules { filter: Option<Filter> },
+    DropSchedule {
+        name: String,
+        if_exists: bool,
+    },
+    ShowSchedules {
+        filter: Option<Filter>,
+    },
     /// The forms that only MatrixOne has.
     MatrixOne(MatrixOne),
 }
@@ -122,7 +147,11 @@ pub struct Restore {
 pub enum RestoreFrom {
     When(When),
     /// MatrixOne: `FROM PITR p 'time' [[AS] source_account]`.
-    Pitr { name: String, time: String, source_account: Option<String> },
+    Pitr {
+        name: String,
+        time: String,
+        source_account: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,11 +241,17 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
     let explain = c.eat("EXPLAIN");
     let statement = if c.is("RESTORE") {
         HistoryStatement::Restore(restore(c, explain)?)
-    } else if c.is("UNDROP") || c.is("FLASHBACK") || (c.is("RECOVER") && (c.is_at(1, "TABLE") || c.is_at(1, "DATABASE"))) {
+    } else if c.is("UNDROP")
+        || c.is("FLASHBACK")
+        || (c.is("RECOVER") && (c.is_at(1, "TABLE") || c.is_at(1, "DATABASE")))
+    {
         undrop_or_flashback(c, explain)?
     } else if c.are(&["UNDO", "VERSION"]) || c.are(&["UNDO", "COMMIT"]) {
         c.at += 2;
-        HistoryStatement::Undo(Undo { version: c.number("UNDO VERSION needs the number of a commit; SHOW COMMITS lists them")?, explain })
+        HistoryStatement::Undo(Undo {
+            version: c.number("UNDO VERSION needs the number of a commit; SHOW COMMITS lists them")?,
+            explain,
+        })
     } else if c.are(&["RETENTION", "FOR"]) && explain {
         c.at += 1;
         HistoryStatement::ExplainRetention { target: for_target(c)? }
@@ -255,7 +290,10 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         HistoryStatement::CreateSchedule(create_schedule(c)?)
     } else if c.eat_all(&["DROP", "SCHEDULE"]) {
         let if_exists = c.if_exists();
-        HistoryStatement::DropSchedule { name: c.name_or_string("DROP SCHEDULE needs the name of a schedule")?, if_exists }
+        HistoryStatement::DropSchedule {
+            name: c.name_or_string("DROP SCHEDULE needs the name of a schedule")?,
+            if_exists,
+        }
     } else if c.eat_all(&["SHOW", "SCHEDULES"]) {
         HistoryStatement::ShowSchedules { filter: c.filter()? }
     } else if let Some(statement) = super::matrixone::parse(c)? {
@@ -304,7 +342,8 @@ pub(super) fn target(c: &mut Cursor<'_>) -> Result<Target> {
     } else if c.eat("TABLE") {
         let mut table = c.table_name("TABLE needs a name: TABLE d.t")?;
         if table.database.is_some() && c.eat_sign(&Token::Period) {
-            account = table.database.replace(std::mem::replace(&mut table.name, c.name("TABLE needs a name: TABLE d.t")?));
+            account =
+                table.database.replace(std::mem::replace(&mut table.name, c.name("TABLE needs a name: TABLE d.t")?));
         } else if table.database.is_none()
             && matches!(c.peek(), Some(Token::Word(word)) if super::cursor::is_plain_name(word))
             && !is_option(c)
@@ -321,8 +360,26 @@ pub(super) fn target(c: &mut Cursor<'_>) -> Result<Target> {
 /// Whether the next word goes on with the statement rather than naming something. A name that looks like this needs backquotes.
 fn is_option(c: &Cursor<'_>) -> bool {
     const OPTIONS: &[&str] = &[
-        "FROM", "TO", "AT", "AGAINST", "RANGE", "COLUMNS", "COMMENT", "COMPRESSION", "CRON", "EVERY", "INCREMENTAL", "INTERNAL", "KEEP",
-        "OVERWRITE", "RETAIN", "RECURRING", "DATABASE", "TABLE", "LIMIT", "WITH",
+        "FROM",
+        "TO",
+        "AT",
+        "AGAINST",
+        "RANGE",
+        "COLUMNS",
+        "COMMENT",
+        "COMPRESSION",
+        "CRON",
+        "EVERY",
+        "INCREMENTAL",
+        "INTERNAL",
+        "KEEP",
+        "OVERWRITE",
+        "RETAIN",
+        "RECURRING",
+        "DATABASE",
+        "TABLE",
+        "LIMIT",
+        "WITH",
     ];
     OPTIONS.iter().any(|word| c.is(word))
 }
@@ -394,7 +451,8 @@ fn time_or_when(c: &mut Cursor<'_>) -> Result<When> {
 fn restore(c: &mut Cursor<'_>, explain: bool) -> Result<Restore> {
     c.at += 1;
     // MatrixOne's `RESTORE FROM PITR p 'time'` is the own account.
-    let target = if c.are(&["FROM", "PITR"]) { Target { account: None, scope: Scope::Account(None) } } else { target(c)? };
+    let target =
+        if c.are(&["FROM", "PITR"]) { Target { account: None, scope: Scope::Account(None) } } else { target(c)? };
     let mut restore = Restore {
         target,
         from: RestoreFrom::When(When::Now),
@@ -488,7 +546,9 @@ fn undrop_or_flashback(c: &mut Cursor<'_>, explain: bool) -> Result<HistoryState
             if c.eat_all(&["RENAME", "TO"]) {
                 to = Some(c.table_name("RENAME TO needs a name")?);
             }
-        } else if ["TIMESTAMP", "SNAPSHOT", "VERSION", "NOW"].iter().any(|word| c.is_at(1, word)) && c.peek_at(2).is_some() {
+        } else if ["TIMESTAMP", "SNAPSHOT", "VERSION", "NOW"].iter().any(|word| c.is_at(1, word))
+            && c.peek_at(2).is_some()
+        {
             c.at = start;
             return flashback_to(c, explain);
         } else {

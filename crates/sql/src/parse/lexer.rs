@@ -52,7 +52,7 @@ pub(super) struct Seen {
     pub into: bool,
     /// `(` right behind `FROM`, `JOIN` or `(`: perhaps a list of tables.
     pub table_list: bool,
-    /// `ZEROFILL`, `CHARSET`, `CHARACTER`, `SERIAL`, `NATIONAL`: types that the library writes differently.
+    /// `ZEROFILL`, `CHARSET`, `CHARACTER`, `SERIAL`, `NATIONAL`, `INT` and others: types that the library writes differently.
     pub types: bool,
 }
 
@@ -145,7 +145,8 @@ impl<'a> Lexer<'a> {
                 }
                 b'/' if self.peek(1) == b'*' => {
                     if self.peek(2) == b'!' && !self.in_version_comment {
-                        let digits = self.bytes[self.at + 3..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
+                        let digits =
+                            self.bytes[self.at + 3..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
                         let version = match digits {
                             0..=4 => 0,
                             n => self.text[self.at + 3..self.at + 3 + n].parse().unwrap_or(u32::MAX),
@@ -382,7 +383,11 @@ impl<'a> Lexer<'a> {
         if name.is_empty() && signs == 2 {
             return Err(self.error(from, "the name of a variable is missing"));
         }
-        Ok(Token::Word(Word { value: format!("{}{name}", &"@@"[..signs]), quote_style: None, keyword: Keyword::NoKeyword }))
+        Ok(Token::Word(Word {
+            value: format!("{}{name}", &"@@"[..signs]),
+            quote_style: None,
+            keyword: Keyword::NoKeyword,
+        }))
     }
 
     fn word(&mut self, raw: &mut Raw<'a>) -> Token {
@@ -392,7 +397,10 @@ impl<'a> Lexer<'a> {
         }
         let text = &self.text[from..self.at];
         let mut keyword = keyword(text);
-        if ["ZEROFILL", "SERIAL", "NATIONAL", "FIXED"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        if ["ZEROFILL", "SERIAL", "NATIONAL", "FIXED", "INT", "INTEGER"]
+            .iter()
+            .any(|word| text.eq_ignore_ascii_case(word))
+        {
             raw.seen.types = true;
         }
         if keyword != Keyword::NoKeyword {
@@ -540,14 +548,20 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_that_are_not_quoted() {
-        assert_eq!(lex("select 'a;b'; -- x;y\n # z;\n /* ; */ select `c;d`;;"), [["select", "'a;b'"], ["select", "`c;d`"]]);
+        assert_eq!(
+            lex("select 'a;b'; -- x;y\n # z;\n /* ; */ select `c;d`;;"),
+            [["select", "'a;b'"], ["select", "`c;d`"]]
+        );
         assert_eq!(lex("  ; /* nothing */ ; "), Vec::<Vec<String>>::new());
     }
 
     #[test]
     fn version_comments_run_up_to_our_version() {
         assert_eq!(lex("/*!40101 SET NAMES utf8 */;"), [["SET", "NAMES", "utf8"]]);
-        assert_eq!(lex("select /*!80030 1, */ /*!80031 2, */ /*!100616 3, */ /*M!100616 4, */ /*! 5 */"), [["select", "1", ",", "5"]]);
+        assert_eq!(
+            lex("select /*!80030 1, */ /*!80031 2, */ /*!100616 3, */ /*M!100616 4, */ /*! 5 */"),
+            [["select", "1", ",", "5"]]
+        );
         assert_eq!(lex("/*!999999\\- enable the sandbox mode */ select 1"), [["select", "1"]]);
         assert_eq!(lex("select 2*/**/3"), [["select", "2", "*", "3"]]);
     }
@@ -556,7 +570,7 @@ mod tests {
     fn strings_follow_mysql_escapes() {
         let mut lexer = Lexer::new(r#"'a\'b' 'c''d' "e""f" '\n\Z\q' '50\%'"#, Options::default());
         let tokens = lexer.next_statement().unwrap().unwrap().tokens;
-        let values: Vec<_> = tokens.iter().map(|t| match &t.token {
+        let values = tokens.iter().map(|t| match &t.token {
             Token::SingleQuotedString(s) => s.clone(),
             other => panic!("{other:?}"),
         });
@@ -568,8 +582,26 @@ mod tests {
     fn numbers_names_and_variables() {
         assert_eq!(
             lex("1abc t.2x .5 1e5 1.5e-3 0x1F @a.b @@session.x root@localhost @'q r' a.b"),
-            [["1abc", "t", ".", "2x", ".5", "1e5", "1.5e-3", "X'1F'", "@a.b", "@@session", ".", "x", "root", "@localhost",
-              "@q r", "a", ".", "b"]]
+            [[
+                "1abc",
+                "t",
+                ".",
+                "2x",
+                ".5",
+                "1e5",
+                "1.5e-3",
+                "X'1F'",
+                "@a.b",
+                "@@session",
+                ".",
+                "x",
+                "root",
+                "@localhost",
+                "@q r",
+                "a",
+                ".",
+                "b"
+            ]]
         );
     }
 

@@ -11,11 +11,29 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 pub enum MatrixOne {
     /// Without a target it is for the own account.
-    CreatePitr { name: String, if_not_exists: bool, target: Option<Target>, range: Range, internal: bool },
-    AlterPitr { name: String, if_exists: bool, range: Range },
-    DropPitr { name: String, if_exists: bool, internal: bool },
-    ShowPitr { filter: Option<Filter> },
-    ShowRecoveryWindow { target: Target },
+    CreatePitr {
+        name: String,
+        if_not_exists: bool,
+        target: Option<Target>,
+        range: Range,
+        internal: bool,
+    },
+    AlterPitr {
+        name: String,
+        if_exists: bool,
+        range: Range,
+    },
+    DropPitr {
+        name: String,
+        if_exists: bool,
+        internal: bool,
+    },
+    ShowPitr {
+        filter: Option<Filter>,
+    },
+    ShowRecoveryWindow {
+        target: Target,
+    },
     CloneTable(CloneTable),
     CloneDatabase(CloneDatabase),
     Branch(Branch),
@@ -64,9 +82,27 @@ pub enum Branch {
     CreateDatabase(CloneDatabase),
     DeleteTable(TableName),
     DeleteDatabase(String),
-    Diff { table: TableName, at: Option<When>, base: TableName, base_at: Option<When>, columns: Vec<String>, output: BranchOutput },
-    Merge { source: TableName, into: TableName, on_conflict: OnConflict },
-    Pick { source: TableName, at: Option<When>, into: TableName, between: Option<(String, String)>, keys: Option<Keys>, on_conflict: OnConflict },
+    Diff {
+        table: TableName,
+        at: Option<When>,
+        base: TableName,
+        base_at: Option<When>,
+        columns: Vec<String>,
+        output: BranchOutput,
+    },
+    Merge {
+        source: TableName,
+        into: TableName,
+        on_conflict: OnConflict,
+    },
+    Pick {
+        source: TableName,
+        at: Option<When>,
+        into: TableName,
+        between: Option<(String, String)>,
+        keys: Option<Keys>,
+        on_conflict: OnConflict,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! Nothing here looks at a catalog or a clock, and nothing that a statement asks for is dropped silently: it is in the result, or the
 //! statement is refused.
 
+mod bytes;
 mod cursor;
 mod ddl;
 mod dialect;
@@ -24,10 +25,11 @@ mod tests;
 mod tokens;
 mod user;
 
+pub use bytes::text_of_bytes;
 pub use dialect::StrandlineDialect;
 pub use history::{
-    CreateSchedule, CreateSnapshot, Diff, DiffOutput, HistoryStatement, Keep, Period, PeriodUnit, Restore, RestoreFrom, RestoreTo, Rhythm,
-    Scope, Target, Undo, Undrop, Undropped, When,
+    CreateSchedule, CreateSnapshot, Diff, DiffOutput, HistoryStatement, Keep, Period, PeriodUnit, Restore, RestoreFrom,
+    RestoreTo, Rhythm, Scope, Target, Undo, Undrop, Undropped, When,
 };
 pub use matrixone::{Branch, BranchOutput, CloneDatabase, CloneTable, Keys, MatrixOne, OnConflict, Range, RangeUnit};
 pub use moments::{TableAtMoment, Tree, ensure_stripped, moments, name_parts, strip, when_of};
@@ -123,13 +125,36 @@ pub fn select_item_texts<'a>(text: &'a str, select: &Select, options: Options) -
     let Ok(Some(raw)) = lexer.next_statement() else { return Vec::new() };
     let cursor = Cursor { raw: &raw, at: 1 };
     const ENDS: &[&str] = &[
-        "FROM", "INTO", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "EXCEPT", "INTERSECT", "FOR", "LOCK", "WINDOW", "PROCEDURE",
+        "FROM",
+        "INTO",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "FOR",
+        "LOCK",
+        "WINDOW",
+        "PROCEDURE",
     ];
     const MODIFIERS: &[&str] = &[
-        "ALL", "DISTINCT", "DISTINCTROW", "HIGH_PRIORITY", "STRAIGHT_JOIN", "SQL_SMALL_RESULT", "SQL_BIG_RESULT", "SQL_BUFFER_RESULT",
-        "SQL_CACHE", "SQL_NO_CACHE", "SQL_CALC_FOUND_ROWS",
+        "ALL",
+        "DISTINCT",
+        "DISTINCTROW",
+        "HIGH_PRIORITY",
+        "STRAIGHT_JOIN",
+        "SQL_SMALL_RESULT",
+        "SQL_BIG_RESULT",
+        "SQL_BUFFER_RESULT",
+        "SQL_CACHE",
+        "SQL_NO_CACHE",
+        "SQL_CALC_FOUND_ROWS",
     ];
-    let end = cursor.find(|token| matches!(token, Token::RParen) || ENDS.iter().any(|word| cursor::is_word(token, word)));
+    let end =
+        cursor.find(|token| matches!(token, Token::RParen) || ENDS.iter().any(|word| cursor::is_word(token, word)));
     let mut at = 1;
     while raw.tokens.get(at).is_some_and(|t| MODIFIERS.iter().any(|word| cursor::is_word(&t.token, word))) {
         at += 1;
@@ -174,8 +199,8 @@ fn statement(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
         "UPDATE" => return dml::update(c),
         "DELETE" => return dml::delete(c),
         // Words that only begin a statement of ours, or that one of ours shares with MySQL.
-        "EXPLAIN" | "RESTORE" | "UNDROP" | "FLASHBACK" | "RECOVER" | "UNDO" | "CREATE" | "DROP" | "SHOW" | "DIFF" | "SET" | "APPLY"
-        | "ALTER" | "DATA" => {
+        "EXPLAIN" | "RESTORE" | "UNDROP" | "FLASHBACK" | "RECOVER" | "UNDO" | "CREATE" | "DROP" | "SHOW" | "DIFF"
+        | "SET" | "APPLY" | "ALTER" | "DATA" => {
             if let Some(history) = history::parse(c)? {
                 return Ok((Statement::History(Box::new(history)), false));
             }
@@ -234,8 +259,9 @@ fn statement(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
         "REPAIR" => session::upkeep(c, Upkeep::Repair)?,
         "CHECKSUM" => session::upkeep(c, Upkeep::Checksum)?,
         "FLUSH" => session::flush(c)?,
-        "BACKUP" | "BINLOG" | "CACHE" | "CALL" | "CHANGE" | "CLONE" | "GET" | "HANDLER" | "HELP" | "IMPORT" | "INSTALL" | "PURGE"
-        | "RESET" | "RESIGNAL" | "RESTART" | "SHUTDOWN" | "SIGNAL" | "STOP" | "UNINSTALL" | "XA" => Statement::Unsupported(first),
+        "BACKUP" | "BINLOG" | "CACHE" | "CALL" | "CHANGE" | "CLONE" | "GET" | "HANDLER" | "HELP" | "IMPORT"
+        | "INSTALL" | "PURGE" | "RESET" | "RESIGNAL" | "RESTART" | "SHUTDOWN" | "SIGNAL" | "STOP" | "UNINSTALL"
+        | "XA" => Statement::Unsupported(first),
         _ => return Err(c.error("")),
     };
     Ok((statement, false))
@@ -244,7 +270,9 @@ fn statement(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
 /// `WITH … SELECT|UPDATE|DELETE`: the verb comes after the common tables.
 fn with_or_query(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
     if c.is("WITH") {
-        let verb = c.find(|token| ["SELECT", "UPDATE", "DELETE", "INSERT", "REPLACE"].iter().any(|word| cursor::is_word(token, word)));
+        let verb = c.find(|token| {
+            ["SELECT", "UPDATE", "DELETE", "INSERT", "REPLACE"].iter().any(|word| cursor::is_word(token, word))
+        });
         let verb = Cursor { raw: c.raw, at: verb };
         if verb.is("UPDATE") || verb.is("DELETE") {
             return Err(Error::unsupported("WITH ... UPDATE or DELETE"));

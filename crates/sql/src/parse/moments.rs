@@ -6,8 +6,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments, ObjectName, ObjectNamePart, TableFactor,
-    TableVersion, Value, VisitMut, VisitorMut,
+    DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments, ObjectName, ObjectNamePart,
+    TableFactor, TableVersion, Value, VisitMut, VisitorMut,
 };
 use sqlparser::ast::{Visit, Visitor};
 
@@ -85,7 +85,10 @@ pub fn moments(tree: &impl Tree) -> Result<Vec<TableAtMoment>> {
 
 /// Removes every moment from `tree`. For each table that has one, `replace` gets the table as `moments` shows it and may change the name
 /// (to that of the resolved table); if it returns false, the moment was left over and stripping fails.
-pub fn strip(tree: &mut impl Tree, mut replace: impl FnMut(&TableAtMoment, &mut ObjectName) -> Result<bool>) -> Result<()> {
+pub fn strip(
+    tree: &mut impl Tree,
+    mut replace: impl FnMut(&TableAtMoment, &mut ObjectName) -> Result<bool>,
+) -> Result<()> {
     let mut visitor = Replace { replace: &mut replace };
     match tree.visit_tree_mut(&mut visitor) {
         ControlFlow::Continue(()) => Ok(()),
@@ -183,8 +186,13 @@ pub fn when_of(version: &TableVersion) -> Result<When> {
         TableVersion::VersionAsOf(expr) => version_of(expr),
         TableVersion::Function(Expr::Function(function)) => {
             let FunctionArguments::List(list) = &function.args else { return Err(bad_moment(version)) };
-            let [FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), operator: FunctionArgOperator::RightArrow }] =
-                list.args.as_slice()
+            let [
+                FunctionArg::Named {
+                    name,
+                    arg: FunctionArgExpr::Expr(value),
+                    operator: FunctionArgOperator::RightArrow,
+                },
+            ] = list.args.as_slice()
             else {
                 return Err(bad_moment(version));
             };
@@ -218,7 +226,10 @@ pub(super) fn time_of(expr: Expr) -> When {
     }
     match expr {
         Expr::TypedString(typed)
-            if matches!(typed.data_type, DataType::Timestamp(..) | DataType::Datetime(..) | DataType::Date | DataType::Time(..)) =>
+            if matches!(
+                typed.data_type,
+                DataType::Timestamp(..) | DataType::Datetime(..) | DataType::Date | DataType::Time(..)
+            ) =>
         {
             match &typed.value.value {
                 Value::SingleQuotedString(text) => When::Time(text.clone()),
@@ -226,13 +237,17 @@ pub(super) fn time_of(expr: Expr) -> When {
             }
         }
         Expr::Nested(inner) => time_of(*inner),
-        Expr::Function(ref function) if function.name.to_string().eq_ignore_ascii_case("TIMESTAMP") => match &function.args {
-            FunctionArguments::List(list) => match list.args.as_slice() {
-                [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))] if string(inner).is_some() => time_of(inner.clone()),
+        Expr::Function(ref function) if function.name.to_string().eq_ignore_ascii_case("TIMESTAMP") => {
+            match &function.args {
+                FunctionArguments::List(list) => match list.args.as_slice() {
+                    [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))] if string(inner).is_some() => {
+                        time_of(inner.clone())
+                    }
+                    _ => When::Expr(Box::new(expr)),
+                },
                 _ => When::Expr(Box::new(expr)),
-            },
-            _ => When::Expr(Box::new(expr)),
-        },
+            }
+        }
         other => When::Expr(Box::new(other)),
     }
 }

@@ -204,7 +204,20 @@ pub(super) fn upkeep(c: &mut Cursor<'_>, what: Upkeep) -> Result<Statement> {
     let tables = c.comma_separated(|c| c.table_name("name the table"))?;
     let mut options = Vec::new();
     while !c.at_end() {
-        let known = ["FOR", "UPGRADE", "QUICK", "FAST", "MEDIUM", "EXTENDED", "CHANGED", "USE_FRM", "PERSISTENT", "ALL", "UPDATE", "DROP"];
+        let known = [
+            "FOR",
+            "UPGRADE",
+            "QUICK",
+            "FAST",
+            "MEDIUM",
+            "EXTENDED",
+            "CHANGED",
+            "USE_FRM",
+            "PERSISTENT",
+            "ALL",
+            "UPDATE",
+            "DROP",
+        ];
         match c.eat_any(&known) {
             Some("UPDATE" | "DROP") => return Ok(Statement::Unsupported("ANALYZE TABLE ... HISTOGRAM".to_owned())),
             Some(word) => options.push(word.to_owned()),
@@ -219,7 +232,22 @@ pub(super) fn flush(c: &mut Cursor<'_>) -> Result<Statement> {
     c.at += 1;
     c.eat_any(&["LOCAL", "NO_WRITE_TO_BINLOG"]);
     let mut what = "FLUSH PRIVILEGES";
-    let words = ["PRIVILEGES", "TABLES", "TABLE", "LOGS", "HOSTS", "STATUS", "USER_RESOURCES", "OPTIMIZER_COSTS", "BINARY", "ENGINE", "ERROR", "GENERAL", "RELAY", "SLOW"];
+    let words = [
+        "PRIVILEGES",
+        "TABLES",
+        "TABLE",
+        "LOGS",
+        "HOSTS",
+        "STATUS",
+        "USER_RESOURCES",
+        "OPTIMIZER_COSTS",
+        "BINARY",
+        "ENGINE",
+        "ERROR",
+        "GENERAL",
+        "RELAY",
+        "SLOW",
+    ];
     loop {
         match c.eat_any(&words) {
             // Grants are read from the catalog's newest version by every statement: there is no copy to reload.
@@ -228,8 +256,12 @@ pub(super) fn flush(c: &mut Cursor<'_>) -> Result<Statement> {
                 if c.at_end() {
                     // Tables are not held open, and every commit is on disk when it is acknowledged.
                     what = "FLUSH TABLES";
-                } else if c.find(|t| super::cursor::is_word(t, "WITH") || super::cursor::is_word(t, "FOR")) < c.raw.tokens.len() {
-                    return Ok(Statement::Unsupported("FLUSH TABLES WITH READ LOCK; a snapshot needs no lock".to_owned()));
+                } else if c.find(|t| super::cursor::is_word(t, "WITH") || super::cursor::is_word(t, "FOR"))
+                    < c.raw.tokens.len()
+                {
+                    return Ok(Statement::Unsupported(
+                        "FLUSH TABLES WITH READ LOCK; a snapshot needs no lock".to_owned(),
+                    ));
                 } else {
                     c.comma_separated(|c| c.table_name("name the table"))?;
                     what = "FLUSH TABLES";
@@ -251,7 +283,9 @@ pub(super) fn flush(c: &mut Cursor<'_>) -> Result<Statement> {
 
 fn variable(c: &mut Cursor<'_>) -> Option<String> {
     match c.peek() {
-        Some(Token::Word(word)) if word.quote_style.is_none() && word.value.len() > 1 && word.value.starts_with('@') => {
+        Some(Token::Word(word))
+            if word.quote_style.is_none() && word.value.len() > 1 && word.value.starts_with('@') =>
+        {
             c.at += 1;
             Some(word.value[1..].to_owned())
         }

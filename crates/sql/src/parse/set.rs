@@ -56,7 +56,10 @@ fn item(c: &mut Cursor<'_>) -> Result<SetItem> {
         let collate = if c.eat("COLLATE") { Some(c.name_or_string("COLLATE needs a name")?) } else { None };
         return Ok(SetItem::Names { charset, collate });
     }
-    if c.eat_all(&["CHARACTER", "SET"]) || c.eat_all(&["CHAR", "SET"]) || (c.is("CHARSET") && !assigns(c, 1) && c.eat("CHARSET")) {
+    if c.eat_all(&["CHARACTER", "SET"])
+        || c.eat_all(&["CHAR", "SET"])
+        || (c.is("CHARSET") && !assigns(c, 1) && c.eat("CHARSET"))
+    {
         return Ok(SetItem::CharacterSet(charset_or_default(c)?));
     }
     if c.is("PASSWORD") {
@@ -85,7 +88,9 @@ fn item(c: &mut Cursor<'_>) -> Result<SetItem> {
     if let Some(system) = name.strip_prefix("@@") {
         name = system.to_owned();
         if c.peek() == Some(&Token::Period) {
-            scope = ["GLOBAL", "SESSION", "LOCAL", "PERSIST", "PERSIST_ONLY"].into_iter().find(|s| name.eq_ignore_ascii_case(s));
+            scope = ["GLOBAL", "SESSION", "LOCAL", "PERSIST", "PERSIST_ONLY"]
+                .into_iter()
+                .find(|s| name.eq_ignore_ascii_case(s));
             if scope.is_some() {
                 c.at += 1;
                 name = c.name(hint)?;
@@ -162,7 +167,11 @@ fn value(c: &mut Cursor<'_>) -> Result<SetValue> {
         && !["TRUE", "FALSE", "NULL"].iter().any(|constant| is_word(&Token::Word(word.clone()), constant))
     {
         c.at += 1;
-        return Ok(if word.value.eq_ignore_ascii_case("DEFAULT") { SetValue::Default } else { SetValue::Word(word.value.clone()) });
+        return Ok(if word.value.eq_ignore_ascii_case("DEFAULT") {
+            SetValue::Default
+        } else {
+            SetValue::Word(word.value.clone())
+        });
     }
     Ok(SetValue::Expr(Box::new(c.expr_until(&[])?)))
 }
@@ -185,7 +194,11 @@ fn transaction(c: &mut Cursor<'_>, scope: Option<&str>) -> Result<SetItem> {
                 () if c.eat_all(&["READ", "COMMITTED"]) => Isolation::ReadCommitted,
                 () if c.eat_all(&["REPEATABLE", "READ"]) => Isolation::RepeatableRead,
                 () if c.eat("SERIALIZABLE") => Isolation::Serializable,
-                () => return Err(c.error("the levels are READ UNCOMMITTED, READ COMMITTED, REPEATABLE READ and SERIALIZABLE")),
+                () => {
+                    return Err(
+                        c.error("the levels are READ UNCOMMITTED, READ COMMITTED, REPEATABLE READ and SERIALIZABLE")
+                    );
+                }
             });
         } else if read_only.is_none() && c.eat_all(&["READ", "ONLY"]) {
             read_only = Some(true);

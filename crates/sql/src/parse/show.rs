@@ -74,7 +74,10 @@ pub(super) fn show(c: &mut Cursor<'_>) -> Result<Statement> {
         || c.eat_all(&["PACKAGE", "BODY", "STATUS"])
     {
         Show::RoutineStatus { filter: c.filter()? }
-    } else if c.eat_all(&["MASTER", "STATUS"]) || c.eat_all(&["BINLOG", "STATUS"]) || c.eat_all(&["BINARY", "LOG", "STATUS"]) {
+    } else if c.eat_all(&["MASTER", "STATUS"])
+        || c.eat_all(&["BINLOG", "STATUS"])
+        || c.eat_all(&["BINARY", "LOG", "STATUS"])
+    {
         Show::BinaryLogStatus
     } else if c.eat_all(&["SLAVE", "STATUS"]) || c.eat_all(&["REPLICA", "STATUS"]) {
         Show::ReplicaStatus
@@ -95,7 +98,10 @@ pub(super) fn show(c: &mut Cursor<'_>) -> Result<Statement> {
 }
 
 /// Parses `DESCRIBE t [column]` and `EXPLAIN statement`; the inner statement comes from `inner`.
-pub(super) fn explain(c: &mut Cursor<'_>, inner: impl FnOnce(&mut Cursor<'_>) -> Result<Statement>) -> Result<Statement> {
+pub(super) fn explain(
+    c: &mut Cursor<'_>,
+    inner: impl FnOnce(&mut Cursor<'_>) -> Result<Statement>,
+) -> Result<Statement> {
     c.at += 1;
     let mut analyze = false;
     let mut format = None;
@@ -153,9 +159,30 @@ fn show_create(c: &mut Cursor<'_>) -> Result<Show> {
 
 fn other_show(c: &mut Cursor<'_>) -> Result<Statement> {
     const KNOWN: &[&str] = &[
-        "AUTHORS", "BINARY", "BINLOG", "CLIENT_STATISTICS", "CONTRIBUTORS", "ENGINE", "EXPLAIN", "FUNCTION", "INDEX_STATISTICS", "LOGS",
-        "MASTER", "MUTEX", "PROCEDURE", "PROFILE", "PROFILES", "PUBLICATIONS", "RELAYLOG", "REPLICAS", "ROLES", "SLAVE", "STAGES",
-        "SUBSCRIPTIONS", "TABLE_STATISTICS", "USER_STATISTICS",
+        "AUTHORS",
+        "BINARY",
+        "BINLOG",
+        "CLIENT_STATISTICS",
+        "CONTRIBUTORS",
+        "ENGINE",
+        "EXPLAIN",
+        "FUNCTION",
+        "INDEX_STATISTICS",
+        "LOGS",
+        "MASTER",
+        "MUTEX",
+        "PROCEDURE",
+        "PROFILE",
+        "PROFILES",
+        "PUBLICATIONS",
+        "RELAYLOG",
+        "REPLICAS",
+        "ROLES",
+        "SLAVE",
+        "STAGES",
+        "SUBSCRIPTIONS",
+        "TABLE_STATISTICS",
+        "USER_STATISTICS",
     ];
     match c.peek() {
         Some(Token::Word(word)) if KNOWN.iter().any(|known| word.value.eq_ignore_ascii_case(known)) => {

@@ -238,19 +238,36 @@ pub enum AlterOperation {
     /// What the library knows: columns, keys and constraints to add, renames, defaults, ALGORITHM, LOCK.
     Sql(ast::AlterTableOperation),
     RenameTo(TableName),
-    RenameIndex { from: String, to: String },
-    DropIndex { name: String, if_exists: bool },
-    DropForeignKey { name: String, if_exists: bool },
+    RenameIndex {
+        from: String,
+        to: String,
+    },
+    DropIndex {
+        name: String,
+        if_exists: bool,
+    },
+    DropForeignKey {
+        name: String,
+        if_exists: bool,
+    },
     DropPrimaryKey,
-    DropCheck { name: String },
+    DropCheck {
+        name: String,
+    },
     Comment(String),
     /// `ENGINE = x`
     Engine(String),
     AutoIncrement(u64),
     /// Only what later columns default to.
-    DefaultCharset { charset: Option<String>, collate: Option<String> },
+    DefaultCharset {
+        charset: Option<String>,
+        collate: Option<String>,
+    },
     /// Of every text column too.
-    ConvertTo { charset: Option<String>, collate: Option<String> },
+    ConvertTo {
+        charset: Option<String>,
+        collate: Option<String>,
+    },
     /// `ORDER BY`, `FORCE`, `ROW_FORMAT = x`, `STATS_… = x`, `KEY_BLOCK_SIZE = n`, `ENABLE KEYS`, `DISABLE KEYS`: they ask for nothing that
     /// a query could see, and layout is ours to choose. As written.
     Layout(String),
@@ -339,37 +356,98 @@ pub enum SetValue {
 /// What a SHOW shows. Those about history are in `HistoryStatement`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Show {
-    Databases { at: Option<When>, filter: Option<Filter> },
-    Tables { full: bool, database: Option<String>, at: Option<When>, filter: Option<Filter> },
-    TableStatus { database: Option<String>, filter: Option<Filter> },
-    OpenTables { database: Option<String>, filter: Option<Filter> },
-    Columns { table: TableName, full: bool, filter: Option<Filter> },
-    Index { table: TableName, filter: Option<Filter> },
-    CreateTable { table: TableName, at: Option<When> },
-    CreateView { view: TableName, at: Option<When> },
-    CreateDatabase { database: String, if_not_exists: bool, at: Option<When> },
+    Databases {
+        at: Option<When>,
+        filter: Option<Filter>,
+    },
+    Tables {
+        full: bool,
+        database: Option<String>,
+        at: Option<When>,
+        filter: Option<Filter>,
+    },
+    TableStatus {
+        database: Option<String>,
+        filter: Option<Filter>,
+    },
+    OpenTables {
+        database: Option<String>,
+        filter: Option<Filter>,
+    },
+    Columns {
+        table: TableName,
+        full: bool,
+        filter: Option<Filter>,
+    },
+    Index {
+        table: TableName,
+        filter: Option<Filter>,
+    },
+    CreateTable {
+        table: TableName,
+        at: Option<When>,
+    },
+    CreateView {
+        view: TableName,
+        at: Option<When>,
+    },
+    CreateDatabase {
+        database: String,
+        if_not_exists: bool,
+        at: Option<When>,
+    },
     CreateUser(Option<UserName>),
-    Variables { global: bool, filter: Option<Filter> },
-    Status { global: bool, filter: Option<Filter> },
+    Variables {
+        global: bool,
+        filter: Option<Filter>,
+    },
+    Status {
+        global: bool,
+        filter: Option<Filter>,
+    },
     /// `count`: `SHOW COUNT(*) WARNINGS`
-    Warnings { count: bool, limit: Option<Limit> },
-    Errors { count: bool, limit: Option<Limit> },
+    Warnings {
+        count: bool,
+        limit: Option<Limit>,
+    },
+    Errors {
+        count: bool,
+        limit: Option<Limit>,
+    },
     Engines,
-    Charset { filter: Option<Filter> },
-    Collation { filter: Option<Filter> },
-    Processlist { full: bool },
+    Charset {
+        filter: Option<Filter>,
+    },
+    Collation {
+        filter: Option<Filter>,
+    },
+    Processlist {
+        full: bool,
+    },
     Privileges,
     Plugins,
     /// `None` is the session's user.
-    Grants { user: Option<UserName> },
-    Triggers { database: Option<String>, filter: Option<Filter> },
-    Events { database: Option<String>, filter: Option<Filter> },
+    Grants {
+        user: Option<UserName>,
+    },
+    Triggers {
+        database: Option<String>,
+        filter: Option<Filter>,
+    },
+    Events {
+        database: Option<String>,
+        filter: Option<Filter>,
+    },
     /// FUNCTION, PROCEDURE, PACKAGE or PACKAGE BODY STATUS: there are none, so the kind does not matter.
-    RoutineStatus { filter: Option<Filter> },
+    RoutineStatus {
+        filter: Option<Filter>,
+    },
     /// `SHOW MASTER STATUS` and its later names.
     BinaryLogStatus,
     ReplicaStatus,
-    Accounts { filter: Option<Filter> },
+    Accounts {
+        filter: Option<Filter>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -388,7 +466,14 @@ pub enum PrepareSource {
 /// MatrixOne's statements about accounts (tenants).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountStatement {
-    Create { name: String, if_not_exists: bool, admin: String, password: String, status: Option<AccountStatus>, comment: Option<String> },
+    Create {
+        name: String,
+        if_not_exists: bool,
+        admin: String,
+        password: String,
+        status: Option<AccountStatus>,
+        comment: Option<String>,
+    },
     Alter {
         name: String,
         if_exists: bool,
@@ -397,7 +482,10 @@ pub enum AccountStatement {
         status: Option<AccountStatus>,
         comment: Option<String>,
     },
-    Drop { name: String, if_exists: bool },
+    Drop {
+        name: String,
+        if_exists: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -419,17 +507,45 @@ pub struct UserName {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserStatement {
-    Create { users: Vec<UserSpec>, if_not_exists: bool, locked: Option<bool>, comment: Option<String> },
-    Alter { users: Vec<UserSpec>, if_exists: bool, locked: Option<bool>, comment: Option<String> },
-    Drop { users: Vec<UserName>, if_exists: bool },
+    Create {
+        users: Vec<UserSpec>,
+        if_not_exists: bool,
+        locked: Option<bool>,
+        comment: Option<String>,
+    },
+    Alter {
+        users: Vec<UserSpec>,
+        if_exists: bool,
+        locked: Option<bool>,
+        comment: Option<String>,
+    },
+    Drop {
+        users: Vec<UserName>,
+        if_exists: bool,
+    },
     Rename(Vec<(UserName, UserName)>),
-    CreateRole { roles: Vec<UserName>, if_not_exists: bool },
-    DropRole { roles: Vec<UserName>, if_exists: bool },
+    CreateRole {
+        roles: Vec<UserName>,
+        if_not_exists: bool,
+    },
+    DropRole {
+        roles: Vec<UserName>,
+        if_exists: bool,
+    },
     Grant(Grant),
     Revoke(Grant),
-    RevokeAll { users: Vec<UserName> },
-    GrantRole { roles: Vec<UserName>, users: Vec<UserName>, with_admin: bool },
-    RevokeRole { roles: Vec<UserName>, users: Vec<UserName> },
+    RevokeAll {
+        users: Vec<UserName>,
+    },
+    GrantRole {
+        roles: Vec<UserName>,
+        users: Vec<UserName>,
+        with_admin: bool,
+    },
+    RevokeRole {
+        roles: Vec<UserName>,
+        users: Vec<UserName>,
+    },
     /// `SET ROLE`, as written: NONE, ALL, DEFAULT or names.
     SetRole(Vec<String>),
 }
@@ -444,9 +560,15 @@ pub struct UserSpec {
 pub enum Auth {
     /// Nothing is said: no password for a new user, no change for an old one.
     Unsaid,
-    Password { plugin: Option<String>, password: String },
+    Password {
+        plugin: Option<String>,
+        password: String,
+    },
     /// The stored form, as SHOW CREATE USER gives it.
-    Hash { plugin: Option<String>, hash: String },
+    Hash {
+        plugin: Option<String>,
+        hash: String,
+    },
     /// `IDENTIFIED WITH plugin`
     Plugin(String),
 }

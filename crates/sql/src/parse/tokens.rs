@@ -36,7 +36,8 @@ pub(super) fn rewrite(raw: &Raw<'_>, from: usize, to: usize) -> Result<Rewritten
         return Ok(done);
     }
     let source = tokens.as_slice();
-    let mut rewriter = Rewriter { raw, source, at: 0, out: Vec::with_capacity(source.len() + 16), escapes: Vec::new(), done: &mut done };
+    let mut rewriter =
+        Rewriter { raw, source, at: 0, out: Vec::with_capacity(source.len() + 16), escapes: 0, done: &mut done };
     rewriter.run()?;
     done.tokens = std::mem::take(&mut rewriter.out);
     names_without_parens(&mut done.tokens);
@@ -56,7 +57,9 @@ fn names_without_parens(tokens: &mut Vec<TokenWithSpan>) {
         let open = matches!(tokens.get(at + 1), Some(TokenWithSpan { token: Token::LParen, .. }));
         if open
             && is_word(&tokens[at].token, "TRIM")
-            && tokens.get(at + 2).is_some_and(|t| ["LEADING", "TRAILING", "BOTH"].iter().any(|word| is_word(&t.token, word)))
+            && tokens
+                .get(at + 2)
+                .is_some_and(|t| ["LEADING", "TRAILING", "BOTH"].iter().any(|word| is_word(&t.token, word)))
             && tokens.get(at + 3).is_some_and(|t| is_word(&t.token, "FROM"))
         {
             trims.push(at + 3);
@@ -93,7 +96,8 @@ fn table_lists(tokens: &mut Vec<TokenWithSpan>) {
         match &token.token {
             Token::LParen => {
                 let query = tokens.get(at + 1).is_some_and(|next| {
-                    ["SELECT", "WITH", "TABLE", "VALUES"].iter().any(|word| is_word(&next.token, word)) || next.token == Token::RParen
+                    ["SELECT", "WITH", "TABLE", "VALUES"].iter().any(|word| is_word(&next.token, word))
+                        || next.token == Token::RParen
                 });
                 open.push(previous_opens_tables && !query);
             }
@@ -132,7 +136,11 @@ fn types(raw: &Raw<'_>, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>
                 if defines && after_name && is(at, "ZEROFILL") {
                     return Err(Error::unsupported("ZEROFILL"));
                 }
-                if defines && after_name && is(at, "NATIONAL") && !matches!(tokens.get(at + 1), Some(t) if t.token == Token::Comma) {
+                if defines
+                    && after_name
+                    && is(at, "NATIONAL")
+                    && !matches!(tokens.get(at + 1), Some(t) if t.token == Token::Comma)
+                {
                     at += 1;
                     continue;
                 }
@@ -154,11 +162,26 @@ fn types(raw: &Raw<'_>, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>
                     at += 1;
                     continue;
                 }
-                let value = tokens.get(at + 1).is_some_and(|t| matches!(t.token, Token::Word(_) | Token::SingleQuotedString(_)));
-                if defines && (depth > 0 || raw.tokens[0].token == keyword_word("ALTER", Keyword::ALTER)) && is(at, "CHARSET") && value {
+                let value = tokens
+                    .get(at + 1)
+                    .is_some_and(|t| matches!(t.token, Token::Word(_) | Token::SingleQuotedString(_)));
+                if defines
+                    && (depth > 0 || raw.tokens[0].token == keyword_word("ALTER", Keyword::ALTER))
+                    && is(at, "CHARSET")
+                    && value
+                {
                     // `CHARSET x` of a column.
                     out.push(in_place_of(token, keyword_word("CHARACTER", Keyword::CHARACTER)));
                     out.push(in_place_of(token, keyword_word("SET", Keyword::SET)));
+                    at += 1;
+                    continue;
+                }
+                if !defines
+                    && depth > 0
+                    && (is(at, "INT") || is(at, "INTEGER"))
+                    && matches!(out.last(), Some(t) if is_word(&t.token, "SIGNED") || is_word(&t.token, "UNSIGNED"))
+                {
+                    // `CAST(x AS SIGNED INT)`
                     at += 1;
                     continue;
                 }
@@ -169,7 +192,8 @@ fn types(raw: &Raw<'_>, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>
                 };
                 if !defines && charset > 0 && depth > 0 && ends_in_char(&out) {
                     // `CAST(x AS CHAR CHARACTER SET utf8mb4)`: text is always that here.
-                    let name = tokens.get(at + charset).map(|t| t.token.to_string().trim_matches('\'').to_ascii_lowercase());
+                    let name =
+                        tokens.get(at + charset).map(|t| t.token.to_string().trim_matches('\'').to_ascii_lowercase());
                     match name.as_deref() {
                         Some("utf8mb4" | "utf8mb3" | "utf8") => {
                             at += charset + 1;
@@ -202,8 +226,8 @@ struct Rewriter<'a> {
     source: &'a [TokenWithSpan],
     at: usize,
     out: Vec<TokenWithSpan>,
-    /// Where the open ODBC escapes close, the innermost last.
-    escapes: Vec<usize>,
+    /// How many ODBC escapes `{fn …}` are open.
+    escapes: usize,
     done: &'a mut Rewritten,
 }
 
@@ -219,8 +243,8 @@ impl Rewriter<'_> {
                     self.brace()?;
                     continue;
                 }
-                Token::RBrace if self.escapes.last() == Some(&self.at) => {
-                    self.escapes.pop();
+                Token::RBrace if self.escapes > 0 => {
+                    self.escapes -= 1;
                     self.at += 1;
                     continue;
                 }
@@ -256,7 +280,7 @@ impl Rewriter<'_> {
             self.out.push(token.clone());
             self.at += 1;
         }
-        Ok(())
+        if self.escapes > 0 { Err(self.error(0, "'{' without '}'")) } else { Ok(()) }
     }
 
     fn token(&self, ahead: usize) -> Option<&Token> {
@@ -292,8 +316,13 @@ impl Rewriter<'_> {
 
     /// `{SNAPSHOT = s}`, `{TIMESTAMP = e}`, `{MO_TS = e}`, `{VERSION = n}`, `{AS OF …}` behind a name, or an ODBC escape.
     fn brace(&mut self) -> Result<()> {
-        const HINT: &str =
-            "a moment is {SNAPSHOT = 's'}, {TIMESTAMP = 'time'}, {VERSION = n}, {MO_TS = n} or {AS OF TIMESTAMP 'time'}";
+        const HINT: &str = "a moment is {SNAPSHOT = 's'}, {TIMESTAMP = 'time'}, {VERSION = n}, {MO_TS = n} or {AS OF TIMESTAMP 'time'}";
+        if self.is(1, "FN") || self.is(1, "OJ") {
+            // What stands inside is ordinary SQL; only the braces go.
+            self.at += 2;
+            self.escapes += 1;
+            return Ok(());
+        }
         let close = self.close()?;
         let span = self.source[self.at].span;
         for (word, kind) in [("D", Keyword::DATE), ("T", Keyword::TIME), ("TS", Keyword::TIMESTAMP)] {
@@ -304,12 +333,6 @@ impl Rewriter<'_> {
                 self.at += 1;
                 return Ok(());
             }
-        }
-        if self.is(1, "FN") || self.is(1, "OJ") {
-            // What stands inside is ordinary SQL; only the braces go.
-            self.at += 2;
-            self.escapes.push(close);
-            return Ok(());
         }
         if !self.after_name() {
             return Err(self.error(0, HINT));
@@ -375,7 +398,9 @@ impl Rewriter<'_> {
     /// `t AS OF …`, `t VERSION AS OF n`, `t TIMESTAMP AS OF e`.
     fn as_of(&mut self) -> Result<()> {
         let span = self.source[self.at].span;
-        if self.at > 0 && ["VERSION", "TIMESTAMP", "SYSTEM_TIME"].iter().any(|word| is_word(&self.source[self.at - 1].token, word)) {
+        if self.at > 0
+            && ["VERSION", "TIMESTAMP", "SYSTEM_TIME"].iter().any(|word| is_word(&self.source[self.at - 1].token, word))
+        {
             self.copy(2);
             return Ok(());
         }
@@ -426,7 +451,9 @@ impl Rewriter<'_> {
             return Err(Error::unsupported("SELECT ... INTO OUTFILE"));
         }
         let variable = |token: Option<&Token>| match token {
-            Some(Token::Word(word)) if word.value.starts_with('@') && word.quote_style.is_none() => Some(word.value[1..].to_owned()),
+            Some(Token::Word(word)) if word.value.starts_with('@') && word.quote_style.is_none() => {
+                Some(word.value[1..].to_owned())
+            }
             _ => None,
         };
         let Some(first) = variable(self.token(1)) else { return Ok(false) };

@@ -2,9 +2,11 @@
 
 use sqlparser::tokenizer::Token;
 
-use super::cursor::{Cursor, is_word};
-use super::statement::{AccountStatement, AccountStatus, Auth, Grant, GrantOn, Privilege, Statement, UserName, UserSpec, UserStatement};
 use super::TableName;
+use super::cursor::{Cursor, is_word};
+use super::statement::{
+    AccountStatement, AccountStatus, Auth, Grant, GrantOn, Privilege, Statement, UserName, UserSpec, UserStatement,
+};
 use crate::error::{Error, Result};
 
 /// Parses the statement if it is one of these, else returns `None` and leaves the cursor where it was.
@@ -66,7 +68,9 @@ pub(super) fn user_name(c: &mut Cursor<'_>) -> Result<UserName> {
         _ => c.name("name a user: 'name'@'host'")?,
     };
     let host = match c.peek() {
-        Some(Token::Word(word)) if word.quote_style.is_none() && word.value.starts_with('@') && !word.value.starts_with("@@") => {
+        Some(Token::Word(word))
+            if word.quote_style.is_none() && word.value.starts_with('@') && !word.value.starts_with("@@") =>
+        {
             c.at += 1;
             Some(match &word.value[1..] {
                 // `'u'@ 'h'`, or `u@%`, which MySQL's own client writes with quotes.
@@ -126,9 +130,16 @@ fn user_options(c: &mut Cursor<'_>) -> Result<(Option<bool>, Option<String>)> {
             locked = Some(false);
         } else if comment.is_none() && c.eat("COMMENT") {
             comment = Some(c.string("COMMENT needs a text in quotes")?);
-        } else if c.eat_all(&["REQUIRE", "NONE"]) || c.eat_all(&["PASSWORD", "EXPIRE", "NEVER"]) || c.eat_all(&["PASSWORD", "EXPIRE", "DEFAULT"]) {
+        } else if c.eat_all(&["REQUIRE", "NONE"])
+            || c.eat_all(&["PASSWORD", "EXPIRE", "NEVER"])
+            || c.eat_all(&["PASSWORD", "EXPIRE", "DEFAULT"])
+        {
             // Each is how things are here: no client certificate is asked for, and passwords do not expire.
-        } else if let Some(what) = ["REQUIRE", "WITH", "PASSWORD", "FAILED_LOGIN_ATTEMPTS", "ATTRIBUTE", "DEFAULT", "DISCARD"].iter().find(|w| c.is(w)) {
+        } else if let Some(what) =
+            ["REQUIRE", "WITH", "PASSWORD", "FAILED_LOGIN_ATTEMPTS", "ATTRIBUTE", "DEFAULT", "DISCARD"]
+                .iter()
+                .find(|w| c.is(w))
+        {
             return Err(Error::unsupported(format!("{what} of a user")));
         } else {
             return Err(c.error(""));
@@ -165,8 +176,11 @@ fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
         }
         return Ok(Statement::User(UserStatement::RevokeRole { roles, users }));
     }
-    let privileges =
-        if all_from { vec![Privilege { name: "ALL".to_owned(), columns: Vec::new() }] } else { c.comma_separated(privilege)? };
+    let privileges = if all_from {
+        vec![Privilege { name: "ALL".to_owned(), columns: Vec::new() }]
+    } else {
+        c.comma_separated(privilege)?
+    };
     c.expect("ON", "say what it is granted ON: *.*, d.* or d.t")?;
     let on = grant_on(c)?;
     c.expect(to, "say who gets it or loses it")?;

@@ -46,7 +46,8 @@ pub fn extra(column: &Column) -> String {
     if column.auto_increment {
         words.push("auto_increment".to_owned());
     }
-    let computed = column.default.as_deref().is_some_and(|text| text.starts_with('(') || text.starts_with("CURRENT_TIMESTAMP"));
+    let computed =
+        column.default.as_deref().is_some_and(|text| text.starts_with('(') || text.starts_with("CURRENT_TIMESTAMP"));
     if computed {
         words.push("DEFAULT_GENERATED".to_owned());
     }

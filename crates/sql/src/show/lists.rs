@@ -1,7 +1,8 @@
 //! Character sets and collations: the ones whose meaning is ours, and those that clients look for.
 
 /// What SHOW ENGINES says.
-pub(crate) const ENGINE_COMMENT: &str = "Strandline: every commit is a recovery point; answers to the name that clients expect";
+pub(crate) const ENGINE_COMMENT: &str =
+    "Strandline: every commit is a recovery point; answers to the name that clients expect";
 
 /// A character set.
 pub(crate) struct Charset {

@@ -14,7 +14,7 @@ use crate::create_text::{create_database_text, create_table_text, create_view_te
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
 use crate::error::{Error, Result};
 use crate::information_schema as schema;
-use crate::parse::statement::{Filter, Limit, Show, TableName, UserName};
+use crate::parse::{Filter, Limit, Show, TableName, UserName};
 use crate::users;
 use crate::warning::{Level, Warning};
 use answer::{Cell, CellKind, answer, row};
@@ -93,7 +93,8 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
         Show::OpenTables { database, filter } => {
             let home = home_name(cx, database.as_deref())?;
             let names = table_names(cx, &home).into_iter().map(|(name, _)| name);
-            let rows = names.filter(|name| matches(filter.as_ref(), name)).map(|name| row![&home, name, 0u64, 0u64]).collect();
+            let rows =
+                names.filter(|name| matches(filter.as_ref(), name)).map(|name| row![&home, name, 0u64, 0u64]).collect();
             answer(&[("Database", Text), ("Table", Text), ("In_use", UInt), ("Name_locked", UInt)], rows)
         }
         Show::Columns { table, full, filter } => columns(cx, table, *full, filter.as_ref()),
@@ -112,7 +113,9 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
             name_value(if *global { cx.global_variables } else { cx.variables }, filter.as_ref())
         }
         Show::Status { filter, .. } => name_value(cx.status, filter.as_ref()),
-        Show::Warnings { count: true, .. } => answer(&[("@@session.warning_count", UInt)], vec![row![cx.warnings.len()]]),
+        Show::Warnings { count: true, .. } => {
+            answer(&[("@@session.warning_count", UInt)], vec![row![cx.warnings.len()]])
+        }
         Show::Warnings { limit, .. } => warnings(cx.warnings.iter(), *limit),
         Show::Errors { count, limit } => {
             let errors = cx.warnings.iter().filter(|warning| warning.level == Level::Error);
@@ -122,7 +125,14 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
             }
         }
         Show::Engines => answer(
-            &[("Engine", Text), ("Support", Text), ("Comment", Text), ("Transactions", Text), ("XA", Text), ("Savepoints", Text)],
+            &[
+                ("Engine", Text),
+                ("Support", Text),
+                ("Comment", Text),
+                ("Transactions", Text),
+                ("XA", Text),
+                ("Savepoints", Text),
+            ],
             vec![row!["InnoDB", "DEFAULT", lists::ENGINE_COMMENT, "YES", "NO", "YES"]],
         ),
         Show::Charset { filter } => {
@@ -139,14 +149,31 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
                 })
                 .collect();
             answer(
-                &[("Collation", Text), ("Charset", Text), ("Id", UInt), ("Default", Text), ("Compiled", Text), ("Sortlen", UInt), ("Pad_attribute", Text)],
+                &[
+                    ("Collation", Text),
+                    ("Charset", Text),
+                    ("Id", UInt),
+                    ("Default", Text),
+                    ("Compiled", Text),
+                    ("Sortlen", UInt),
+                    ("Pad_attribute", Text),
+                ],
                 rows,
             )
         }
         Show::Processlist { full } => {
             let rows = cx.processes.iter().map(|p| process_row(p, *full)).collect();
             answer(
-                &[("Id", UInt), ("User", Text), ("Host", Text), ("db", Text), ("Command", Text), ("Time", UInt), ("State", Text), ("Info", Long)],
+                &[
+                    ("Id", UInt),
+                    ("User", Text),
+                    ("Host", Text),
+                    ("db", Text),
+                    ("Command", Text),
+                    ("Time", UInt),
+                    ("State", Text),
+                    ("Info", Long),
+                ],
                 rows,
             )
         }
@@ -166,8 +193,16 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
         Show::Triggers { database, .. } => {
             home_name(cx, database.as_deref())?;
             let columns = [
-                ("Trigger", Text), ("Event", Text), ("Table", Text), ("Statement", Long), ("Timing", Text), ("Created", When),
-                ("sql_mode", Text), ("Definer", Text), ("character_set_client", Text), ("collation_connection", Text),
+                ("Trigger", Text),
+                ("Event", Text),
+                ("Table", Text),
+                ("Statement", Long),
+                ("Timing", Text),
+                ("Created", When),
+                ("sql_mode", Text),
+                ("Definer", Text),
+                ("character_set_client", Text),
+                ("collation_connection", Text),
                 ("Database Collation", Text),
             ];
             answer(&columns, Vec::new())
@@ -175,22 +210,48 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
         Show::Events { database, .. } => {
             home_name(cx, database.as_deref())?;
             let columns = [
-                ("Db", Text), ("Name", Text), ("Definer", Text), ("Time zone", Text), ("Type", Text), ("Execute at", When),
-                ("Interval value", Text), ("Interval field", Text), ("Starts", When), ("Ends", When), ("Status", Text),
-                ("Originator", UInt), ("character_set_client", Text), ("collation_connection", Text), ("Database Collation", Text),
+                ("Db", Text),
+                ("Name", Text),
+                ("Definer", Text),
+                ("Time zone", Text),
+                ("Type", Text),
+                ("Execute at", When),
+                ("Interval value", Text),
+                ("Interval field", Text),
+                ("Starts", When),
+                ("Ends", When),
+                ("Status", Text),
+                ("Originator", UInt),
+                ("character_set_client", Text),
+                ("collation_connection", Text),
+                ("Database Collation", Text),
             ];
             answer(&columns, Vec::new())
         }
         Show::RoutineStatus { .. } => {
             let columns = [
-                ("Db", Text), ("Name", Text), ("Type", Text), ("Definer", Text), ("Modified", When), ("Created", When),
-                ("Security_type", Text), ("Comment", Long), ("character_set_client", Text), ("collation_connection", Text),
+                ("Db", Text),
+                ("Name", Text),
+                ("Type", Text),
+                ("Definer", Text),
+                ("Modified", When),
+                ("Created", When),
+                ("Security_type", Text),
+                ("Comment", Long),
+                ("character_set_client", Text),
+                ("collation_connection", Text),
                 ("Database Collation", Text),
             ];
             answer(&columns, Vec::new())
         }
         Show::BinaryLogStatus => answer(
-            &[("File", Text), ("Position", UInt), ("Binlog_Do_DB", Text), ("Binlog_Ignore_DB", Text), ("Executed_Gtid_Set", Text)],
+            &[
+                ("File", Text),
+                ("Position", UInt),
+                ("Binlog_Do_DB", Text),
+                ("Binlog_Ignore_DB", Text),
+                ("Executed_Gtid_Set", Text),
+            ],
             Vec::new(),
         ),
         Show::ReplicaStatus => answer(
@@ -211,7 +272,13 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
                 })
                 .collect();
             answer(
-                &[("ACCOUNT_NAME", Text), ("ADMIN_NAME", Text), ("STATUS", Text), ("DB_COUNT", UInt), ("TABLE_COUNT", UInt)],
+                &[
+                    ("ACCOUNT_NAME", Text),
+                    ("ADMIN_NAME", Text),
+                    ("STATUS", Text),
+                    ("DB_COUNT", UInt),
+                    ("TABLE_COUNT", UInt),
+                ],
                 rows,
             )
         }
@@ -246,7 +313,7 @@ pub fn filter(show: &Show) -> Option<&Filter> {
 }
 
 /// Returns the moment that a SHOW names, which the session resolves before it makes the context.
-pub fn moment(show: &Show) -> Option<&crate::parse::history::When> {
+pub fn moment(show: &Show) -> Option<&crate::parse::When> {
     match show {
         Show::Databases { at, .. }
         | Show::Tables { at, .. }
@@ -283,10 +350,24 @@ fn tables(cx: &ShowContext<'_>, full: bool, database: Option<&str>, filter: Opti
 fn table_status(cx: &ShowContext<'_>, database: Option<&str>, filter: Option<&Filter>) -> Result<ShowAnswer> {
     let home = home_name(cx, database)?;
     let columns = [
-        ("Name", Text), ("Engine", Text), ("Version", UInt), ("Row_format", Text), ("Rows", UInt), ("Avg_row_length", UInt),
-        ("Data_length", UInt), ("Max_data_length", UInt), ("Index_length", UInt), ("Data_free", UInt),
-        ("Auto_increment", UInt), ("Create_time", When), ("Update_time", When), ("Check_time", When), ("Collation", Text),
-        ("Checksum", UInt), ("Create_options", Text), ("Comment", Long),
+        ("Name", Text),
+        ("Engine", Text),
+        ("Version", UInt),
+        ("Row_format", Text),
+        ("Rows", UInt),
+        ("Avg_row_length", UInt),
+        ("Data_length", UInt),
+        ("Max_data_length", UInt),
+        ("Index_length", UInt),
+        ("Data_free", UInt),
+        ("Auto_increment", UInt),
+        ("Create_time", When),
+        ("Update_time", When),
+        ("Check_time", When),
+        ("Collation", Text),
+        ("Checksum", UInt),
+        ("Create_options", Text),
+        ("Comment", Long),
     ];
     let mut rows = Vec::new();
     if let Ok(database) = cx.catalog.database(cx.account, &home) {
@@ -308,16 +389,39 @@ pub(crate) fn status_row(cx: &ShowContext<'_>, table: &Table) -> Vec<Cell> {
     if table.is_view() {
         let mut row = row![&table.name];
         row.resize(11, Cell::Null);
-        row.extend(row![attributes::created(table), Cell::Null, Cell::Null, Cell::Null, Cell::Null, Cell::Null, "VIEW"]);
+        row.extend(row![
+            attributes::created(table),
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
+            "VIEW"
+        ]);
         return row;
     }
     let stats = (cx.stats)(table);
     let counts = table.columns.iter().any(|column| column.auto_increment);
     let average = stats.bytes.checked_div(stats.rows).unwrap_or(0);
     row![
-        &table.name, "InnoDB", 10u64, "Dynamic", stats.rows, average, stats.bytes, 0u64, 0u64, 0u64,
-        counts.then_some(stats.next_auto.max(1)), attributes::created(table), stats.updated, Cell::Null, "utf8mb4_bin",
-        Cell::Null, "", &table.comment
+        &table.name,
+        "InnoDB",
+        10u64,
+        "Dynamic",
+        stats.rows,
+        average,
+        stats.bytes,
+        0u64,
+        0u64,
+        0u64,
+        counts.then_some(stats.next_auto.max(1)),
+        attributes::created(table),
+        stats.updated,
+        Cell::Null,
+        "utf8mb4_bin",
+        Cell::Null,
+        "",
+        &table.comment
     ]
 }
 
@@ -328,7 +432,17 @@ fn columns(cx: &ShowContext<'_>, table: &TableName, full: bool, filter: Option<&
         match full {
             true => {
                 let collation = d.is_text.then_some("utf8mb4_bin");
-                row![d.field, d.declared, collation, null, d.key, d.default, d.extra, "select,insert,update,references", d.comment]
+                row![
+                    d.field,
+                    d.declared,
+                    collation,
+                    null,
+                    d.key,
+                    d.default,
+                    d.extra,
+                    "select,insert,update,references",
+                    d.comment
+                ]
             }
             false => row![d.field, d.declared, null, d.key, d.default, d.extra],
         }
@@ -336,7 +450,17 @@ fn columns(cx: &ShowContext<'_>, table: &TableName, full: bool, filter: Option<&
     let rows = rows.collect();
     match full {
         true => answer(
-            &[("Field", Text), ("Type", Long), ("Collation", Text), ("Null", Text), ("Key", Text), ("Default", Long), ("Extra", Text), ("Privileges", Text), ("Comment", Long)],
+            &[
+                ("Field", Text),
+                ("Type", Long),
+                ("Collation", Text),
+                ("Null", Text),
+                ("Key", Text),
+                ("Default", Long),
+                ("Extra", Text),
+                ("Privileges", Text),
+                ("Comment", Long),
+            ],
             rows,
         ),
         false => answer(
@@ -392,9 +516,21 @@ fn described(table: &Table, column: &Column) -> Described {
 
 fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     let columns = [
-        ("Table", Text), ("Non_unique", UInt), ("Key_name", Text), ("Seq_in_index", UInt), ("Column_name", Text),
-        ("Collation", Text), ("Cardinality", UInt), ("Sub_part", UInt), ("Packed", Text), ("Null", Text),
-        ("Index_type", Text), ("Comment", Text), ("Index_comment", Text), ("Visible", Text), ("Expression", Text),
+        ("Table", Text),
+        ("Non_unique", UInt),
+        ("Key_name", Text),
+        ("Seq_in_index", UInt),
+        ("Column_name", Text),
+        ("Collation", Text),
+        ("Cardinality", UInt),
+        ("Sub_part", UInt),
+        ("Packed", Text),
+        ("Null", Text),
+        ("Index_type", Text),
+        ("Comment", Text),
+        ("Index_comment", Text),
+        ("Visible", Text),
+        ("Expression", Text),
     ];
     let home = name.database.as_deref().or(cx.database).ok_or_else(no_database)?;
     if is_virtual(home) {
@@ -403,8 +539,21 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     let (_, table) = find(cx, name)?;
     let rows = describe::key_parts(&table).into_iter().map(|part| {
         row![
-            &table.name, u64::from(!part.unique), part.key, part.sequence, &part.column.name, "A", (cx.stats)(&table).rows,
-            part.prefix, Cell::Null, if part.column.nullable { "YES" } else { "" }, "BTREE", "", part.comment, "YES", Cell::Null
+            &table.name,
+            u64::from(!part.unique),
+            part.key,
+            part.sequence,
+            &part.column.name,
+            "A",
+            (cx.stats)(&table).rows,
+            part.prefix,
+            Cell::Null,
+            if part.column.nullable { "YES" } else { "" },
+            "BTREE",
+            "",
+            part.comment,
+            "YES",
+            Cell::Null
         ]
     });
     answer(&columns, rows.collect())
@@ -433,7 +582,12 @@ fn create_database(cx: &ShowContext<'_>, name: &str, if_not_exists: bool) -> Res
     let database = match cx.catalog.database(cx.account, name) {
         Ok(database) => database.as_ref(),
         Err(_) if is_virtual(name) => {
-            made_up = Database { id: Default::default(), account: cx.account, name: name.to_lowercase(), comment: String::new() };
+            made_up = Database {
+                id: Default::default(),
+                account: cx.account,
+                name: name.to_lowercase(),
+                comment: String::new(),
+            };
             &made_up
         }
         Err(_) => return Err(unknown_database(name)),
@@ -445,7 +599,8 @@ fn create_database(cx: &ShowContext<'_>, name: &str, if_not_exists: bool) -> Res
 fn create_user(cx: &ShowContext<'_>, name: Option<&UserName>) -> Result<ShowAnswer> {
     let name = user_name(cx, name);
     let user = cx.catalog.user(cx.account, &name);
-    let user = user.ok_or_else(|| Error::new(1396, "HY000", format!("Operation SHOW CREATE USER failed for '{name}'@'%'")))?;
+    let user =
+        user.ok_or_else(|| Error::new(1396, "HY000", format!("Operation SHOW CREATE USER failed for '{name}'@'%'")))?;
     let header = format!("CREATE USER for {}@{}", user.name, users::host_of(user));
     answer(&[(&header, Long)], vec![row![users::create_user_text(user)]])
 }
@@ -487,16 +642,24 @@ fn warnings<'a>(warnings: impl Iterator<Item = &'a Warning>, limit: Option<Limit
 
 /// Returns what SHOW PROCESSLIST says of a connection.
 pub(crate) fn process_row(process: &Process, full: bool) -> Vec<Cell> {
-    let statement = process.statement.as_ref().map(|text| if full { text.clone() } else { text.chars().take(100).collect() });
+    let statement =
+        process.statement.as_ref().map(|text| if full { text.clone() } else { text.chars().take(100).collect() });
     row![
-        u64::from(process.id), &process.user, &process.host, process.database.clone(), &process.command, process.seconds,
-        &process.state, statement
+        u64::from(process.id),
+        &process.user,
+        &process.host,
+        process.database.clone(),
+        &process.command,
+        process.seconds,
+        &process.state,
+        statement
     ]
 }
 
 /// Returns the names of all databases, in order.
 pub(crate) fn database_names(cx: &ShowContext<'_>) -> Vec<String> {
-    let mut names: Vec<String> = cx.catalog.databases_of(cx.account).iter().map(|database| database.name.clone()).collect();
+    let mut names: Vec<String> =
+        cx.catalog.databases_of(cx.account).iter().map(|database| database.name.clone()).collect();
     names.extend(crate::ddl::VIRTUAL_DATABASES.iter().map(|name| (*name).to_owned()));
     names.sort();
     names.dedup();

@@ -147,8 +147,14 @@ fn literal_value(literal: &Literal, negative: bool) -> Result<Val<'_>> {
                 Decimal::parse(&text).map_or_else(|| Val::Float(number_prefix(&text).0), Val::Dec)
             }
         }
-        Literal::SingleQuotedString(text) | Literal::DoubleQuotedString(text) | Literal::NationalStringLiteral(text) => {
-            if negative { Val::Float(-number_prefix(text).0) } else { Val::Text(Cow::Borrowed(text)) }
+        Literal::SingleQuotedString(text)
+        | Literal::DoubleQuotedString(text)
+        | Literal::NationalStringLiteral(text) => {
+            if negative {
+                Val::Float(-number_prefix(text).0)
+            } else {
+                Val::Text(Cow::Borrowed(text))
+            }
         }
         Literal::HexStringLiteral(text) => Val::Bytes(Cow::Owned(
             crate::functions::hex_bytes(text).ok_or_else(|| Error::syntax("A hexadecimal literal has odd digits"))?,
@@ -427,7 +433,11 @@ impl Sink<'_> {
             other => Ok(other.to_i128()),
         }
         .and_then(|number| {
-            if matches!(self.target.ty, MySqlType::Year) && value.is_number() { self.year(&Val::Int(number as i64)) } else { Ok(number) }
+            if matches!(self.target.ty, MySqlType::Year) && value.is_number() {
+                self.year(&Val::Int(number as i64))
+            } else {
+                Ok(number)
+            }
         })
     }
 
@@ -583,6 +593,7 @@ impl Sink<'_> {
     fn json<'a>(&mut self, value: Val<'a>) -> Result<Cow<'a, str>> {
         match value {
             Val::Json(text) => Ok(text),
+            Val::Bool(v) => Ok(Cow::Borrowed(if v { "true" } else { "false" })),
             Val::Int(_) | Val::UInt(_) | Val::Float(_) | Val::Dec(_) => Ok(value.into_text()),
             Val::Date(_) | Val::DateTime(..) | Val::Time(..) => {
                 Ok(Cow::Owned(serde_json::Value::String(value.into_text().into_owned()).to_string()))

@@ -25,16 +25,34 @@ pub const DECLARED: &str = "strandline:declared";
 /// A MySQL column type.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub enum MySqlType {
-    TinyInt { unsigned: bool },
+    TinyInt {
+        unsigned: bool,
+    },
     /// BOOL, BOOLEAN and TINYINT(1).
     Bool,
-    SmallInt { unsigned: bool },
-    MediumInt { unsigned: bool },
-    Int { unsigned: bool },
-    BigInt { unsigned: bool },
-    Decimal { precision: u8, scale: u8, unsigned: bool },
-    Float { unsigned: bool },
-    Double { unsigned: bool },
+    SmallInt {
+        unsigned: bool,
+    },
+    MediumInt {
+        unsigned: bool,
+    },
+    Int {
+        unsigned: bool,
+    },
+    BigInt {
+        unsigned: bool,
+    },
+    Decimal {
+        precision: u8,
+        scale: u8,
+        unsigned: bool,
+    },
+    Float {
+        unsigned: bool,
+    },
+    Double {
+        unsigned: bool,
+    },
     /// Lengths are in characters.
     Char(u32),
     VarChar(u32),
@@ -165,7 +183,8 @@ impl MySqlType {
             }
             None => (None, rest),
         };
-        let unsigned = suffix.to_ascii_lowercase().split_whitespace().any(|word| word == "unsigned" || word == "zerofill");
+        let unsigned =
+            suffix.to_ascii_lowercase().split_whitespace().any(|word| word == "unsigned" || word == "zerofill");
         let numbers: Vec<u64> = match arguments {
             Some(text) if !text.contains('\'') => {
                 text.split(',').map(|part| part.trim().parse().map_err(|_| unknown())).collect::<Result<_>>()?
@@ -421,9 +440,12 @@ impl MySqlType {
         use MySqlType as M;
         match self {
             M::Decimal { scale, .. } => Some(u64::from(*scale)),
-            M::TinyInt { .. } | M::Bool | M::SmallInt { .. } | M::MediumInt { .. } | M::Int { .. } | M::BigInt { .. } => {
-                Some(0)
-            }
+            M::TinyInt { .. }
+            | M::Bool
+            | M::SmallInt { .. }
+            | M::MediumInt { .. }
+            | M::Int { .. }
+            | M::BigInt { .. } => Some(0),
             _ => None,
         }
     }

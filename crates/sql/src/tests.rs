@@ -1,0 +1,435 @@
+//! The way of statements through a session, over a database in memory.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::*;
+use futures::StreamExt;
+use strandline_core::db::{Database, Options};
+
+use crate::api::{Done, Login, Outcome, Rows, Value};
+use crate::engine::{self, Engine};
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+async fn engine() -> Arc<Engine> {
+    let db = Database::in_memory(Options::default()).await.unwrap();
+    let options = engine::Options { threads: 2, ..engine::Options::default() };
+    Engine::open(db, options).await.unwrap()
+}
+
+fn connect(engine: &Arc<Engine>) -> Session {
+    let login = Login { user: "root".into(), host: "localhost".into(), local_infile: true, connection_id: 7, ..Login::default() };
+    engine.session(login).unwrap()
+}
+
+/// A session in an empty database `d`.
+async fn session() -> Session {
+    let mut session = connect(&engine().await);
+    done(&mut session, "CREATE DATABASE d").await;
+    session.use_database("d").await.unwrap();
+    session
+}
+
+async fn run(session: &mut Session, sql: &str) -> Result<Outcome> {
+    session.execute(sql).await
+}
+
+async fn done(session: &mut Session, sql: &str) -> Done {
+    match run(session, sql).await {
+        Ok(Outcome::Done(done)) => done,
+        Ok(_) => panic!("{sql}: gave rows"),
+        Err(error) => panic!("{sql}: {error:?}"),
+    }
+}
+
+async fn fails(session: &mut Session, sql: &str) -> Error {
+    match run(session, sql).await {
+        Err(error) => error,
+        Ok(Outcome::Rows(rows)) => match text_of(rows).await {
+            Err(error) => error,
+            Ok(text) => panic!("{sql}: gave {text}"),
+        },
+        Ok(_) => panic!("{sql}: succeeded"),
+    }
+}
+
+async fn text_of(rows: Rows) -> Result<String> {
+    let mut lines = Vec::new();
+    let mut batches = rows.batches;
+    while let Some(batch) = batches.next().await {
+        let batch = batch?;
+        assert_eq!(batch.num_columns(), rows.columns.len());
+        for row in 0..batch.num_rows() {
+            let cells: Vec<String> = (0..batch.num_columns()).map(|at| cell(&batch, at, row)).collect();
+            lines.push(cells.join("|"));
+        }
+    }
+    Ok(lines.join("\n"))
+}
+
+fn cell(batch: &RecordBatch, column: usize, row: usize) -> String {
+    let array = batch.column(column);
+    if array.is_null(row) {
+        return "NULL".to_owned();
+    }
+    match array.data_type() {
+        DataType::Boolean => u8::from(array.as_boolean().value(row)).to_string(),
+        DataType::Timestamp(..) => {
+            strandline_core::ids::Time(array.as_primitive::<TimestampMicrosecondType>().value(row)).to_string()
+        }
+        DataType::Duration(_) => crate::names::duration_text(array.as_primitive::<DurationMicrosecondType>().value(row)),
+        _ => arrow::util::display::array_value_to_string(array, row).unwrap(),
+    }
+}
+
+/// Runs a query and compares its rows: cells joined by `|`, rows by line ends.
+async fn check(session: &mut Session, sql: &str, expected: &str) {
+    let rows = match run(session, sql).await {
+        Ok(Outcome::Rows(rows)) => rows,
+        Ok(_) => panic!("{sql}: gave no rows"),
+        Err(error) => panic!("{sql}: {error:?}"),
+    };
+    match text_of(rows).await {
+        Ok(text) => assert_eq!(text, expected, "{sql}"),
+        Err(error) => panic!("{sql}: {error:?}"),
+    }
+}
+
+async fn header(session: &mut Session, sql: &str) -> Vec<String> {
+    match run(session, sql).await {
+        Ok(Outcome::Rows(rows)) => rows.columns.iter().map(|column| column.name.clone()).collect(),
+        Ok(_) => panic!("{sql}: gave no rows"),
+        Err(error) => panic!("{sql}: {error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn selects_without_tables() {
+    let s = &mut session().await;
+    check(s, "SELECT 1", "1").await;
+    check(s, "SELECT @@version_comment LIMIT 1", "Strandline").await;
+    check(s, "SELECT DATABASE(), USER(), CONNECTION_ID()", "d|root@localhost|7").await;
+    check(s, "SELECT @@autocommit, @@session.sql_mode LIKE '%STRICT%', @@lower_case_table_names", "1|1|2").await;
+    check(s, "SELECT 1, 1, 'a', NULL", "1|1|a|NULL").await;
+    assert_eq!(fails(s, "SELECT @@nothing").await.code, 1193);
+    assert_eq!(fails(s, "SELECT nothing").await.code, 1054);
+    assert_eq!(fails(s, "SELECT * FROM nothing").await.code, 1146);
+    assert_eq!(fails(s, "SELECT * FROM nowhere.nothing").await.code, 1049);
+    assert_eq!(fails(s, "SELEC 1").await.code, 1064);
+    assert_eq!(header(s, "SELECT 1+1, 'x', @@autocommit, 2 AS Two, COUNT( * )").await, ["1+1", "x", "@@autocommit", "Two", "COUNT( * )"]);
+}
+
+#[tokio::test]
+async fn insert_select_update_delete() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE T (Id INT PRIMARY KEY, Name VARCHAR(20) NOT NULL DEFAULT 'nobody', n BIGINT)").await;
+    let inserted = done(s, "INSERT INTO t VALUES (1, 'a', 10), (2, 'b', NULL), (3, DEFAULT, 1+29)").await;
+    assert_eq!((inserted.affected_rows, inserted.info.as_str()), (3, "Records: 3  Duplicates: 0  Warnings: 0"));
+    check(s, "SELECT * FROM t ORDER BY id", "1|a|10\n2|b|NULL\n3|nobody|30").await;
+    assert_eq!(header(s, "SELECT *, id, T.NAME, n+1 FROM t").await, ["Id", "Name", "n", "id", "NAME", "n+1"]);
+    check(s, "SELECT name FROM t WHERE id = 2", "b").await;
+    check(s, "SELECT name FROM t WHERE id = 9", "").await;
+    check(s, "SELECT COUNT(*), SUM(n) FROM t", "3|40").await;
+    check(s, "SELECT n FROM t ORDER BY n", "NULL\n10\n30").await;
+    done(s, "INSERT INTO t SET id = 4, n = 7").await;
+    assert_eq!(fails(s, "INSERT INTO t (id) VALUES (4)").await.code, 1062);
+    assert_eq!(fails(s, "INSERT INTO t (id, name) VALUES (5, NULL)").await.code, 1048);
+    assert_eq!(fails(s, "INSERT INTO t (id) VALUES (5, 6)").await.code, 1136);
+    assert_eq!(fails(s, "INSERT INTO t (id, nope) VALUES (5, 6)").await.code, 1054);
+    assert_eq!(fails(s, "INSERT INTO t (id) VALUES ('x')").await.code, 1366);
+
+    let updated = done(s, "UPDATE t SET n = COALESCE(n, 0) + 1, name = UPPER(name) WHERE id <= 2").await;
+    assert_eq!((updated.affected_rows, updated.info.as_str()), (2, "Rows matched: 2  Changed: 2  Warnings: 0"));
+    let again = done(s, "UPDATE t SET name = 'A' WHERE id = 1").await;
+    assert_eq!((again.affected_rows, again.info.as_str()), (0, "Rows matched: 1  Changed: 0  Warnings: 0"));
+    check(s, "SELECT * FROM t WHERE id < 3 ORDER BY 1 DESC", "2|B|1\n1|A|11").await;
+    // Assignments see those before them.
+    done(s, "UPDATE t SET n = 5, name = CONCAT('n', n) WHERE id = 3").await;
+    check(s, "SELECT name, n FROM t WHERE id = 3", "n5|5").await;
+    done(s, "UPDATE t SET id = id + 10 ORDER BY id DESC LIMIT 1").await;
+    check(s, "SELECT id FROM t ORDER BY id", "1\n2\n3\n14").await;
+    assert_eq!(done(s, "DELETE FROM t WHERE id > 2 ORDER BY id LIMIT 1").await.affected_rows, 1);
+    check(s, "SELECT id FROM t ORDER BY id", "1\n2\n14").await;
+    assert_eq!(done(s, "DELETE FROM t WHERE FALSE").await.affected_rows, 0);
+    assert_eq!(done(s, "DELETE FROM t WHERE id IN (SELECT id FROM t WHERE id < 3)").await.affected_rows, 2);
+    assert_eq!(done(s, "DELETE FROM t").await.affected_rows, 1);
+    check(s, "SELECT COUNT(*) FROM t", "0").await;
+}
+
+#[tokio::test]
+async fn tables_without_a_key() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (a INT, b TEXT)").await;
+    done(s, "INSERT INTO t VALUES (1, 'x'), (1, 'x'), (2, 'y')").await;
+    assert_eq!(header(s, "SELECT * FROM t").await, ["a", "b"]);
+    done(s, "UPDATE t SET b = 'z' WHERE a = 1 LIMIT 1").await;
+    check(s, "SELECT * FROM t ORDER BY a, b", "1|x\n1|z\n2|y").await;
+    assert_eq!(done(s, "DELETE FROM t WHERE a = 1").await.affected_rows, 2);
+    check(s, "SELECT * FROM t", "2|y").await;
+}
+
+#[tokio::test]
+async fn replace_ignore_and_on_duplicate_key() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, k INT UNIQUE, n INT)").await;
+    assert_eq!(done(s, "INSERT INTO t (k, n) VALUES (1, 1), (2, 2)").await.last_insert_id, 1);
+    check(s, "SELECT LAST_INSERT_ID(), ROW_COUNT()", "1|2").await;
+    assert_eq!(done(s, "REPLACE INTO t VALUES (1, 1, 9)").await.affected_rows, 2);
+    assert_eq!(done(s, "INSERT IGNORE INTO t (k, n) VALUES (1, 5), (3, 5)").await.affected_rows, 1);
+    check(s, "SELECT k, n FROM t ORDER BY k", "1|9\n2|2\n3|5").await;
+    let upserted = done(s, "INSERT INTO t (k, n) VALUES (2, 40), (4, 4) ON DUPLICATE KEY UPDATE n = n + VALUES(n)").await;
+    assert_eq!(upserted.affected_rows, 3);
+    check(s, "SELECT k, n FROM t ORDER BY k", "1|9\n2|42\n3|5\n4|4").await;
+    done(s, "INSERT INTO t (k, n) VALUES (4, 1), (4, 1) AS new ON DUPLICATE KEY UPDATE n = t.n + new.n").await;
+    check(s, "SELECT n FROM t WHERE k = 4", "6").await;
+    assert_eq!(done(s, "INSERT INTO t (k, n) VALUES (4, 1) ON DUPLICATE KEY UPDATE n = 6").await.affected_rows, 0);
+    done(s, "INSERT INTO t (id, k) VALUES (100, 100)").await;
+    done(s, "INSERT INTO t (k) SELECT k + 1000 FROM t WHERE k = 1").await;
+    check(s, "SELECT id FROM t WHERE k = 1001", "101").await;
+}
+
+#[tokio::test]
+async fn several_tables_at_once() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE a (id INT PRIMARY KEY, n INT)").await;
+    done(s, "CREATE TABLE b (id INT PRIMARY KEY, a_id INT, m INT)").await;
+    done(s, "INSERT INTO a VALUES (1, 0), (2, 0), (3, 0)").await;
+    done(s, "INSERT INTO b VALUES (10, 1, 5), (11, 1, 6), (12, 2, 7)").await;
+    check(s, "SELECT a.id, SUM(m) total FROM a JOIN b ON b.a_id = a.id GROUP BY a.id HAVING total > 7 ORDER BY total", "1|11").await;
+    let updated = done(s, "UPDATE a JOIN b ON b.a_id = a.id SET a.n = a.n + 1, b.m = 0 WHERE b.id <> 11").await;
+    assert_eq!(updated.affected_rows, 4);
+    check(s, "SELECT * FROM a ORDER BY id", "1|1\n2|1\n3|0").await;
+    check(s, "SELECT id, m FROM b ORDER BY id", "10|0\n11|6\n12|0").await;
+    assert_eq!(done(s, "DELETE a, b FROM a LEFT JOIN b ON b.a_id = a.id WHERE a.id <> 2").await.affected_rows, 4);
+    check(s, "SELECT a.id, b.id FROM a, b", "2|12").await;
+    assert_eq!(done(s, "DELETE FROM a USING a JOIN b ON a.id = b.a_id").await.affected_rows, 1);
+}
+
+#[tokio::test]
+async fn transactions() {
+    let engine = engine().await;
+    let (s, other) = (&mut connect(&engine), &mut connect(&engine));
+    done(s, "CREATE DATABASE d").await;
+    for session in [&mut *s, &mut *other] {
+        done(session, "USE d").await;
+    }
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+    done(s, "INSERT INTO t VALUES (1, 1)").await;
+
+    done(s, "BEGIN").await;
+    assert!(s.in_transaction());
+    done(other, "INSERT INTO t VALUES (2, 2)").await;
+    // The moment is taken by the first statement.
+    check(s, "SELECT COUNT(*) FROM t", "2").await;
+    done(other, "INSERT INTO t VALUES (3, 3)").await;
+    check(s, "SELECT COUNT(*) FROM t", "2").await;
+    done(s, "INSERT INTO t VALUES (4, 4)").await;
+    check(s, "SELECT COUNT(*) FROM t", "3").await;
+    check(s, "SELECT n FROM t WHERE id = 4", "4").await;
+    check(other, "SELECT COUNT(*) FROM t", "3").await;
+    done(s, "SAVEPOINT p").await;
+    done(s, "DELETE FROM t").await;
+    check(s, "SELECT COUNT(*) FROM t", "0").await;
+    done(s, "ROLLBACK TO p").await;
+    check(s, "SELECT COUNT(*) FROM t", "3").await;
+    // A statement that fails leaves the rest of the transaction.
+    assert_eq!(fails(s, "INSERT INTO t VALUES (9, 9), (1, 1)").await.code, 1062);
+    check(s, "SELECT COUNT(*) FROM t", "3").await;
+    done(s, "COMMIT").await;
+    assert!(!s.in_transaction());
+    check(other, "SELECT COUNT(*) FROM t", "4").await;
+    assert_eq!(fails(s, "ROLLBACK TO p").await.code, 1305);
+
+    // The first to commit wins.
+    done(s, "BEGIN").await;
+    done(s, "UPDATE t SET n = 100 WHERE id = 1").await;
+    done(other, "UPDATE t SET n = 200 WHERE id = 1").await;
+    assert_eq!(fails(s, "COMMIT").await.code, 1213);
+    check(s, "SELECT n FROM t WHERE id = 1", "200").await;
+
+    done(s, "START TRANSACTION READ ONLY").await;
+    assert_eq!(fails(s, "DELETE FROM t").await.code, 1792);
+    done(s, "ROLLBACK").await;
+
+    done(s, "SET autocommit = 0").await;
+    done(s, "DELETE FROM t WHERE id = 1").await;
+    assert!(s.in_transaction());
+    done(s, "ROLLBACK").await;
+    check(s, "SELECT COUNT(*) FROM t", "4").await;
+    done(s, "DELETE FROM t WHERE id = 1").await;
+    done(s, "SET autocommit = 1").await;
+    check(other, "SELECT COUNT(*) FROM t", "3").await;
+
+    // A definition commits what is open.
+    done(s, "BEGIN").await;
+    done(s, "DELETE FROM t WHERE id = 2").await;
+    done(s, "CREATE TABLE u (id INT PRIMARY KEY)").await;
+    assert!(!s.in_transaction());
+    check(other, "SELECT COUNT(*) FROM t", "2").await;
+    assert_eq!(fails(s, "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE").await.code, 1235);
+}
+
+#[tokio::test]
+async fn the_past() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+    done(s, "INSERT INTO t VALUES (1, 1)").await;
+    let version = s.state.engine.database().now().version().0;
+    done(s, "UPDATE t SET n = 2").await;
+    check(s, &format!("SELECT n FROM t {{VERSION = {version}}}"), "1").await;
+    check(s, &format!("SELECT now.n, then.n FROM t AS now JOIN t {{VERSION = {version}}} AS then ON now.id = then.id"), "2|1").await;
+    check(s, &format!("SELECT t.n FROM t {{VERSION = {version}}} WHERE t.id = 1"), "1").await;
+    done(s, &format!("SET as_of = 'version:{version}'")).await;
+    check(s, "SELECT n FROM t", "1").await;
+    check(s, "SELECT n FROM t WHERE id = 1", "1").await;
+    let refused = fails(s, "DELETE FROM t").await;
+    assert_eq!(refused.code, 1792);
+    assert!(refused.message.contains("SET as_of = ''"), "{refused}");
+    done(s, "SET as_of = ''").await;
+    check(s, "SELECT n FROM t", "2").await;
+    assert!(run(s, "SELECT * FROM t {VERSION = 99999}").await.is_err());
+    let explained = match run(s, "EXPLAIN SELECT * FROM t").await {
+        Ok(Outcome::Rows(rows)) => text_of(rows).await.unwrap(),
+        _ => panic!("EXPLAIN gave no rows"),
+    };
+    assert!(explained.starts_with("d.t at version "), "{explained}");
+}
+
+#[tokio::test]
+async fn rows_in_parts() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT, s VARCHAR(10))").await;
+    let values: Vec<String> = (0..1000).map(|id| format!("({id}, {}, 's{id}')", id % 10)).collect();
+    done(s, &format!("INSERT INTO t VALUES {}", values.join(", "))).await;
+    s.state.engine.database().flush().await.unwrap();
+    check(s, "SELECT COUNT(*), SUM(n), MIN(id), MAX(s) FROM t", "1000|4500|0|s999").await;
+    done(s, "DELETE FROM t WHERE n = 3").await;
+    done(s, "UPDATE t SET s = 'changed' WHERE id = 500").await;
+    done(s, "INSERT INTO t VALUES (5000, 1, 'new')").await;
+    check(s, "SELECT COUNT(*) FROM t", "901").await;
+    check(s, "SELECT s FROM t WHERE id = 500", "changed").await;
+    check(s, "SELECT s FROM t WHERE id = 501", "s501").await;
+    check(s, "SELECT COUNT(*) FROM t WHERE id = 503", "0").await;
+    check(s, "SELECT id FROM t WHERE s IN ('s17', 'new', 's13') ORDER BY id DESC", "5000\n17").await;
+    // A column that older rows do not have.
+    done(s, "ALTER TABLE t ADD COLUMN extra INT NOT NULL DEFAULT 42").await;
+    done(s, "UPDATE t SET extra = 1 WHERE id = 1").await;
+    check(s, "SELECT extra, COUNT(*) FROM t GROUP BY extra ORDER BY extra", "1|1\n42|900").await;
+    check(s, "SELECT id, extra FROM t WHERE extra = 42 ORDER BY id LIMIT 2", "0|42\n2|42").await;
+    s.state.engine.database().flush().await.unwrap();
+    check(s, "SELECT extra, COUNT(*) FROM t GROUP BY extra ORDER BY extra", "1|1\n42|900").await;
+    check(s, "SELECT * FROM t WHERE id = 2", "2|2|s2|42").await;
+}
+
+#[tokio::test]
+async fn prepared_statements() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, s VARCHAR(20), d DATETIME)").await;
+    let insert = s.prepare("INSERT INTO t VALUES (?, ?, ?)").await.unwrap();
+    assert_eq!((insert.parameters, insert.columns.len()), (3, 0));
+    for id in 1..=3 {
+        let micros = 1_767_225_600_000_000 + id * 1_000_000;
+        let values =
+            vec![Value::Int(id), Value::Bytes(format!("it's {id}").into_bytes()), Value::DateTime { micros, date_only: false }];
+        s.execute_prepared(&insert, values).await.unwrap();
+    }
+    let select = s.prepare("SELECT s, d FROM t WHERE id = ?").await.unwrap();
+    assert_eq!(select.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["s", "d"]);
+    for _ in 0..2 {
+        let Outcome::Rows(rows) = s.execute_prepared(&select, vec![Value::Int(2)]).await.unwrap() else { panic!() };
+        assert_eq!(text_of(rows).await.unwrap(), "it's 2|2026-01-01 00:00:02.000000");
+    }
+    let range = s.prepare("SELECT COUNT(*), ? FROM t WHERE id > ? AND s LIKE ? LIMIT ?").await.unwrap();
+    let values = vec![Value::Bytes(b"x".to_vec()), Value::Bytes(b"1".to_vec()), Value::Bytes(b"it%".to_vec()), Value::Int(1)];
+    let Outcome::Rows(rows) = s.execute_prepared(&range, values).await.unwrap() else { panic!() };
+    assert_eq!(text_of(rows).await.unwrap(), "2|x");
+    assert_eq!(s.execute_prepared(&select, Vec::new()).await.err().unwrap().code, 1210);
+
+    done(s, "PREPARE p FROM 'SELECT s FROM t WHERE id = ?'").await;
+    done(s, "SET @id = 3").await;
+    check(s, "EXECUTE p USING @id", "it's 3").await;
+    done(s, "DEALLOCATE PREPARE p").await;
+    assert_eq!(fails(s, "EXECUTE p USING @id").await.code, 1243);
+    done(s, "SELECT s, id INTO @s, @i FROM t WHERE id = 1").await;
+    check(s, "SELECT @s, @i + 1, @missing", "it's 1|2|NULL").await;
+}
+
+#[tokio::test]
+async fn loads_from_the_client() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(20), n INT)").await;
+    let sql = "LOAD DATA LOCAL INFILE 'x.csv' INTO TABLE t FIELDS TERMINATED BY ',' ENCLOSED BY '\"' LINES TERMINATED BY '\\n' \
+               IGNORE 1 LINES (a, @n) SET n = @n * 2";
+    let Outcome::LocalInfile(file) = run(s, sql).await.unwrap() else { panic!("no file was asked for") };
+    assert_eq!(file.file_name, "x.csv");
+    for piece in ["a,n\n\"one, two\",1\nth", "ree,2\nfour,\\N\n"] {
+        file.bytes.send(bytes::Bytes::from(piece)).await.unwrap();
+    }
+    drop(file.bytes);
+    let loaded = file.done.await.unwrap().unwrap();
+    assert_eq!((loaded.affected_rows, loaded.info.as_str()), (3, "Records: 3  Deleted: 0  Skipped: 0  Warnings: 0"));
+    check(s, "SELECT * FROM t ORDER BY id", "1|one, two|2\n2|three|4\n3|four|NULL").await;
+
+    // In an open transaction, the load is part of it.
+    done(s, "BEGIN").await;
+    let Outcome::LocalInfile(file) = run(s, "LOAD DATA LOCAL INFILE 'y' INTO TABLE t (id, a)").await.unwrap() else { panic!() };
+    file.bytes.send(bytes::Bytes::from("1\ttaken\n9\tnine\n")).await.unwrap();
+    drop(file.bytes);
+    assert_eq!(file.done.await.unwrap().unwrap().affected_rows, 1);
+    check(s, "SELECT a FROM t WHERE id IN (1, 9) ORDER BY id", "one, two\nnine").await;
+    done(s, "ROLLBACK").await;
+    check(s, "SELECT COUNT(*) FROM t", "3").await;
+    assert_eq!(fails(s, "LOAD DATA INFILE '/etc/passwd' INTO TABLE t").await.code, 1290);
+}
+
+#[tokio::test]
+async fn views_and_common_table_expressions() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+    done(s, "INSERT INTO t VALUES (1, 10), (2, 20), (3, 30)").await;
+    done(s, "CREATE VIEW v AS SELECT id AS Key_Id, n * 2 AS twice FROM t WHERE n > 10").await;
+    check(s, "SELECT * FROM v ORDER BY key_id", "2|40\n3|60").await;
+    assert_eq!(header(s, "SELECT * FROM v").await, ["Key_Id", "twice"]);
+    assert_eq!(fails(s, "DELETE FROM v").await.code, 1288);
+    check(s, "WITH t AS (SELECT id FROM t WHERE id > 1) SELECT COUNT(*) FROM t", "2").await;
+    check(s, "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r WHERE x < 4) SELECT SUM(x) FROM r", "10").await;
+    check(s, "SELECT (SELECT MAX(n) FROM t AS u WHERE u.id = t.id) FROM t ORDER BY 1", "10\n20\n30").await;
+    check(s, "SELECT 1 UNION SELECT 2 ORDER BY 1 DESC", "2\n1").await;
+}
+
+#[tokio::test]
+async fn kill_ends_a_statement() {
+    let s = &mut session().await;
+    let interrupt = s.interrupt();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        interrupt.kill_query();
+    });
+    assert_eq!(fails(s, "SELECT SLEEP(60)").await.code, 1317);
+    check(s, "SELECT SLEEP(0)", "0").await;
+}
+
+#[tokio::test]
+async fn show_and_set() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY)").await;
+    check(s, "SHOW TABLES", "t").await;
+    check(s, "SHOW VARIABLES LIKE 'autocommit'", "autocommit|ON").await;
+    check(s, "SHOW VARIABLES WHERE Variable_name = 'autocommit'", "autocommit|ON").await;
+    check(s, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'd'", "t").await;
+    done(s, "SET NAMES utf8mb4, @a = 1, @b := @a + 1, SESSION sql_mode = ''").await;
+    check(s, "SELECT @a, @b, @@sql_mode", "1|2|").await;
+    assert_eq!(fails(s, "SET nothing = 1").await.code, 1193);
+    assert_eq!(fails(s, "SET GLOBAL version = 1").await.code, 1238);
+    // Without the strict mode values are bent, and a warning says so.
+    assert_eq!(done(s, "INSERT INTO t VALUES ('7x')").await.warnings, 1);
+    check(s, "SELECT * FROM t", "7").await;
+    done(s, "SET time_zone = '+02:00'").await;
+    done(s, "CREATE TABLE ts (id INT PRIMARY KEY, at TIMESTAMP NULL)").await;
+    done(s, "INSERT INTO ts VALUES (1, '2026-01-01 12:00:00')").await;
+    check(s, "SELECT at FROM ts", "2026-01-01 12:00:00.000000").await;
+    check(s, "SELECT at FROM ts WHERE at = '2026-01-01 12:00:00'", "2026-01-01 12:00:00.000000").await;
+    done(s, "SET time_zone = 'UTC'").await;
+    check(s, "SELECT at FROM ts WHERE id = 1", "2026-01-01 10:00:00.000000").await;
+}
