@@ -16,10 +16,7 @@ pub enum Value {
     /// Text or binary; `Session` decides by where it is used.
     Bytes(Vec<u8>),
     /// Microseconds since 1970-01-01 00:00:00, and whether it had a time of day at all.
-    DateTime {
-        micros: i64,
-        date_only: bool,
-    },
+    DateTime { micros: i64, date_only: bool },
     /// A signed duration in microseconds.
     Time(i64),
 }
