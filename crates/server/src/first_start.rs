@@ -13,9 +13,13 @@ const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ2345678
 
 /// Gives root its first password: the one `given` by the operator, or a random one, which is printed once and kept in
 /// `<data>/root-password` for its owner alone. To be called only when the store has no root yet.
-pub fn first_start(data: &Path, given: Option<&str>, set_root_password: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+pub async fn first_start(
+    data: &Path,
+    given: Option<&str>,
+    set_root_password: impl AsyncFnOnce(&str) -> Result<()>,
+) -> Result<()> {
     if let Some(password) = given {
-        return set_root_password(password);
+        return set_root_password(password).await;
     }
     let password = random_password();
     let path = data.join("root-password");
@@ -24,7 +28,7 @@ pub fn first_start(data: &Path, given: Option<&str>, set_root_password: impl FnO
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     writeln!(file, "{password}")?;
     file.sync_all()?;
-    set_root_password(&password)?;
+    set_root_password(&password).await?;
     println!("First start. The password of root is: {password}");
     println!("It is also in {}. Change it, then delete the file.", path.display());
     Ok(())
@@ -47,14 +51,15 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_random_password_is_kept_for_its_owner() {
+    #[tokio::test]
+    async fn a_random_password_is_kept_for_its_owner() {
         let data = tempfile::tempdir().expect("a folder");
         let mut set = String::new();
-        first_start(data.path(), None, |password| {
+        first_start(data.path(), None, async |password: &str| {
             set = password.to_owned();
             Ok(())
         })
+        .await
         .expect("done");
         let path = data.path().join("root-password");
         assert_eq!(fs::read_to_string(&path).expect("written").trim_end(), set);
@@ -63,14 +68,15 @@ mod tests {
         assert_ne!(random_password(), set);
     }
 
-    #[test]
-    fn a_given_password_is_written_nowhere() {
+    #[tokio::test]
+    async fn a_given_password_is_written_nowhere() {
         let data = tempfile::tempdir().expect("a folder");
         let mut set = String::new();
-        first_start(data.path(), Some("given"), |password| {
+        first_start(data.path(), Some("given"), async |password: &str| {
             set = password.to_owned();
             Ok(())
         })
+        .await
         .expect("done");
         assert_eq!(set, "given");
         assert!(!data.path().join("root-password").exists());

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use strandline_core::db::{self, Database};
 use strandline_sql::api::Login;
-use strandline_sql::processes::Processes;
-use strandline_sql::session::Engine;
+use strandline_sql::engine::{self, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::first_start::first_start;
@@ -128,8 +128,8 @@ async fn serve(arguments: &Arguments) -> Result<()> {
         ..Options::default()
     };
 
-    let processes = Processes::new();
-    let engine = open_engine(arguments)?;
+    let (database, engine) = open_engine(arguments, address).await?;
+    let processes = engine.processes().clone();
     let metrics = Arc::new(Metrics::default());
     let ready = Arc::new(AtomicBool::new(true));
     let http = http_listener.map(|listener| {
@@ -153,19 +153,38 @@ async fn serve(arguments: &Arguments) -> Result<()> {
     if let Some(http) = http {
         http.abort();
     }
+    database.close().await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Opens the store, and gives root a password if it has none yet.
-fn open_engine(arguments: &Arguments) -> Result<Arc<Engine>> {
-    let engine = Arc::new(Engine::default());
+/// Opens the store, and gives root a password if it has none yet: before anybody is let in.
+async fn open_engine(arguments: &Arguments, address: SocketAddr) -> Result<(Database, Arc<Engine>)> {
+    let memory = arguments.memory_limit.bytes()?;
+    let options = db::Options { cache_bytes: memory / 4, ..db::Options::default() };
+    let database = Database::open(&arguments.data, options).await?;
+    let spill = arguments.data.join("spill");
+    // What a killed server left there is of no use to anyone.
+    let _ = fs::remove_dir_all(&spill);
+    fs::create_dir_all(&spill)?;
+    let options = engine::Options {
+        query_memory_bytes: usize::try_from(memory / 2)?,
+        spill_folder: Some(spill),
+        ..engine::Options::default()
+    };
+    let engine = Engine::open(database.clone(), options).await?;
+    engine.set_fact("port", &address.port().to_string())?;
+    engine.set_fact("datadir", &arguments.data.display().to_string())?;
     let root = Login { user: "root".to_owned(), host: "localhost".to_owned(), ..Login::default() };
-    if engine.credential(&root).is_none() {
+    if engine.credential(&root).is_none_or(|credential| credential.sha2.is_none()) {
         let given = given_password(arguments)?;
-        first_start(&arguments.data, given.as_deref(), |password| Ok(engine.set_password("root", password)?))?;
+        first_start(&arguments.data, given.as_deref(), async |password| {
+            Ok(engine.set_password("root", password).await?)
+        })
+        .await?;
     }
-    Ok(engine)
+    database.start_upkeep();
+    Ok((database, engine))
 }
 
 /// Returns the password that the operator chose for root, if any.

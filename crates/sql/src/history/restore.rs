@@ -1,9 +1,11 @@
 //! RESTORE, EXPLAIN RESTORE, UNDROP, UNDO and their synonyms.
 
+use strandline_core::db::Database;
 use strandline_core::error::Kind;
 use strandline_core::history::restore::{RestorePlan, RestoreReport, RestoreRequest, Target as To};
 use strandline_core::ids::Version;
 use strandline_core::log::Scope;
+use strandline_core::txn::Author;
 
 use crate::api::Outcome;
 use crate::error::{Error, Result};
@@ -45,14 +47,12 @@ pub async fn restore(session: &mut Session, restore: &Restore) -> Result<Outcome
         create_database: restore.create_database,
         foreign_key_checks: session.state.variables.foreign_key_checks(),
     };
-    let author = session.state.author();
-    run(session, restore.explain, async |database| database.plan_restore(request.clone(), &author).await).await
+    run(session, restore.explain, &Planning::Restore(request)).await
 }
 
 pub async fn undrop(session: &mut Session, undrop: &Undrop) -> Result<Outcome> {
-    let author = session.state.author();
     let to = undrop.to.as_ref().map(|to| to.name.clone());
-    match &undrop.what {
+    let planning = match &undrop.what {
         Undropped::Table(table) => {
             let (home, name) = session.state.full_name(table)?;
             if let Some(other) = undrop.to.as_ref().and_then(|to| to.database.as_deref())
@@ -60,17 +60,29 @@ pub async fn undrop(session: &mut Session, undrop: &Undrop) -> Result<Outcome> {
             {
                 return Err(Error::unsupported("UNDROP TABLE … TO another database"));
             }
-            let plan = async |database: &strandline_core::db::Database| {
-                database.plan_undrop_table(&home, &name, to.as_deref(), &author).await
-            };
-            run(session, undrop.explain, plan).await
+            Planning::UndropTable(home, name, to)
         }
-        Undropped::Database(name) => {
-            let plan = async |database: &strandline_core::db::Database| {
-                database.plan_undrop_database(name, to.as_deref(), &author).await
-            };
-            run(session, undrop.explain, plan).await
-        }
+        Undropped::Database(name) => Planning::UndropDatabase(name.clone(), to),
+    };
+    run(session, undrop.explain, &planning).await
+}
+
+/// What to make a plan of.
+enum Planning {
+    Restore(RestoreRequest),
+    UndropTable(String, String, Option<String>),
+    UndropDatabase(String, Option<String>),
+}
+
+impl Planning {
+    async fn plan(&self, database: &Database, author: &Author) -> Result<RestorePlan> {
+        Ok(match self {
+            Planning::Restore(request) => database.plan_restore(request.clone(), author).await?,
+            Planning::UndropTable(home, name, to) => {
+                database.plan_undrop_table(home, name, to.as_deref(), author).await?
+            }
+            Planning::UndropDatabase(name, to) => database.plan_undrop_database(name, to.as_deref(), author).await?,
+        })
     }
 }
 
@@ -86,22 +98,18 @@ pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
 }
 
 /// Makes a plan and prints it, or applies it, planning again when another commit came between.
-async fn run(
-    session: &mut Session,
-    explain: bool,
-    plan: impl AsyncFn(&strandline_core::db::Database) -> Result<RestorePlan, strandline_core::error::Error>,
-) -> Result<Outcome> {
+async fn run(session: &mut Session, explain: bool, planning: &Planning) -> Result<Outcome> {
     let database = session.state.engine.database().clone();
+    let author = session.state.author();
     if explain {
-        return Ok(Outcome::Rows(rows_of(plan_answer(&plan(&database).await?)?)));
+        return Ok(Outcome::Rows(rows_of(plan_answer(&planning.plan(&database, &author).await?)?)));
     }
     session.check_writable()?;
     session.commit().await?;
-    let author = session.state.author();
     let mut tries = 0;
     loop {
         tries += 1;
-        let plan = plan(&database).await?;
+        let plan = planning.plan(&database, &author).await?;
         match database.apply_restore(&plan, &author).await {
             Err(error) if error.kind() == Kind::Conflict && tries < TRIES => {}
             report => return Ok(Outcome::Rows(rows_of(report_answer(&report?)?))),
