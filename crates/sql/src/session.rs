@@ -788,18 +788,3 @@ fn lost_transaction() -> Error {
 pub(crate) trait Work<T>: Sync {
     fn run<'a>(&'a self, state: &'a mut State, txn: &'a mut Txn) -> BoxFuture<'a, Result<T>>;
 }
-
-#[allow(dead_code)]
-fn probe(s: &'static mut Session, st: &'static mut State, p: &'static Parsed) {
-    fn is<T: Send>(_: T) {}
-    match 0 {
-        0 => is(s.execute("")),
-        1 => is(s.dispatch(p, &[])),
-        2 => is(s.write(p, &[])),
-        3 => is(s.commit()),
-        4 => is(s.plan(p, &[])),
-        5 => is(s.take_back()),
-        6 => is(statements::execute(s, p, &[])),
-        _ => {}
-    }
-}

@@ -87,7 +87,11 @@ pub enum MemoryLimit {
 /// Serves until SIGTERM or SIGINT.
 pub fn run(arguments: &Arguments) -> Result<()> {
     start_log(arguments);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // A statement is parsed and planned by recursion; the pages are only used where it goes deep.
+        .thread_stack_size(16 << 20)
+        .build()?;
     runtime.block_on(serve(arguments))
 }
 
