@@ -1,1 +1,153 @@
-fn main() {}
+//! Project commands: `cargo xtask VERB`. Nothing but the standard library, so that it builds in a second.
+//!
+//! It starts other programs and adds up what they say. It never tests anything itself.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+mod prepare;
+mod stages;
+
+/// A verb: its name, its arguments, what it does, and how.
+struct Verb {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&Context, &[String]) -> Result<(), String>,
+}
+
+const VERBS: &[Verb] = &[
+    Verb { name: "check", arguments: "", about: "formatting, lints and tidiness", run: check },
+    Verb {
+        name: "test",
+        arguments: "",
+        about: "everything: Rust tests, the .slt corpus, client tests, a crash run",
+        run: test,
+    },
+    Verb {
+        name: "slt",
+        arguments: "[FOLDER] [--config NAME] [--complete]",
+        about: "the .slt corpus or one folder of it; --complete rewrites what is expected",
+        run: slt,
+    },
+    Verb {
+        name: "kill",
+        arguments: "[ROUNDS] [SEED]",
+        about: "kill -9 in the middle of a load, again and again",
+        run: kill,
+    },
+    Verb { name: "demo", arguments: "", about: "a server, real data, an accident and the way back", run: demo },
+    Verb {
+        name: "bench",
+        arguments: "[NAME]",
+        about: "measures a release build, beside MariaDB where it makes sense; without a name, lists them",
+        run: bench,
+    },
+    Verb { name: "ci", arguments: "", about: "exactly what CI runs", run: ci },
+];
+
+/// Where things are.
+pub struct Context {
+    /// The folder of the workspace.
+    pub root: PathBuf,
+    /// Cargo's target folder.
+    pub target: PathBuf,
+}
+
+impl Context {
+    fn find() -> Result<Context, String> {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = root.canonicalize().map_err(|error| format!("no workspace at {}: {error}", root.display()))?;
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        Ok(Context { root, target })
+    }
+
+    /// Returns a cargo command in the workspace.
+    pub fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(&self.root).args(arguments);
+        command
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let Some(verb) = arguments.first().and_then(|name| VERBS.iter().find(|verb| verb.name == name)) else {
+        println!("cargo xtask VERB\n");
+        for verb in VERBS {
+            println!("  {:<44} {}", format!("{} {}", verb.name, verb.arguments), verb.about);
+        }
+        let asked = arguments.first().is_some_and(|name| !matches!(name.as_str(), "help" | "--help" | "-h"));
+        return if asked { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    };
+    match Context::find().and_then(|context| (verb.run)(&context, &arguments[1..])) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is_empty() {
+                eprintln!("xtask {}: {error}", verb.name);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(context: &Context, _: &[String]) -> Result<(), String> {
+    run(context.cargo(&["fmt", "--all", "--check"]))?;
+    run(context.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    run(context.cargo(&["test", "--package", "strandline-core", "--test", "tidy"]))
+}
+
+fn test(context: &Context, _: &[String]) -> Result<(), String> {
+    stages::test(context)
+}
+
+fn slt(context: &Context, arguments: &[String]) -> Result<(), String> {
+    run(context.cargo(stages::BUILD))?;
+    let mut command = context.cargo(&["test", "--workspace", "--test", "slt", "--"]);
+    command.args(arguments);
+    run(command)
+}
+
+fn kill(context: &Context, arguments: &[String]) -> Result<(), String> {
+    build_release(context)?;
+    workbench(context, "kill", arguments)
+}
+
+fn demo(context: &Context, arguments: &[String]) -> Result<(), String> {
+    prepare::all(context)?;
+    build_release(context)?;
+    let flights = prepare::flights(context)?;
+    let mut all = vec![flights.display().to_string()];
+    all.extend_from_slice(arguments);
+    workbench(context, "demo", &all)
+}
+
+fn bench(context: &Context, arguments: &[String]) -> Result<(), String> {
+    build_release(context)?;
+    workbench(context, "bench", arguments)
+}
+
+fn ci(context: &Context, _: &[String]) -> Result<(), String> {
+    run(Command::new(context.root.join(".ci/run")))
+}
+
+/// Builds the server as `cargo run --release` does, and beside it the program that talks to it. Apart, so that the
+/// server's dependencies are not built a second time.
+fn build_release(context: &Context) -> Result<(), String> {
+    run(context.cargo(&["build", "--release", "--package", "strandline-server"]))?;
+    run(context.cargo(&["build", "--release", "--package", "strandline-workbench"]))
+}
+
+/// Runs the workbench from the release build.
+fn workbench(context: &Context, verb: &str, arguments: &[String]) -> Result<(), String> {
+    let mut command = Command::new(context.target.join("release/workbench"));
+    command.current_dir(&context.root).arg(verb).args(arguments);
+    run(command)
+}
+
+/// Runs a command to its end; an exit code other than 0 is an error that names it.
+pub fn run(mut command: Command) -> Result<(), String> {
+    let status = command.status().map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}

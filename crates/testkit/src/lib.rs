@@ -1,1 +1,3 @@
+//! Development only: the `.slt` runner.
 
+pub mod slt;

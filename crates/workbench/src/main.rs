@@ -1,0 +1,35 @@
+//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | bench [NAME]`: run by `cargo xtask`.
+
+use std::process::ExitCode;
+
+use strandline_workbench::process::Result;
+
+mod bench;
+mod demo;
+mod kill;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["demo", flights] => demo::run(flights.as_ref()).await,
+        ["kill", rest @ ..] => {
+            let rounds = rest.first().map_or(Ok(100), |text| text.parse())?;
+            let seed = rest.get(1).map_or(Ok(rand::random()), |text| text.parse())?;
+            kill::run(rounds, seed).await
+        }
+        ["bench", rest @ ..] => bench::run(rest).await,
+        _ => Err("usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | bench [NAME]".into()),
+    }
+}

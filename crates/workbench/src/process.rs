@@ -1,0 +1,207 @@
+//! Servers in processes of their own, for tests and benches: Strandline itself, and MariaDB to compare with.
+//!
+//! Each listens on a free port of 127.0.0.1 over a folder of its own, and ends with its handle. They never touch a
+//! server that was running before.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mysql_async::{Conn, Opts, OptsBuilder};
+
+pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// The password that every server started here gives to root.
+pub const PASSWORD: &str = "tide-table-17";
+
+/// How long a server may take until it answers.
+const START_SECONDS_MAX: u64 = 60;
+
+/// A running server. Dropping it kills the process.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    /// The store or data folder.
+    pub data: PathBuf,
+    /// `strandline` or `mariadb`.
+    pub name: &'static str,
+}
+
+impl Server {
+    /// Starts Strandline over the store at `data`, which is created if it is missing, and waits until it answers.
+    ///
+    /// The binary is `$STRANDLINE_BIN`, else the one built beside this program.
+    pub async fn strandline(data: &Path) -> Result<Server> {
+        Server::strandline_with(data, &[]).await
+    }
+
+    /// Like [`Server::strandline`], with more arguments for `serve`.
+    pub async fn strandline_with(data: &Path, arguments: &[&str]) -> Result<Server> {
+        fs::create_dir_all(data)?;
+        let port = free_port()?;
+        let log = log_file(data, "strandline")?;
+        let mut command = Command::new(strandline_binary()?);
+        command
+            .arg("serve")
+            .arg("--data")
+            .arg(data)
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{}", free_port()?)])
+            .args(arguments)
+            .env("STRANDLINE_ROOT_PASSWORD", PASSWORD);
+        let server = Server::spawn(command, log, port, data, "strandline")?;
+        server.wait_until_ready().await
+    }
+
+    /// Starts MariaDB over an empty folder, with durability as strict as Strandline's.
+    pub async fn mariadb(data: &Path) -> Result<Server> {
+        fs::create_dir_all(data)?;
+        let log = log_file(data, "mariadb")?;
+        let installed = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .arg(format!("--datadir={}", data.display()))
+            .args(as_root())
+            .stdout(Stdio::from(log.try_clone()?))
+            .stderr(Stdio::from(log.try_clone()?))
+            .status()?;
+        if !installed.success() {
+            return Err(format!("mariadb-install-db failed; see {}", log_path(data, "mariadb").display()).into());
+        }
+        let init = data.join("init.sql");
+        fs::write(&init, format!("ALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n"))?;
+        let port = free_port()?;
+        let mut command = Command::new("mariadbd");
+        command
+            .arg("--no-defaults")
+            .args(as_root())
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", data.join("m.sock").display()))
+            .arg(format!("--port={port}"))
+            .arg(format!("--init-file={}", init.display()))
+            .args(["--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=1"])
+            .args(["--innodb-buffer-pool-size=512M", "--local-infile=1", "--character-set-server=utf8mb4"])
+            .arg("--collation-server=utf8mb4_bin");
+        let server = Server::spawn(command, log, port, data, "mariadb")?;
+        server.wait_until_ready().await
+    }
+
+    fn spawn(mut command: Command, log: File, port: u16, data: &Path, name: &'static str) -> Result<Server> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(log.try_clone()?))
+            .stderr(Stdio::from(log))
+            .spawn()
+            .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
+        Ok(Server { child, port, data: data.to_owned(), name })
+    }
+
+    async fn wait_until_ready(mut self) -> Result<Server> {
+        let start = Instant::now();
+        loop {
+            let error = match Conn::new(self.opts(None)).await {
+                Ok(conn) => {
+                    conn.disconnect().await?;
+                    return Ok(self);
+                }
+                Err(error) => error,
+            };
+            let log = log_path(&self.data, self.name);
+            if let Some(status) = self.child.try_wait()? {
+                let text = fs::read_to_string(&log).unwrap_or_default();
+                return Err(format!("{} ended at once ({status}):\n{text}", self.name).into());
+            }
+            if start.elapsed() > Duration::from_secs(START_SECONDS_MAX) {
+                return Err(format!("{} does not answer: {error}; its log: {}", self.name, log.display()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Returns how to connect as root. Files may be loaded with LOAD DATA LOCAL from anywhere.
+    pub fn opts(&self, database: Option<&str>) -> Opts {
+        OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(self.port)
+            .user(Some("root"))
+            .pass(Some(PASSWORD))
+            .db_name(database)
+            .prefer_socket(false)
+            .max_allowed_packet(Some(16 << 20))
+            .wait_timeout(Some(28_800))
+            .into()
+    }
+
+    /// Connects as root.
+    pub async fn connect(&self, database: Option<&str>) -> Result<Conn> {
+        Ok(Conn::new(self.opts(database)).await?)
+    }
+
+    /// Returns the most memory that the process ever held, in bytes.
+    pub fn peak_memory_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in /proc")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Ends the process as a crash would: SIGKILL.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Ends the process in order (SIGTERM) and waits for it.
+    pub fn stop(mut self) -> Result<()> {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        if !asked.success() {
+            return Err(format!("cannot signal {}", self.name).into());
+        }
+        let status = self.child.wait()?;
+        if self.name == "strandline" && !status.success() {
+            return Err(format!("{} ended with {status} after SIGTERM", self.name).into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already: then both calls fail, and that is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns the path of the `strandline` binary to test.
+pub fn strandline_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("STRANDLINE_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    let this = std::env::current_exe()?;
+    // target/debug/deps/slt-0123 or target/debug/workbench
+    let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join("strandline")).find(|path| path.is_file());
+    beside.ok_or_else(|| "no strandline binary: run `cargo build -p strandline-server`, or set STRANDLINE_BIN".into())
+}
+
+/// Returns a port of 127.0.0.1 that nobody listens on.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// MariaDB refuses to run as root unless told.
+fn as_root() -> &'static [&'static str] {
+    let root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    if root { &["--user=root"] } else { &[] }
+}
+
+/// The server's output stands beside its data, not in it.
+fn log_path(data: &Path, name: &str) -> PathBuf {
+    data.with_extension(format!("{name}.log"))
+}
+
+fn log_file(data: &Path, name: &str) -> Result<File> {
+    Ok(fs::OpenOptions::new().create(true).append(true).open(log_path(data, name))?)
+}

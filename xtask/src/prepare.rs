@@ -1,0 +1,90 @@
+//! What the tests need beside Rust: Debian's MariaDB, and a Python environment with pinned packages under `target`.
+//!
+//! Only what is missing is installed, and nothing outside `target` but Debian packages.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::{Context, run};
+
+/// Installs what is missing. Quick when nothing is.
+pub fn all(context: &Context) -> Result<(), String> {
+    debian_packages()?;
+    python_packages(context)
+}
+
+/// Returns the Python interpreter of the environment.
+pub fn python(context: &Context) -> PathBuf {
+    context.target.join("venv/bin/python")
+}
+
+/// Writes the flights tables as CSV files and returns their folder.
+pub fn flights(context: &Context) -> Result<PathBuf, String> {
+    let folder = context.target.join("flights");
+    if !folder.join("complete").exists() {
+        let mut command = Command::new(python(context));
+        command.arg(context.root.join("tests/python/flights.py")).arg(&folder);
+        run(command)?;
+    }
+    Ok(folder)
+}
+
+fn debian_packages() -> Result<(), String> {
+    let needs: [(&str, bool); 3] = [
+        ("mariadb-client", succeeds("mysqldump", &["--version"]) && succeeds("mysql", &["--version"])),
+        ("mariadb-server", succeeds("mariadbd", &["--version"]) || succeeds("/usr/sbin/mariadbd", &["--version"])),
+        ("python3-venv", succeeds("python3", &["-c", "import venv, ensurepip"])),
+    ];
+    let missing: Vec<&str> = needs.iter().filter(|(_, there)| !there).map(|(package, _)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(", "));
+    run(apt_get(&["update", "-qq"]))?;
+    let mut install = apt_get(&["install", "-y", "-qq", "--no-install-recommends"]);
+    install.args(missing);
+    run(install)
+}
+
+fn python_packages(context: &Context) -> Result<(), String> {
+    let wanted = context.root.join("tests/python/requirements.txt");
+    let data = context.root.join("tests/python/requirements-data.txt");
+    let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let text = read(&wanted)? + &read(&data)?;
+    let stamp = context.target.join("venv/installed.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    let mut create = Command::new("python3");
+    create.args(["-m", "venv", "--clear"]).arg(context.target.join("venv"));
+    run(create)?;
+    let pip = || {
+        let mut command = Command::new(python(context));
+        command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        command
+    };
+    let mut install = pip();
+    install.arg("-r").arg(&wanted);
+    run(install)?;
+    // The data package asks for pandas, which its CSV files do not need.
+    let mut install = pip();
+    install.arg("--no-deps").arg("-r").arg(&data);
+    run(install)?;
+    fs::write(&stamp, text).map_err(|error| format!("{}: {error}", stamp.display()))
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let root = succeeds("sh", &["-c", "test $(id -u) = 0"]);
+    let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+    if !root {
+        command.arg("apt-get");
+    }
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
