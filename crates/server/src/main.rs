@@ -9,11 +9,5 @@ use strandline_server::commands::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("strandline: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Cli::parse().run()
 }

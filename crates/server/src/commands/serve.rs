@@ -308,7 +308,9 @@ mod tests {
 
     fn arguments(line: &str) -> Result<Arguments> {
         let words = ["strandline", "serve"].into_iter().chain(line.split_whitespace());
-        let Command::Serve(arguments) = Cli::try_parse_from(words)?.command;
+        let Command::Serve(arguments) = Cli::try_parse_from(words)?.command else {
+            return Err("not serve".into());
+        };
         check_addresses(&arguments)?;
         Ok(*arguments)
     }
