@@ -32,8 +32,6 @@ pub struct BulkLoad {
 
 /// A run is written when this much is buffered.
 const RUN_BYTES: usize = 48 << 20;
-/// Or this many rows.
-const RUN_ROWS: usize = 1 << 20;
 
 impl BulkLoad {
     pub fn new(table: &Arc<Table>, on_duplicate: OnDuplicate) -> BulkLoad {
@@ -56,7 +54,7 @@ impl BulkLoad {
         self.bytes += rows.get_array_memory_size();
         self.rows += rows.num_rows();
         self.buffered.push(rows.clone());
-        if self.bytes >= RUN_BYTES || self.rows >= RUN_ROWS {
+        if self.bytes >= RUN_BYTES || self.rows >= txn.moment.store().load_rows {
             self.spill(txn).await?;
         }
         Ok(())
