@@ -90,7 +90,7 @@ impl BulkLoad {
         if !taken.is_empty() {
             let keep: Vec<bool> = match self.on_duplicate {
                 OnDuplicate::Error => return Err(taken.error(&table, &rows)),
-                OnDuplicate::Ignore => (0..rows.num_rows()).map(|row| !taken.loses(row)).collect(),
+                OnDuplicate::Ignore => taken.stand(rows.num_rows()),
                 OnDuplicate::Replace => (0..rows.num_rows()).map(|row| !taken.is_replaced_within(row)).collect(),
             };
             let kept = keep.iter().filter(|keep| **keep).count() as u64;
@@ -119,6 +119,8 @@ impl BulkLoad {
                 txn.files.push(record);
                 let (part, statement) = (Arc::new(part), txn.statement);
                 txn.own(&table).parts.push(PendingPart { part, statement });
+                // What follows can delete these rows.
+                txn.statement = statement.next();
             }
             txn.lean_on_parents(&table, &rows).await?;
         }

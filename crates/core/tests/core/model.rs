@@ -173,6 +173,14 @@ impl View {
         self.state.get_mut(table).expect("the machine names tables that exist")
     }
 
+    /// Tells whether the row of a key is another than it was before the transaction.
+    pub fn changed(&self, before: &State, table: u64, key: &[u8]) -> bool {
+        let row = |state: &State| {
+            state.values().find(|tab| tab.def.id.0 == table).and_then(|tab| tab.rows.get(key).cloned())
+        };
+        row(&self.state) != row(before)
+    }
+
     /// Lays what this transaction did over a newer state.
     pub fn merge_into(&self, newest: &State) -> State {
         let mut merged = newest.clone();
