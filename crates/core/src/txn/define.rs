@@ -116,6 +116,7 @@ impl Txn {
         table.id = TableId(self.ids.table.fetch_add(1, Ordering::Relaxed));
         self.footprint.leans.push(footprint::database(database.id));
         self.footprint.writes.push(footprint::table_name(database.id, &table.name));
+        self.lean_on_parent_tables(&table);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
         if !table.is_view() {
@@ -142,6 +143,7 @@ impl Txn {
             return Err(Error::internal("BUG: a change of the primary key must rebuild the table."));
         }
         self.footprint.writes.push(footprint::table(table.id));
+        self.lean_on_parent_tables(&table);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
         Ok(table)
@@ -220,6 +222,11 @@ impl Txn {
         self.change(Change::PutContent(table, Arc::new(content)));
     }
 
+    /// Makes the transaction conflict with everyone who wrote into the table, or leaned on its rows, meanwhile.
+    pub(crate) fn write_whole(&mut self, table: &Table) {
+        self.footprint.writes.push(footprint::table(table.id));
+    }
+
     /// Gives a table a new manifest for the same rows. The commit fails if the content has moved meanwhile.
     pub(crate) fn replace_content(&mut self, table: TableId, old: &Arc<Content>, new: Content) {
         self.expects.push((table, old.clone()));
@@ -228,7 +235,8 @@ impl Txn {
 
     /// Brings back a table with its old id, or gives it back an old definition.
     pub(crate) fn put_table(&mut self, table: Arc<Table>) {
-        self.footprint.writes.push(footprint::table(table.id));
+        self.footprint.leans.push(footprint::database(table.database));
+        self.footprint.overrules.push(footprint::table(table.id));
         self.footprint.writes.push(footprint::table_name(table.database, &table.name));
         self.change(Change::PutTable(table));
     }

@@ -1,6 +1,7 @@
 //! Random operations on a database and on the reference model side by side. After each, what stands now and at some
 //! older version is compared whole; at the end, every version.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -607,8 +608,8 @@ impl Machine {
         let mut clean = true;
         for (name, tab) in &after {
             let old = &before[name];
-            let keys = old.rows.keys().chain(tab.rows.keys());
-            for key in keys.filter(|key| old.rows.get(*key) != tab.rows.get(*key)) {
+            let keys: BTreeSet<_> = old.rows.keys().chain(tab.rows.keys()).collect();
+            for key in keys.into_iter().filter(|key| old.rows.get(*key) != tab.rows.get(*key)) {
                 let now = state.get_mut(name).expect("the definition is the same");
                 clean &= now.rows.get(key) == tab.rows.get(key);
                 match old.rows.get(key) {
