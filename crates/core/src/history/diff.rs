@@ -137,9 +137,8 @@ fn shape_as(batch: &RecordBatch, from: &Table, to: &Table) -> Result<RecordBatch
 
 /// Tells whether equal column ids mean equal columns.
 fn same_lineage(from: &Table, to: &Table) -> bool {
-    let same = |column: &Column| {
-        from.column_by_id(column.id).is_none_or(|old| old.name == column.name && old.ty == column.ty)
-    };
+    let same =
+        |column: &Column| from.column_by_id(column.id).is_none_or(|old| old.name == column.name && old.ty == column.ty);
     from.id == to.id || to.columns.iter().all(same)
 }
 

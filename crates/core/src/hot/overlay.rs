@@ -228,11 +228,7 @@ impl Overlay {
                 new.slots.insert(key.clone(), Ops::from_slice(&kept));
             }
         }
-        Overlay {
-            key: self.key.clone(),
-            inner: RwLock::new(new),
-            counters: self.counters.clone(),
-        }
+        Overlay { key: self.key.clone(), inner: RwLock::new(new), counters: self.counters.clone() }
     }
 
     /// Returns the version up to which deltas were applied.

@@ -22,9 +22,7 @@ use strandline_core::txn::{OnDuplicate, Txn};
 use strandline_core::when::When;
 
 use crate::model::{History, Row, Rows, State, Tab, Touched, Val, View};
-use crate::support::{
-    Shape, author, batch, column, create_database, key_batch, key_of, options, read, rows_of, table,
-};
+use crate::support::{Shape, author, batch, column, create_database, key_batch, key_of, options, read, rows_of, table};
 
 /// One step of a sequence. Numbers are taken modulo what there is to choose from.
 #[derive(Clone, Debug)]
@@ -241,8 +239,7 @@ impl Machine {
                 let Some(name) = self.pick(*number) else { return };
                 let target = (name.0.clone(), full(*to).1);
                 let mut txn = db.begin(author());
-                let renamed =
-                    txn.alter_table(Table { name: target.1.clone(), ..state[&name].def.as_ref().clone() });
+                let renamed = txn.alter_table(Table { name: target.1.clone(), ..state[&name].def.as_ref().clone() });
                 assert_eq!(renamed.is_err(), target != name && state.contains_key(&target));
                 if renamed.is_ok() {
                     txn.commit().await.unwrap();
@@ -896,8 +893,7 @@ impl Run {
                 None
             }
             Statement::Snapshot(name) => {
-                let created =
-                    txn.create_snapshot(&format!("s{name}"), Scope::Database(DB.to_owned()), "", Vec::new());
+                let created = txn.create_snapshot(&format!("s{name}"), Scope::Database(DB.to_owned()), "", Vec::new());
                 let known = machine.snapshots.iter().any(|(known, _)| known == name) || self.snapshots.contains(name);
                 assert_eq!(created.is_err(), known);
                 if !known {

@@ -93,12 +93,7 @@ impl Tab {
 
 impl View {
     pub fn new(state: &State) -> View {
-        View {
-            state: state.clone(),
-            touched: BTreeSet::new(),
-            loaded: BTreeSet::new(),
-            written: BTreeSet::new(),
-        }
+        View { state: state.clone(), touched: BTreeSet::new(), loaded: BTreeSet::new(), written: BTreeSet::new() }
     }
 
     fn touch(&mut self, table: &(String, String), key: &[u8], row: &Row) {
@@ -175,9 +170,8 @@ impl View {
 
     /// Tells whether the row of a key is another than it was before the transaction.
     pub fn changed(&self, before: &State, table: u64, key: &[u8]) -> bool {
-        let row = |state: &State| {
-            state.values().find(|tab| tab.def.id.0 == table).and_then(|tab| tab.rows.get(key).cloned())
-        };
+        let row =
+            |state: &State| state.values().find(|tab| tab.def.id.0 == table).and_then(|tab| tab.rows.get(key).cloned());
         row(&self.state) != row(before)
     }
 

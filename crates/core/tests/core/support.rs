@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use futures::TryStreamExt;
 use strandline_core::cold::{Cold, encode_keys};
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::env::Env;
-use strandline_core::ids::{ColumnId, DatabaseId, TableId, Time};
+use strandline_core::error::Result;
+use strandline_core::ids::{ColumnId, DatabaseId, TableId, Time, Version};
 use strandline_core::scan::TableScan;
 use strandline_core::schema::{Column, Index, Table, Type};
-use strandline_core::txn::Author;
+use strandline_core::txn::{Author, OnDuplicate};
 
 use crate::model::{Row, Rows, Val};
 
@@ -162,9 +163,7 @@ pub fn rows_of(table: &Table, batch: &RecordBatch) -> Vec<(Vec<u8>, Row)> {
                 }
                 match array.as_any().downcast_ref::<Int32Array>() {
                     Some(numbers) => Val::Int(numbers.value(at)),
-                    None => {
-                        Val::Text(array.as_any().downcast_ref::<StringArray>().unwrap().value(at).to_owned())
-                    }
+                    None => Val::Text(array.as_any().downcast_ref::<StringArray>().unwrap().value(at).to_owned()),
                 }
             };
             let row = table.columns.iter().map(|column| (column.id, value(column))).collect();
@@ -194,8 +193,38 @@ pub async fn read(cold: &Cold, scan: &TableScan) -> Rows {
     rows
 }
 
-/// Returns the value of a `UInt64` column, for tests of row ids.
-#[allow(dead_code)]
-pub fn numbers(batch: &RecordBatch, name: &str) -> Vec<u64> {
-    batch.column_by_name(name).unwrap().as_any().downcast_ref::<UInt64Array>().unwrap().values().to_vec()
+/// Returns a row of the columns `id` and `v`.
+pub fn row(table: &Table, id: i32, v: i32) -> Row {
+    let value = |column: &Column| match column.ty {
+        Type::Text => Val::Text("n".to_owned()),
+        _ if column.id == ColumnId(1) => Val::Int(id),
+        _ => Val::Int(v),
+    };
+    table.columns.iter().map(|column| (column.id, value(column))).collect()
+}
+
+/// Returns `id` and `v` of a row.
+pub fn pair(row: &Row) -> (i32, i32) {
+    match (&row[&ColumnId(1)], &row[&ColumnId(2)]) {
+        (Val::Int(id), Val::Int(v)) => (*id, *v),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Returns what a table holds now, in key order.
+pub async fn pairs(db: &Database, table: &Arc<Table>) -> Vec<(i32, i32)> {
+    let scan = db.now().scan(table).await.unwrap();
+    read(db.cold(), &scan).await.values().map(pair).collect()
+}
+
+/// Inserts rows in a commit of its own.
+pub async fn try_insert(db: &Database, table: &Arc<Table>, rows: &[(i32, i32)]) -> Result<Version> {
+    let rows: Vec<Row> = rows.iter().map(|(id, v)| row(table, *id, *v)).collect();
+    let mut txn = db.begin(author());
+    txn.insert(table, &batch(table, &rows, None), OnDuplicate::Error).await?;
+    Ok(txn.commit().await?.version)
+}
+
+pub async fn insert(db: &Database, table: &Arc<Table>, rows: &[(i32, i32)]) -> Version {
+    try_insert(db, table, rows).await.unwrap()
 }
