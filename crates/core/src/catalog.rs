@@ -185,7 +185,7 @@ impl Catalog {
             }
             Change::PutDatabase(database) => {
                 if let Some(old) = self.databases.insert(database.id, Arc::new(database.clone())) {
-                    self.database_names.remove(&(old.account, fold(&old.name)));
+                    self.forget_database_name(&old);
                 }
                 self.database_names.insert((database.account, fold(&database.name)), database.id);
             }

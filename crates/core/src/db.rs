@@ -45,6 +45,8 @@ pub struct Options {
     pub flush_bytes: usize,
     /// Recent rows are flushed after this many seconds, if there are enough to be worth a file.
     pub flush_seconds: u64,
+    /// A large load writes a run of rows to a part when it has gathered this many.
+    pub load_rows: usize,
     pub window: Window,
 }
 
@@ -55,6 +57,7 @@ impl Default for Options {
             cache_bytes: 512 << 20,
             flush_bytes: 32 << 20,
             flush_seconds: 300,
+            load_rows: 1 << 20,
             window: Window::DEFAULT,
         }
     }
@@ -127,6 +130,7 @@ impl Database {
             cold,
             head: ArcSwap::from_pointee(head),
             opens: Opens::default(),
+            load_rows: options.load_rows,
         });
         let sequencer = Arc::new(Sequencer::new(store.clone()));
         let database = Database(Arc::new(Inner {

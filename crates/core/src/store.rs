@@ -22,6 +22,8 @@ pub struct Store {
     /// The newest visible commit.
     pub head: ArcSwap<Head>,
     pub opens: Opens,
+    /// How many rows of a large load make a run.
+    pub load_rows: usize,
 }
 
 /// The newest version and what exists there.

@@ -13,14 +13,14 @@ use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 
-use crate::cold::{Keys, encode_keys};
+use crate::cold::{Keys, Part, encode_keys};
 use crate::db::Database;
 use crate::error::{Error, Result};
-use crate::ids::FileId;
+use crate::ids::{ColumnId, FileId};
 use crate::moment::Moment;
 use crate::rows::{columns_of, conform};
 use crate::scan::Layers;
-use crate::schema::Table;
+use crate::schema::{Column, Table};
 
 /// A table at a moment.
 #[derive(Clone)]
@@ -68,8 +68,15 @@ impl Database {
         }
         let base_layers = base.moment.layers(&base.table, base.moment.catalog(), None).await?;
         let head_layers = head.moment.layers(&head.table, head.moment.catalog(), None).await?;
-        let base_rows = side(&base_layers, &head_layers, &head.table).await?;
-        let head_rows = side(&head_layers, &base_layers, &head.table).await?;
+        // A part shows the same rows on both sides, unless it holds a column that the base has dropped.
+        let shows_more = |part: &Part| {
+            let dropped = |id: ColumnId| base.table.column_by_id(id).is_none() && part.columns.contains(&id);
+            head.table.columns.iter().any(|column| dropped(column.id))
+        };
+        let can_share = same_lineage(&base.table, &head.table);
+        let shares = |part: &Part| can_share && !shows_more(part);
+        let base_rows = side(&base_layers, &head_layers, &head.table, &shares).await?;
+        let head_rows = side(&head_layers, &base_layers, &head.table, &shares).await?;
         let by_value = head.table.has_row_id() && base.table.id != head.table.id;
         if by_value {
             by_values(&head.table, &base_rows, &head_rows)
@@ -80,9 +87,14 @@ impl Database {
 }
 
 /// Reads the rows of one side that the other does not share, in the shape of `shape`.
-async fn side(own: &Layers<'_>, other: &Layers<'_>, shape: &Table) -> Result<RecordBatch> {
+async fn side(
+    own: &Layers<'_>,
+    other: &Layers<'_>,
+    shape: &Table,
+    shares: &(dyn Fn(&Part) -> bool + Sync),
+) -> Result<RecordBatch> {
     let mut shared: HashMap<FileId, RoaringBitmap> = HashMap::new();
-    for part in &other.manifest.parts {
+    for part in other.manifest.parts.iter().filter(|part| shares(part)) {
         shared.insert(part.file, other.excluded(part).await?);
     }
     let mut batches = own.hot_rows(false)?;
@@ -106,11 +118,7 @@ async fn side(own: &Layers<'_>, other: &Layers<'_>, shape: &Table) -> Result<Rec
 
 /// Brings rows of `from` into the shape of `to`: by column id within one lineage, by name otherwise.
 fn shape_as(batch: &RecordBatch, from: &Table, to: &Table) -> Result<RecordBatch> {
-    let same_lineage = from.id == to.id
-        || to.columns.iter().all(|column| {
-            from.column_by_id(column.id).is_none_or(|old| old.name == column.name && old.ty == column.ty)
-        });
-    if same_lineage {
+    if same_lineage(from, to) {
         return conform(batch, to);
     }
     let mut fields = Vec::new();
@@ -125,6 +133,13 @@ fn shape_as(batch: &RecordBatch, from: &Table, to: &Table) -> Result<RecordBatch
         columns.push(ids.clone());
     }
     conform(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns)?, to)
+}
+
+/// Tells whether equal column ids mean equal columns.
+fn same_lineage(from: &Table, to: &Table) -> bool {
+    let same =
+        |column: &Column| from.column_by_id(column.id).is_none_or(|old| old.name == column.name && old.ty == column.ty);
+    from.id == to.id || to.columns.iter().all(same)
 }
 
 fn by_keys(table: &Arc<Table>, base: &RecordBatch, head: &RecordBatch) -> Result<Diff> {

@@ -14,11 +14,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::catalog::{Catalog, Content};
+use crate::catalog::{Catalog, Change, Content, ObjectKind};
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
 use crate::history::snapshot::describe;
-use crate::ids::{AccountId, Time, Version};
+use crate::ids::{AccountId, TableId, Time, Version};
 use crate::log::{Pin, Scope};
 use crate::moment::Moment;
 use crate::schema::{self, Table};
@@ -159,11 +159,13 @@ impl Database {
     ) -> Result<RestorePlan> {
         let now = self.now();
         let mut plan = Planner {
+            database: self,
             then: &then,
             now: &now,
             pin: from.snapshot.as_ref(),
             request: &request,
             account,
+            restored: HashSet::new(),
             steps: Vec::new(),
         };
         plan.plan().await?;
@@ -210,6 +212,8 @@ impl RestorePlan {
     }
 
     fn report(&self, version_after: Version, time: Time) -> RestoreReport {
+        // Rows that others committed while the restore was planned were restored over too: they stand just before it.
+        let version_before = self.now.version().max(Version(version_after.0 - 1));
         let lines = self.steps.iter().map(|step| ReportLine {
             action: step.action,
             database: step.database.clone(),
@@ -217,7 +221,7 @@ impl RestorePlan {
             rows_before: step.rows_now,
             rows_after: step.rows_then,
         });
-        RestoreReport { steps: lines.collect(), version_before: self.now.version(), version_after, time }
+        RestoreReport { steps: lines.collect(), version_before, version_after, time }
     }
 }
 
@@ -240,9 +244,17 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
                 touched.push(table.clone());
             }
             Work::PutTable(table, content) => {
-                txn.put_table(table.clone());
+                // Writers of a table that keeps its definition need not be waited for: what they commit before the
+                // restore is restored over, and afterwards they conflict.
+                if txn.catalog().table_by_id(table.id) != Some(table) {
+                    txn.put_table(table.clone());
+                }
                 if let Some(content) = content {
                     txn.put_content(table, content.clone());
+                }
+                if plan.request.keep_copy {
+                    // The copy was taken of what the plan saw: it must be all there was.
+                    txn.write_whole(table);
                 }
                 touched.push(table.clone());
             }
@@ -264,7 +276,7 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
 }
 
 impl Step {
-    fn table_id(&self) -> Option<crate::ids::TableId> {
+    fn table_id(&self) -> Option<TableId> {
         match &self.work {
             Work::DropTable(table) | Work::PutTable(table, _) => Some(table.id),
             _ => None,
@@ -273,13 +285,15 @@ impl Step {
 }
 
 /// Checks every foreign key between a restored table and one that was not restored with it.
-async fn check_foreign_keys(txn: &Txn, touched: &[Arc<Table>]) -> Result<()> {
+async fn check_foreign_keys(txn: &mut Txn, touched: &[Arc<Table>]) -> Result<()> {
     let ids: HashSet<_> = touched.iter().map(|table| table.id).collect();
     for table in touched {
         let present = txn.catalog().table_by_id(table.id).cloned();
         for (child, key) in txn.children_of(table) {
             // A key whose two tables were restored from one moment held there.
             if !ids.contains(&child.id) || present.is_none() {
+                // A child that comes meanwhile has not been looked at.
+                txn.write_whole(table);
                 verify(txn, &child, &key).await?;
             }
         }
@@ -312,17 +326,23 @@ async fn verify(txn: &Txn, child: &Arc<Table>, key: &str) -> Result<()> {
 }
 
 struct Planner<'a> {
+    database: &'a Database,
     then: &'a Moment,
     now: &'a Moment,
     pin: Option<&'a Pin>,
     request: &'a RestoreRequest,
     account: AccountId,
+    /// The tables that get back their name and place: they are in nobody's way, whatever they are called now.
+    restored: HashSet<TableId>,
     steps: Vec<Step>,
 }
 
 impl Planner<'_> {
     async fn plan(&mut self) -> Result<()> {
         let in_place = self.request.target == Target::InPlace;
+        if in_place {
+            self.restored = tables_and_views(self.then.catalog(), self.account, &self.request.scope);
+        }
         match &self.request.scope {
             Scope::Cluster if in_place => {
                 let now = self.now.catalog();
@@ -430,7 +450,7 @@ impl Planner<'_> {
                 self.push_database(then, "renamed or changed since");
             }
             for table in now_catalog.tables_of(living.id) {
-                if then_tables.iter().all(|old| old.id != table.id) {
+                if !self.restored.contains(&table.id) {
                     self.drop_step(&table, &living.name, "did not exist then").await?;
                 }
             }
@@ -460,8 +480,11 @@ impl Planner<'_> {
         match now.database_by_id(then.id) {
             Some(living) => {
                 for table in sources {
-                    if let Ok(present) = now.table(living, &table.name) {
-                        self.keep_copy_of_table(present, &living.name.clone(), &living.name.clone()).await?;
+                    // Both the table itself, whatever it is called now, and another that took its name.
+                    let itself = now.table_by_id(table.id);
+                    let named = now.table(living, &table.name).ok().filter(|named| named.id != table.id);
+                    for present in itself.into_iter().chain(named) {
+                        self.keep_copy_of_table(present, &living.name).await?;
                     }
                 }
             }
@@ -490,7 +513,7 @@ impl Planner<'_> {
         let living = now.table_by_id(then.id).cloned();
         // Another table may have taken the name.
         let present = now.database_by_id(then.database).and_then(|database| now.table(database, &then.name).ok());
-        if let Some(taken) = present.filter(|table| table.id != then.id).cloned() {
+        if let Some(taken) = present.filter(|table| !self.restored.contains(&table.id)).cloned() {
             self.drop_step(&taken, &database.name, "another table of this name was created since").await?;
         }
         let rows_then = self.rows(self.then, then).await?;
@@ -528,9 +551,21 @@ impl Planner<'_> {
             rows_now,
             rows_then,
             reason: reason.to_owned(),
-            work: Work::PutTable(then.clone(), content),
+            work: Work::PutTable(if same_definition { then.clone() } else { self.with_fresh_columns(then)? }, content),
         });
         Ok(())
+    }
+
+    /// Returns the definition with column ids going on from the greatest that the table ever had: an id that was used
+    /// since then must not name another column.
+    fn with_fresh_columns(&self, then: &Arc<Table>) -> Result<Arc<Table>> {
+        let rows = self.database.metastore().object(ObjectKind::Table, then.id.0)?;
+        let ever = rows.iter().filter_map(|row| match &row.object {
+            Change::PutTable(table) => Some(table.next_column),
+            _ => None,
+        });
+        let next_column = ever.max().unwrap_or_default().max(then.next_column);
+        Ok(Arc::new(Table { next_column, ..then.as_ref().clone() }))
     }
 
     /// Plans a database under another name.
@@ -569,7 +604,7 @@ impl Planner<'_> {
                         return Err(Error::already_exists(What::Table, &format!("{database}.{name}"))
                             .with_hint("Add OVERWRITE to replace it, or choose another name."));
                     }
-                    self.keep_copy_of_table(&present, database, database).await?;
+                    self.keep_copy_of_table(&present, database).await?;
                     self.drop_step(&present, database, "replaced (OVERWRITE)").await?;
                 }
             }
@@ -650,12 +685,11 @@ impl Planner<'_> {
         Ok(())
     }
 
-    async fn keep_copy_of_table(&mut self, table: &Arc<Table>, database: &str, into: &str) -> Result<()> {
+    async fn keep_copy_of_table(&mut self, table: &Arc<Table>, into: &str) -> Result<()> {
         if !self.request.keep_copy {
             return Ok(());
         }
         let name = format!("{}_before_{}", table.name, self.now.version().next());
-        let _ = database;
         self.new_table(self.now, table, into, &name, COPY).await
     }
 
@@ -691,6 +725,24 @@ pub(crate) fn with_counters(moment: &Moment, table: &Arc<Table>, mut content: Co
         content.next_auto = content.next_auto.max(overlay.next_auto().load(Ordering::Relaxed));
     }
     Ok(content)
+}
+
+/// Returns the ids of all tables and views of a scope.
+fn tables_and_views(catalog: &Catalog, account: AccountId, scope: &Scope) -> HashSet<TableId> {
+    let inside = |table: &&Arc<Table>| {
+        let Some(database) = catalog.database_by_id(table.database) else { return false };
+        match scope {
+            Scope::Cluster => true,
+            Scope::Account(name) => catalog.account(name).is_ok_and(|account| account.id == database.account),
+            Scope::Database(name) => database.account == account && database.name.eq_ignore_ascii_case(name),
+            Scope::Tables(name, tables) => {
+                database.account == account
+                    && database.name.eq_ignore_ascii_case(name)
+                    && tables.iter().any(|wanted| wanted.eq_ignore_ascii_case(&table.name))
+            }
+        }
+    };
+    catalog.all_tables().filter(inside).map(|table| table.id).collect()
 }
 
 /// Tells whether a table certainly holds the same rows now as then: the same content, and no delta since.

@@ -33,7 +33,7 @@ impl Database {
                     let committed = outcome?;
                     return Ok(RestoreReport {
                         steps,
-                        version_before: before,
+                        version_before: before.max(Version(committed.version.0 - 1)),
                         version_after: committed.version,
                         time: committed.time,
                     });

@@ -146,7 +146,11 @@ impl Hot {
                 let overlay = old.slot.0.lock().as_ref().map(|overlay| {
                     let after = overlay.after(content.flushed);
                     after.next_row_id().fetch_max(content.next_row_id, std::sync::atomic::Ordering::Relaxed);
-                    after.next_auto().fetch_max(content.next_auto, std::sync::atomic::Ordering::Relaxed);
+                    match content.next_auto {
+                        // A table that is emptied counts from the start.
+                        1 => after.next_auto().store(1, std::sync::atomic::Ordering::Relaxed),
+                        next => _ = after.next_auto().fetch_max(next, std::sync::atomic::Ordering::Relaxed),
+                    }
                     Arc::new(after)
                 });
                 Arc::new(Slot(Mutex::new(overlay)))

@@ -33,8 +33,22 @@ pub struct Overlay {
     /// Physical names of the key columns.
     key: Vec<String>,
     inner: RwLock<Inner>,
-    next_row_id: AtomicU64,
-    next_auto: AtomicU64,
+    counters: Arc<Counters>,
+}
+
+/// What a table hands out: each number once, also to transactions that are taken back. The overlays that follow one
+/// another as a table is flushed share one, so that a transaction over the old overlay and one over the new never get
+/// the same number.
+#[derive(Debug)]
+pub struct Counters {
+    pub next_row_id: AtomicU64,
+    pub next_auto: AtomicU64,
+}
+
+impl Counters {
+    pub fn new(next_row_id: u64, next_auto: u64) -> Counters {
+        Counters { next_row_id: AtomicU64::new(next_row_id), next_auto: AtomicU64::new(next_auto) }
+    }
 }
 
 #[derive(Default)]
@@ -121,8 +135,7 @@ impl Overlay {
         Overlay {
             key,
             inner: RwLock::new(Inner { upto, ..Inner::default() }),
-            next_row_id: AtomicU64::new(next_row_id),
-            next_auto: AtomicU64::new(next_auto),
+            counters: Arc::new(Counters::new(next_row_id, next_auto)),
         }
     }
 
@@ -131,8 +144,8 @@ impl Overlay {
     pub fn apply(&self, version: Version, delta: &Delta) -> Result<Vec<bool>> {
         let deleted = encode_keys(delta.deletes.columns())?;
         let put = self.keys_of(&delta.puts)?;
-        self.next_row_id.fetch_max(delta.next_row_id, Ordering::Relaxed);
-        self.next_auto.fetch_max(delta.next_auto, Ordering::Relaxed);
+        self.counters.next_row_id.fetch_max(delta.next_row_id, Ordering::Relaxed);
+        self.counters.next_auto.fetch_max(delta.next_auto, Ordering::Relaxed);
         let inner = &mut *self.inner.write();
         if version <= inner.upto {
             return Ok(vec![false; deleted.len()]);
@@ -215,12 +228,7 @@ impl Overlay {
                 new.slots.insert(key.clone(), Ops::from_slice(&kept));
             }
         }
-        Overlay {
-            key: self.key.clone(),
-            inner: RwLock::new(new),
-            next_row_id: AtomicU64::new(self.next_row_id.load(Ordering::Relaxed)),
-            next_auto: AtomicU64::new(self.next_auto.load(Ordering::Relaxed)),
-        }
+        Overlay { key: self.key.clone(), inner: RwLock::new(new), counters: self.counters.clone() }
     }
 
     /// Returns the version up to which deltas were applied.
@@ -236,12 +244,17 @@ impl Overlay {
 
     /// Returns the counter of `_row_id`.
     pub fn next_row_id(&self) -> &AtomicU64 {
-        &self.next_row_id
+        &self.counters.next_row_id
     }
 
     /// Returns the counter of AUTO_INCREMENT.
     pub fn next_auto(&self) -> &AtomicU64 {
-        &self.next_auto
+        &self.counters.next_auto
+    }
+
+    /// Returns both counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// Returns how much is held: rows (dead ones too) and bytes, about.
@@ -475,6 +488,9 @@ impl Inner {
             return Ok(());
         }
         let first = self.born.len() as u32;
+        // Rows of a definition without some indexed column: who asks for that index again has it built anew.
+        let has = |id: &ColumnId| rows.column_by_name(&id.physical_name()).is_some();
+        self.secondary.retain(|columns, _| columns.iter().all(has));
         for (columns, index) in &mut self.secondary {
             index_rows(index, columns, rows, first)?;
         }

@@ -32,8 +32,6 @@ pub struct BulkLoad {
 
 /// A run is written when this much is buffered.
 const RUN_BYTES: usize = 48 << 20;
-/// Or this many rows.
-const RUN_ROWS: usize = 1 << 20;
 
 impl BulkLoad {
     pub fn new(table: &Arc<Table>, on_duplicate: OnDuplicate) -> BulkLoad {
@@ -56,7 +54,7 @@ impl BulkLoad {
         self.bytes += rows.get_array_memory_size();
         self.rows += rows.num_rows();
         self.buffered.push(rows.clone());
-        if self.bytes >= RUN_BYTES || self.rows >= RUN_ROWS {
+        if self.bytes >= RUN_BYTES || self.rows >= txn.moment.store().load_rows {
             self.spill(txn).await?;
         }
         Ok(())
@@ -92,7 +90,7 @@ impl BulkLoad {
         if !taken.is_empty() {
             let keep: Vec<bool> = match self.on_duplicate {
                 OnDuplicate::Error => return Err(taken.error(&table, &rows)),
-                OnDuplicate::Ignore => (0..rows.num_rows()).map(|row| !taken.loses(row)).collect(),
+                OnDuplicate::Ignore => taken.stand(rows.num_rows()),
                 OnDuplicate::Replace => (0..rows.num_rows()).map(|row| !taken.is_replaced_within(row)).collect(),
             };
             let kept = keep.iter().filter(|keep| **keep).count() as u64;
@@ -121,6 +119,8 @@ impl BulkLoad {
                 txn.files.push(record);
                 let (part, statement) = (Arc::new(part), txn.statement);
                 txn.own(&table).parts.push(PendingPart { part, statement });
+                // What follows can delete these rows.
+                txn.statement = statement.next();
             }
             txn.lean_on_parents(&table, &rows).await?;
         }

@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use super::{OnDuplicate, Txn, bulk, footprint, pin_of_commit};
 use crate::catalog::{Catalog, Change, Content, ObjectKind};
 use crate::error::{Error, Kind, Result, What};
+use crate::hot::overlay::Counters;
 use crate::ids::{AccountId, ColumnId, DatabaseId, TableId, UserId};
 use crate::log::{Metastore, Pin, Scope};
 use crate::schema::{Account, Database, Table, User};
@@ -115,10 +116,11 @@ impl Txn {
         table.id = TableId(self.ids.table.fetch_add(1, Ordering::Relaxed));
         self.footprint.leans.push(footprint::database(database.id));
         self.footprint.writes.push(footprint::table_name(database.id, &table.name));
+        self.lean_on_parent_tables(&table);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
         if !table.is_view() {
-            self.change(Change::PutContent(table.id, Arc::new(content)));
+            self.set_content(table.id, content);
         }
         Ok(table)
     }
@@ -141,6 +143,7 @@ impl Txn {
             return Err(Error::internal("BUG: a change of the primary key must rebuild the table."));
         }
         self.footprint.writes.push(footprint::table(table.id));
+        self.lean_on_parent_tables(&table);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
         Ok(table)
@@ -155,12 +158,15 @@ impl Txn {
     ) -> Result<Arc<Table>> {
         let old = self.catalog.table_by_id(table.id).cloned();
         let old = old.ok_or_else(|| Error::not_found(What::Table, &table.name))?;
-        let next_auto = self.peek_auto(&old)?;
+        let counters = self.counters(&old)?;
+        let next_auto = counters.next_auto.load(Ordering::Relaxed);
+        // Row ids go on: one that was used must not name another row.
+        let next_row_id = counters.next_row_id.load(Ordering::Relaxed);
         self.footprint.writes.push(footprint::table(table.id));
-        self.rows.remove(&table.id);
+        self.shelve(table.id);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
-        self.change(Change::PutContent(table.id, Arc::new(Content { next_auto, ..Content::empty() })));
+        self.set_content(table.id, Content { next_auto, next_row_id, ..Content::empty() });
         let mut load = bulk::BulkLoad::new(&table, OnDuplicate::Error);
         let mut rows = std::pin::pin!(rows);
         while let Some(batch) = rows.next().await {
@@ -179,8 +185,8 @@ impl Txn {
         }
         let rows = self.scan(table).await?.row_count();
         self.counted.entry(table.id).or_default().1 += rows;
-        self.rows.remove(&table.id);
-        let next_row_id = self.counters(table)?.next_row_id().load(Ordering::Relaxed);
+        self.shelve(table.id);
+        let next_row_id = self.counters(table)?.next_row_id.load(Ordering::Relaxed);
         self.put_content(table, Content { next_row_id, ..Content::empty() });
         Ok(())
     }
@@ -200,14 +206,25 @@ impl Txn {
     pub(crate) fn forget(&mut self, table: &Table) {
         self.footprint.writes.push(footprint::table(table.id));
         self.footprint.writes.push(footprint::table_name(table.database, &table.name));
-        self.rows.remove(&table.id);
+        self.shelve(table.id);
         self.change(Change::DropTable(table.id));
     }
 
     /// Sets what a table holds, whatever it held: nobody who read it before may still write into it.
     pub(crate) fn put_content(&mut self, table: &Table, content: Content) {
         self.footprint.overrules.push(footprint::table(table.id));
-        self.change(Change::PutContent(table.id, Arc::new(content)));
+        self.set_content(table.id, content);
+    }
+
+    /// Gives a table a content of the transaction's own, with counters that go on from it.
+    fn set_content(&mut self, table: TableId, content: Content) {
+        self.counters.insert(table, Arc::new(Counters::new(content.next_row_id, content.next_auto)));
+        self.change(Change::PutContent(table, Arc::new(content)));
+    }
+
+    /// Makes the transaction conflict with everyone who wrote into the table, or leaned on its rows, meanwhile.
+    pub(crate) fn write_whole(&mut self, table: &Table) {
+        self.footprint.writes.push(footprint::table(table.id));
     }
 
     /// Gives a table a new manifest for the same rows. The commit fails if the content has moved meanwhile.
@@ -218,7 +235,8 @@ impl Txn {
 
     /// Brings back a table with its old id, or gives it back an old definition.
     pub(crate) fn put_table(&mut self, table: Arc<Table>) {
-        self.footprint.writes.push(footprint::table(table.id));
+        self.footprint.leans.push(footprint::database(table.database));
+        self.footprint.overrules.push(footprint::table(table.id));
         self.footprint.writes.push(footprint::table_name(table.database, &table.name));
         self.change(Change::PutTable(table));
     }

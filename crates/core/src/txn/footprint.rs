@@ -125,6 +125,15 @@ impl Recent {
         }
     }
 
+    /// Takes back what was recorded after `head`, as that never became durable. What stood there before is not known any
+    /// more: it is taken to be of `head` itself.
+    pub fn take_back(&mut self, head: Version) {
+        for touched in self.touched.values_mut() {
+            touched.written = touched.written.min(head);
+            touched.leaned = touched.leaned.min(head);
+        }
+    }
+
     /// Forgets what no transaction that reads at `oldest` or later can conflict with, when it is worth it.
     pub fn prune(&mut self, oldest: Version) {
         if self.touched.len() >= self.prune_at.max(4096) {

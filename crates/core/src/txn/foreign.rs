@@ -45,6 +45,8 @@ impl Txn {
             if wanted.iter().any(|value| !found.contains(value)) {
                 return Err(missing());
             }
+            // A restore or truncate of the parent takes rows away without naming them.
+            self.footprint.leans.push(footprint::table(parent.id));
             for value in &wanted {
                 self.footprint.leans.push(footprint::row(parent.id, &columns, value));
             }
@@ -84,6 +86,12 @@ impl Txn {
             }
         }
         Ok(())
+    }
+
+    /// Leans on the tables that the foreign keys of a new definition refer to.
+    pub(super) fn lean_on_parent_tables(&mut self, table: &Table) {
+        let parents: Vec<_> = table.foreign_keys.iter().filter_map(|key| self.parent_of(table, key)).collect();
+        self.footprint.leans.extend(parents.iter().map(|parent| footprint::table(parent.id)));
     }
 
     /// Tells whether some foreign key refers to this table.

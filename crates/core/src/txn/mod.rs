@@ -15,12 +15,12 @@ use crate::catalog::{Catalog, Change, Content};
 use crate::cold::Manifest;
 use crate::cold::{Keys, decode_keys, encode_keys, encode_nullable_keys};
 use crate::error::{Error, Kind, Result};
-use crate::hot::overlay::{Overlay, with_column};
+use crate::hot::overlay::{Counters, Overlay, with_column};
 use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
 use crate::log::delta::Delta;
 use crate::log::{FileRecord, Pin, TableDelta};
 use crate::moment::Moment;
-use crate::rows::{columns_of, entry_text, key_batch};
+use crate::rows::{columns_of, conform, entry_text, key_batch};
 use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
 use crate::schema::{Table, Type};
 use crate::txn::footprint::Footprint;
@@ -83,6 +83,11 @@ pub struct Txn {
     expects: Vec<(TableId, Arc<Content>)>,
     /// Rows written without passing through the log, per table: for the list of commits.
     counted: HashMap<TableId, (u64, u64)>,
+    /// The counters of tables that the transaction gave their content.
+    counters: HashMap<TableId, Arc<Counters>>,
+    /// Rows that were written before the transaction emptied or dropped their table, with the statement that did: going
+    /// back to a savepoint brings them back.
+    shelved: Vec<(Version, OwnTable)>,
 }
 
 /// The rows that a transaction wrote in one table.
@@ -102,7 +107,9 @@ pub struct Savepoint {
     overrules: usize,
     pins: usize,
     expects: usize,
-    parts: HashMap<TableId, usize>,
+    files: usize,
+    counted: HashMap<TableId, (u64, u64)>,
+    counters: HashMap<TableId, Arc<Counters>>,
 }
 
 /// How often a large load tries to get its turn among small commits.
@@ -128,6 +135,8 @@ impl Txn {
             upkeep: false,
             expects: Vec::new(),
             counted: HashMap::new(),
+            counters: HashMap::new(),
+            shelved: Vec::new(),
         }
     }
 
@@ -199,7 +208,9 @@ impl Txn {
             overrules: self.footprint.overrules.len(),
             pins: self.pins.len(),
             expects: self.expects.len(),
-            parts: self.rows.iter().map(|(table, own)| (*table, own.rows.parts.len())).collect(),
+            files: self.files.len(),
+            counted: self.counted.clone(),
+            counters: self.counters.clone(),
         };
         self.statement = self.statement.next();
         savepoint
@@ -214,10 +225,18 @@ impl Txn {
         self.footprint.overrules.truncate(savepoint.overrules);
         self.pins.truncate(savepoint.pins);
         self.expects.truncate(savepoint.expects);
-        for (table, own) in &mut self.rows {
-            own.rows.overlay.rollback_to(savepoint.statement);
-            own.rows.parts.truncate(savepoint.parts.get(table).copied().unwrap_or(0));
+        self.counted.clone_from(&savepoint.counted);
+        self.counters.clone_from(&savepoint.counters);
+        while self.shelved.last().is_some_and(|(statement, _)| *statement > savepoint.statement) {
+            let (_, own) = self.shelved.pop().expect("there is a last one");
+            self.rows.insert(own.table.id, own);
         }
+        for own in self.rows.values_mut() {
+            own.rows.overlay.rollback_to(savepoint.statement);
+            own.rows.parts.retain(|part| part.statement <= savepoint.statement);
+        }
+        let surplus: Vec<FileRecord> = self.files.drain(savepoint.files..).collect();
+        self.discard(surplus);
         self.statement = savepoint.statement.next();
     }
 
@@ -282,7 +301,7 @@ impl Txn {
                 OnDuplicate::Error => return Err(taken.error(table, &rows)),
                 OnDuplicate::Ignore => {
                     // A row loses to one that stands, and to an earlier one of its own batch.
-                    let keep: Vec<bool> = (0..rows.num_rows()).map(|row| !taken.loses(row)).collect();
+                    let keep = taken.stand(rows.num_rows());
                     let kept = keep.iter().filter(|keep| **keep).count() as u64;
                     outcome = Inserted { inserted: kept, ignored: outcome.inserted - kept, replaced: 0 };
                     rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
@@ -365,31 +384,41 @@ impl Txn {
     /// Reserves `count` AUTO_INCREMENT values and returns the first. Values of a transaction that is taken back are
     /// lost, as in MySQL.
     pub async fn next_auto(&mut self, table: &Arc<Table>, count: u64) -> Result<u64> {
-        let first = self.counters(table)?.next_auto().fetch_add(count, Ordering::Relaxed);
-        match first.checked_add(count) {
-            Some(_) => Ok(first),
-            None => Err(Error::invalid(format!("AUTO_INCREMENT of table '{}' is used up.", table.name))),
-        }
+        let counters = self.counters(table)?;
+        let next = |first: u64| first.checked_add(count);
+        let used_up = |_| Error::invalid(format!("AUTO_INCREMENT of table '{}' is used up.", table.name));
+        counters.next_auto.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_err(used_up)
     }
 
     /// Moves the AUTO_INCREMENT counter past a value that was given.
     pub async fn saw_auto(&mut self, table: &Arc<Table>, value: u64) -> Result<()> {
-        self.counters(table)?.next_auto().fetch_max(value.saturating_add(1), Ordering::Relaxed);
+        self.counters(table)?.next_auto.fetch_max(value.saturating_add(1), Ordering::Relaxed);
         Ok(())
     }
 
     /// Returns the next AUTO_INCREMENT value without reserving it.
     pub fn peek_auto(&self, table: &Arc<Table>) -> Result<u64> {
-        Ok(self.counters(table)?.next_auto().load(Ordering::Relaxed))
+        Ok(self.counters(table)?.next_auto.load(Ordering::Relaxed))
     }
 
-    /// Returns the overlay that holds a table's counters: the live one, or the transaction's own for a new table.
-    fn counters(&self, table: &Arc<Table>) -> Result<Arc<Overlay>> {
-        let content = self
-            .catalog
-            .content(table.id)
-            .ok_or_else(|| Error::internal(format!("Table '{}' has no content.", table.name)))?;
-        self.moment.store().hot.overlay(table, content, self.moment.version())
+    /// Returns a table's counters: the store's newest, whatever moment is read, or the transaction's own where it gave
+    /// the table its content.
+    fn counters(&self, table: &Arc<Table>) -> Result<Arc<Counters>> {
+        if let Some(own) = self.counters.get(&table.id) {
+            return Ok(own.clone());
+        }
+        let store = self.moment.store();
+        let head = store.head.load();
+        let (content, version) = match head.catalog.content(table.id) {
+            Some(content) => (content, head.version),
+            // Dropped since: the commit will conflict.
+            None => {
+                let content = self.catalog.content(table.id);
+                let missing = || Error::internal(format!("Table '{}' has no content.", table.name));
+                (content.ok_or_else(missing)?, self.moment.version())
+            }
+        };
+        Ok(store.hot.overlay(table, content, version)?.counters().clone())
     }
 
     /// Commits. On `Conflict` nothing was applied. A transaction that wrote nothing commits nothing.
@@ -402,17 +431,42 @@ impl Txn {
         loop {
             let prepared = self.prepare().await?;
             tries -= 1;
-            match self.sequencer.commit(prepared).await {
+            let files = prepared.files.clone();
+            // From here on the commit may stand, also if this future is dropped: nobody may delete its files.
+            let written = std::mem::take(&mut self.files);
+            let outcome = self.sequencer.commit(prepared).await;
+            let retry = match &outcome {
+                Ok(_) => return outcome,
                 // A flush moved the content under a load, or somebody wrote between its check and its turn: lay the
                 // parts on the new content and check again. A true conflict shows itself there.
-                Err(error) if error.kind() == Kind::Conflict && tries > 0 => {}
-                outcome => {
-                    if outcome.is_ok() {
-                        self.files.clear();
-                    }
-                    return outcome;
-                }
+                Err(error) => error.kind() == Kind::Conflict && tries > 0,
+            };
+            // Nothing was applied: what was written for this try alone can go.
+            self.discard(files.into_iter().filter(|file| !written.contains(file)).collect());
+            self.files = written;
+            if !retry {
+                return outcome;
             }
+        }
+    }
+
+    /// Deletes files that nobody can reach, in the background.
+    fn discard(&self, unused: Vec<FileRecord>) {
+        if unused.is_empty() {
+            return;
+        }
+        let files = self.moment.store().cold.files().clone();
+        let ids: Vec<_> = unused.iter().map(|file| file.id).collect();
+        // Without a runtime to delete them in, the files are left to the collector: their intents stand.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { files.discard(&ids).await });
+        }
+    }
+
+    /// Puts aside what the transaction wrote into a table, as the running statement empties or drops it.
+    fn shelve(&mut self, table: TableId) {
+        if let Some(own) = self.rows.remove(&table) {
+            self.shelved.push((self.statement, own));
         }
     }
 
@@ -425,19 +479,12 @@ impl Txn {
         let mut files = self.files.clone();
         let mut expects = self.expects.clone();
         let mut loads = Vec::new();
-        let gone: HashSet<TableId> = self
-            .changes
-            .iter()
-            .filter_map(|change| match change {
-                Change::DropTable(table) => Some(*table),
-                _ => None,
-            })
-            .collect();
         for (id, own) in &self.rows {
-            if gone.contains(id) || (own.rows.overlay.is_empty() && own.rows.parts.is_empty()) {
+            // Rows of a table that the transaction dropped afterwards never were.
+            let Some(table) = self.catalog.table_by_id(*id) else { continue };
+            if own.rows.overlay.is_empty() && own.rows.parts.is_empty() {
                 continue;
             }
-            let table = self.catalog.table_by_id(*id).unwrap_or(&own.table);
             let delta = self.delta_of(table, own).await?;
             footprint.leans.push(footprint::table(*id));
             if bulk::can_collide(table) {
@@ -505,6 +552,8 @@ impl Txn {
     async fn delta_of(&self, table: &Arc<Table>, own: &OwnTable) -> Result<Delta> {
         let newest = Version(u64::MAX - 1);
         let puts = own.rows.overlay.visible(newest, &HashSet::new(), false)?;
+        // Earlier statements may have written under an earlier definition.
+        let puts: Vec<RecordBatch> = puts.iter().map(|batch| conform(batch, table)).collect::<Result<_>>()?;
         let puts = concat(table, &puts)?;
         let mut killed = own.rows.overlay.killed_keys();
         killed.sort();
@@ -531,9 +580,9 @@ impl Txn {
         Ok(Delta {
             puts,
             deletes,
-            next_row_id: if table.has_row_id() { counters.next_row_id().load(Ordering::Relaxed) } else { 0 },
+            next_row_id: if table.has_row_id() { counters.next_row_id.load(Ordering::Relaxed) } else { 0 },
             next_auto: if table.columns.iter().any(|column| column.auto_increment) {
-                counters.next_auto().load(Ordering::Relaxed)
+                counters.next_auto.load(Ordering::Relaxed)
             } else {
                 0
             },
@@ -582,7 +631,15 @@ impl Txn {
         manifest.sort();
         let (digest, record) = store.cold.put_manifest(&manifest).await?;
         files.push(record);
-        let content = Content { manifest: Some(digest), parts_version: Version::MAX, ..base.as_ref().clone() };
+        // The counters stand in no delta when all rows went to parts.
+        let counters = self.counters(table)?;
+        let content = Content {
+            manifest: Some(digest),
+            parts_version: Version::MAX,
+            next_row_id: base.next_row_id.max(counters.next_row_id.load(Ordering::Relaxed)),
+            next_auto: base.next_auto.max(counters.next_auto.load(Ordering::Relaxed)),
+            ..base.as_ref().clone()
+        };
         Ok((content, (!own_content).then_some(base), files, rows))
     }
 
@@ -610,7 +667,7 @@ impl Txn {
 
     async fn with_row_ids(&mut self, table: &Arc<Table>, rows: &RecordBatch) -> Result<RecordBatch> {
         let count = rows.num_rows() as u64;
-        let first = self.counters(table)?.next_row_id().fetch_add(count, Ordering::Relaxed);
+        let first = self.counters(table)?.next_row_id.fetch_add(count, Ordering::Relaxed);
         let ids = UInt64Array::from_iter_values(first..first + count);
         with_column(rows, ColumnId::ROW_ID, Arc::new(ids))
     }
@@ -676,19 +733,14 @@ impl Txn {
             if wanted.is_empty() {
                 continue;
             }
-            let mut found: HashMap<Vec<u8>, Place> = HashMap::new();
-            for (value, place) in layers.find_secondary(&index.columns, &wanted).await? {
-                let leaves = match leaving {
-                    Some(leaving) => {
-                        let key = encode_keys(layers.fetch_keys(&[place]).await?.columns())?;
-                        leaving.contains(key.get(0))
-                    }
-                    None => false,
-                };
-                if !leaves {
-                    found.insert(value, place);
-                }
+            let mut places = layers.find_secondary(&index.columns, &wanted).await?;
+            if let Some(leaving) = leaving.filter(|_| !places.is_empty()) {
+                let all: Vec<Place> = places.iter().map(|(_, place)| *place).collect();
+                let keys = encode_keys(layers.fetch_keys(&all).await?.columns())?;
+                let mut key = keys.iter();
+                places.retain(|_| key.next().is_some_and(|key| !leaving.contains(key)));
             }
+            let found: HashMap<Vec<u8>, Place> = places.into_iter().collect();
             for (at, value) in values.iter().enumerate() {
                 if let Some(place) = value.and_then(|value| found.get(value)) {
                     duplicates.by_row.entry(at).or_default().push((*place, Some(number)));
@@ -701,14 +753,8 @@ impl Txn {
 
 impl Drop for Txn {
     fn drop(&mut self) {
-        if !self.files.is_empty() {
-            let files = self.moment.store().cold.files().clone();
-            let ids: Vec<_> = self.files.iter().map(|file| file.id).collect();
-            // Without a runtime to delete them in, the files are left to the collector: their intents stand.
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { files.discard(&ids).await });
-            }
-        }
+        let unused = std::mem::take(&mut self.files);
+        self.discard(unused);
     }
 }
 
@@ -722,6 +768,8 @@ struct Duplicates {
     earlier: HashMap<usize, (usize, Option<usize>)>,
     /// Rows of the batch that a later one of the batch would replace.
     replaced: HashSet<usize>,
+    /// For the primary key and each unique index: rows that share their value with another, to the first that has it.
+    groups: Vec<HashMap<usize, usize>>,
 }
 
 impl Duplicates {
@@ -731,20 +779,36 @@ impl Duplicates {
 
     fn within<'a>(&mut self, index: Option<usize>, values: impl Iterator<Item = Option<&'a [u8]>>) {
         let mut seen: HashMap<&[u8], usize> = HashMap::new();
+        let mut groups: HashMap<usize, usize> = HashMap::new();
         for (at, value) in values.enumerate() {
             if let Some(value) = value
                 && let Some(before) = seen.insert(value, at)
             {
                 self.earlier.entry(at).or_insert((before, index));
                 self.replaced.insert(before);
+                let first = *groups.entry(before).or_insert(before);
+                groups.insert(at, first);
             }
         }
+        self.groups.push(groups);
     }
 
-    fn loses(&self, row: usize) -> bool {
-        // An earlier row that itself loses does not stand in the way, but INSERT IGNORE of such chains is rare enough
-        // to leave both out only if the earlier one stays.
-        self.by_row.contains_key(&row) || self.earlier.get(&row).is_some_and(|(before, _)| !self.loses(*before))
+    /// Tells for each of the batch's rows whether it stands after all were inserted in turn, each left out if one that
+    /// stands has its key or a unique value of it.
+    fn stand(&self, rows: usize) -> Vec<bool> {
+        let mut taken: HashSet<(usize, usize)> = HashSet::new();
+        (0..rows)
+            .map(|row| {
+                let groups = self.groups.iter().enumerate();
+                let own: Vec<(usize, usize)> =
+                    groups.filter_map(|(index, groups)| Some((index, *groups.get(&row)?))).collect();
+                let stands = !self.by_row.contains_key(&row) && own.iter().all(|group| !taken.contains(group));
+                if stands {
+                    taken.extend(own);
+                }
+                stands
+            })
+            .collect()
     }
 
     fn is_replaced_within(&self, row: usize) -> bool {

@@ -169,6 +169,7 @@ impl Sequencer {
             return;
         }
         if let Err(error) = self.store.metastore.append(&entries) {
+            writer.recent.take_back(head.version);
             if !matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Unavailable) {
                 tracing::error!(%error, "a durable write failed: no further commit is accepted");
                 writer.poisoned = Some(format!("a durable write failed ({error})"));

@@ -1,0 +1,128 @@
+//! A metastore whose next append fails when told.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use strandline_core::catalog::{Change, ObjectKind};
+use strandline_core::error::{Error, Kind, Result};
+use strandline_core::ids::{Digest, FileId, PinId, TableId, Time, Version};
+use strandline_core::log::memory::MemoryMetastore;
+use strandline_core::log::{
+    Entry, EntryHead, EntryQuery, EntrySummary, FileKind, FileRecord, Metastore, ObjectRow, Pin,
+};
+
+pub struct FailingMetastore {
+    inner: MemoryMetastore,
+    next: Mutex<Option<Kind>>,
+}
+
+impl FailingMetastore {
+    pub fn new() -> FailingMetastore {
+        FailingMetastore { inner: MemoryMetastore::new(), next: Mutex::new(None) }
+    }
+
+    /// Makes the next append fail so, with nothing appended.
+    pub fn fail_next(&self, kind: Kind) {
+        *self.next.lock() = Some(kind);
+    }
+}
+
+impl Metastore for FailingMetastore {
+    fn append(&self, group: &[Entry]) -> Result<()> {
+        match self.next.lock().take() {
+            Some(kind) => Err(Error::new(kind, "The disk gave up.")),
+            None => self.inner.append(group),
+        }
+    }
+
+    fn newest(&self) -> Result<Option<EntryHead>> {
+        self.inner.newest()
+    }
+
+    fn entry(&self, version: Version) -> Result<Option<Entry>> {
+        self.inner.entry(version)
+    }
+
+    fn entries(&self, query: &EntryQuery) -> Result<Vec<EntrySummary>> {
+        self.inner.entries(query)
+    }
+
+    fn deltas(&self, table: TableId, after: Version, upto: Version) -> Result<Vec<(Version, Bytes)>> {
+        self.inner.deltas(table, after, upto)
+    }
+
+    fn newest_at(&self, time: Time) -> Result<Option<EntryHead>> {
+        self.inner.newest_at(time)
+    }
+
+    fn catalog_at(&self, version: Version) -> Result<Vec<Change>> {
+        self.inner.catalog_at(version)
+    }
+
+    fn catalog_version(&self, version: Version) -> Result<Version> {
+        self.inner.catalog_version(version)
+    }
+
+    fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<ObjectRow>> {
+        self.inner.named(kind, parent, name)
+    }
+
+    fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>> {
+        self.inner.object(kind, id)
+    }
+
+    fn greatest_id(&self, kind: ObjectKind) -> Result<u64> {
+        self.inner.greatest_id(kind)
+    }
+
+    fn pins(&self) -> Result<Vec<Pin>> {
+        self.inner.pins()
+    }
+
+    fn put_pin(&self, pin: &Pin) -> Result<PinId> {
+        self.inner.put_pin(pin)
+    }
+
+    fn drop_pins(&self, ids: &[PinId]) -> Result<u64> {
+        self.inner.drop_pins(ids)
+    }
+
+    fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {
+        self.inner.put_intents(files)
+    }
+
+    fn file(&self, id: FileId) -> Result<Option<FileRecord>> {
+        self.inner.file(id)
+    }
+
+    fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
+        self.inner.file_by_digest(kind, digest)
+    }
+
+    fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {
+        self.inner.intents()
+    }
+
+    fn drop_files(&self, ids: &[FileId]) -> Result<()> {
+        self.inner.drop_files(ids)
+    }
+
+    fn setting(&self, name: &str) -> Result<Option<String>> {
+        self.inner.setting(name)
+    }
+
+    fn put_setting(&self, name: &str, value: &str) -> Result<()> {
+        self.inner.put_setting(name, value)
+    }
+
+    fn check(&self) -> Result<Vec<String>> {
+        self.inner.check()
+    }
+
+    fn size_bytes(&self) -> Result<u64> {
+        self.inner.size_bytes()
+    }
+
+    fn tidy(&self) -> Result<()> {
+        self.inner.tidy()
+    }
+}

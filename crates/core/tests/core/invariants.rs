@@ -1,0 +1,341 @@
+//! The design's invariants that the core holds, each by its number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use strandline_core::db::{Database, SYS};
+use strandline_core::error::{Kind, What};
+use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::ids::{Time, Version};
+use strandline_core::log::memory::MemoryMetastore;
+use strandline_core::log::{EntryQuery, Scope};
+use strandline_core::schema::{ForeignKey, Table};
+use strandline_core::txn::OnDuplicate;
+use strandline_core::when::When;
+
+use crate::failing::FailingMetastore;
+use crate::support::*;
+
+pub fn in_place(scope: Scope, version: Version) -> RestoreRequest {
+    RestoreRequest {
+        scope,
+        when: When::Version(version),
+        target: Target::InPlace,
+        overwrite: false,
+        keep_copy: false,
+        create_database: false,
+        foreign_key_checks: true,
+    }
+}
+
+fn only(name: &str) -> Scope {
+    Scope::Tables("d".to_owned(), vec![name.to_owned()])
+}
+
+#[tokio::test]
+async fn invariant_1_an_acknowledged_commit_survives_without_a_close() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(folder.path(), options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let version = insert(&db, &t, &[(1, 10), (2, 20)]).await;
+    drop(db);
+    let db = Database::open(folder.path(), options()).await.unwrap();
+    assert_eq!(db.now().version(), version);
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(1, 10), (2, 20)]);
+}
+
+#[tokio::test]
+async fn invariant_1_what_is_acknowledged_is_visible() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let writers = (0..8).map(|writer| {
+        let (db, t) = (db.clone(), t.clone());
+        tokio::spawn(async move {
+            for at in 0..20 {
+                let version = insert(&db, &t, &[(writer * 100 + at, at)]).await;
+                let now = db.now();
+                assert!(now.version() >= version);
+                let row = row(&t, writer * 100 + at, at);
+                assert!(now.get(&t, &key_of(&t, &row)).await.unwrap().is_some(), "its own commit is seen");
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(pairs(&db, &t).await.len(), 160);
+}
+
+#[tokio::test]
+async fn invariant_3_no_file_changes_or_goes_while_it_can_be_reached() {
+    let objects = Arc::new(InMemory::new());
+    let db = Database::start(Arc::new(MemoryMetastore::new()), objects.clone(), options(), None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Unique)).await;
+    let mut known: BTreeMap<String, bytes::Bytes> = BTreeMap::new();
+    for round in 0..12 {
+        insert(&db, &t, &[(round, round), (round + 100, round + 100)]).await;
+        let mut txn = db.begin(author());
+        let mut load = txn.bulk(&t, OnDuplicate::Replace);
+        let rows: Vec<_> = (0..5).map(|at| row(&t, at + 40, at + 400)).collect();
+        load.write(&mut txn, &batch(&t, &rows, None)).await.unwrap();
+        load.finish(&mut txn).await.unwrap();
+        txn.commit().await.unwrap();
+        db.flush().await.unwrap();
+        let mut files = BTreeMap::new();
+        for object in objects.list(None).try_collect::<Vec<_>>().await.unwrap() {
+            let bytes = objects.get(&object.location).await.unwrap().bytes().await.unwrap();
+            files.insert(object.location.to_string(), bytes);
+        }
+        for (name, bytes) in &known {
+            assert_eq!(files.get(name), Some(bytes), "{name}");
+        }
+        known = files;
+    }
+}
+
+#[tokio::test]
+async fn invariant_4_upkeep_changes_nothing_at_any_version() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let mut versions = Vec::new();
+    // More flushes than small parts may pile up: they are merged on the way.
+    for round in 0..20 {
+        insert(&db, &t, &[(round, round), (round + 100, 0)]).await;
+        let mut txn = db.begin(author());
+        let gone = row(&t, round / 2 + 100, 0);
+        txn.delete(&t, &key_batch(&t, &[key_of(&t, &gone)])).await.unwrap();
+        versions.push((txn.commit().await.unwrap().version, pairs(&db, &t).await));
+        db.flush_table(t.id).await.unwrap();
+        for (version, rows) in &versions {
+            let moment = db.at(*version).await.unwrap();
+            let scan = moment.scan(&t).await.unwrap();
+            let read: Vec<_> = read(db.cold(), &scan).await.values().map(pair).collect();
+            assert_eq!(&read, rows, "version {version} after round {round}");
+        }
+        let query = EntryQuery { from: Version(1), upto: Version::MAX, tables: None, upkeep: false, limit: 1000 };
+        assert!(db.metastore().entries(&query).unwrap().iter().all(|entry| !entry.head.what.contains("FLUSH")));
+    }
+}
+
+#[tokio::test]
+async fn invariant_6_times_increase_when_the_clock_steps_back() {
+    let options = options();
+    let db = Database::in_memory(options.clone()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let mut commits = Vec::new();
+    for (at, step) in [1_000_000, -5_000_000, 0, 2_000_000, -1, 9_000_000].into_iter().enumerate() {
+        options.env.advance(step);
+        let version = insert(&db, &t, &[(at as i32, 0)]).await;
+        commits.push((db.now().time(), version));
+    }
+    options.env.advance(60_000_000);
+    for pair in commits.windows(2) {
+        assert!(pair[0].0 < pair[1].0, "{pair:?}");
+        // The newest at or before: its own time, and up to just before the next one's.
+        for time in [pair[0].0, Time(pair[1].0.0 - 1)] {
+            assert_eq!(db.resolve(&When::Time(time), SYS).unwrap().version, pair[0].1);
+        }
+    }
+    let before = db.resolve(&When::Time(Time(0)), SYS).unwrap_err();
+    assert_eq!(before.kind(), Kind::OutOfWindow);
+    let future = db.resolve(&When::Time(options.env.now().plus_micros(1)), SYS).unwrap_err();
+    assert_eq!(future.kind(), Kind::OutOfWindow);
+}
+
+#[tokio::test]
+async fn invariant_7_a_snapshot_in_a_transaction_means_its_commit() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let mut txn = db.begin(author());
+    txn.insert(&t, &batch(&t, &[row(&t, 1, 1)], None), OnDuplicate::Error).await.unwrap();
+    txn.create_snapshot("s", only("t"), "", Vec::new()).unwrap();
+    txn.insert(&t, &batch(&t, &[row(&t, 2, 2)], None), OnDuplicate::Error).await.unwrap();
+    insert(&db, &t, &[(3, 3)]).await;
+    let committed = txn.commit().await.unwrap();
+    insert(&db, &t, &[(4, 4)]).await;
+    let resolved = db.resolve(&When::Snapshot("S".to_owned()), SYS).unwrap();
+    assert_eq!(resolved.version, committed.version);
+    let scan = db.moment(&resolved).unwrap().scan(&t).await.unwrap();
+    let read: Vec<_> = read(db.cold(), &scan).await.values().map(pair).collect();
+    assert_eq!(read, [(1, 1), (2, 2), (3, 3)]);
+
+    let mut txn = db.begin(author());
+    txn.create_snapshot("gone", only("t"), "", Vec::new()).unwrap();
+    drop(txn);
+    let mut txn = db.begin(author());
+    let savepoint = txn.savepoint();
+    txn.create_snapshot("gone", only("t"), "", Vec::new()).unwrap();
+    txn.rollback_to(&savepoint);
+    txn.insert(&t, &batch(&t, &[row(&t, 5, 5)], None), OnDuplicate::Error).await.unwrap();
+    txn.commit().await.unwrap();
+    let missing = db.resolve(&When::Snapshot("gone".to_owned()), SYS).unwrap_err();
+    assert_eq!(missing.kind(), Kind::NotFound(What::Snapshot));
+}
+
+/// Makes `parent` and `child`, which refers to it.
+pub async fn family(db: &Database) -> (Arc<Table>, Arc<Table>) {
+    let database = create_database(db, "d").await;
+    let parent = create_table(db, table(database, "parent", Shape::Keyed)).await;
+    let mut child = table(database, "child", Shape::Keyed);
+    child.foreign_keys.push(ForeignKey {
+        name: "fk".to_owned(),
+        columns: vec![strandline_core::ids::ColumnId(2)],
+        parent_database: None,
+        parent_table: "parent".to_owned(),
+        parent_columns: vec!["id".to_owned()],
+        actions: String::new(),
+    });
+    let child = create_table(db, child).await;
+    (parent, child)
+}
+
+#[tokio::test]
+async fn invariant_8_a_restore_is_all_or_nothing() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let (parent, child) = family(&db).await;
+    let empty = db.now().version();
+    insert(&db, &parent, &[(1, 0)]).await;
+    let full = insert(&db, &child, &[(7, 1)]).await;
+
+    // The parent alone cannot go back: its child would be an orphan. Nothing changes.
+    let refused = db.restore(in_place(only("parent"), empty), &author()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::MissingParent, "{refused:?}");
+    assert!(refused.message().contains("constraint 'fk', value '1'"), "{refused}");
+    assert_eq!(db.now().version(), full);
+    assert_eq!(pairs(&db, &parent).await, [(1, 0)]);
+
+    // Both together go in one commit.
+    let report = db.restore(in_place(Scope::Database("d".to_owned()), empty), &author()).await.unwrap();
+    assert_eq!(report.version_after, full.next());
+    assert!(pairs(&db, &parent).await.is_empty() && pairs(&db, &child).await.is_empty());
+
+    // A plan that somebody overtook applies nothing.
+    let request = RestoreRequest { keep_copy: true, ..in_place(Scope::Database("d".to_owned()), full) };
+    let plan = db.plan_restore(request, &author()).await.unwrap();
+    let between = insert(&db, &parent, &[(9, 9)]).await;
+    assert_eq!(db.apply_restore(&plan, &author()).await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(db.now().version(), between);
+    assert_eq!(pairs(&db, &parent).await, [(9, 9)]);
+}
+
+#[tokio::test]
+async fn invariant_9_a_failed_append_poisons_the_writer() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let db = Database::start(metastore.clone(), objects.clone(), options(), None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let version = insert(&db, &t, &[(1, 1)]).await;
+
+    metastore.fail_next(Kind::Internal);
+    assert_eq!(try_insert(&db, &t, &[(2, 2)]).await.unwrap_err().kind(), Kind::Internal);
+    let refused = try_insert(&db, &t, &[(3, 3)]).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Closed);
+    assert_eq!(
+        refused.to_string(),
+        "No more commits are accepted: a durable write failed (The disk gave up.) Restart the server; nothing that was \
+         acknowledged is lost."
+    );
+    assert_eq!(pairs(&db, &t).await, [(1, 1)], "reading goes on");
+    drop(db);
+    let db = Database::start(metastore, objects, options(), None).await.unwrap();
+    assert_eq!(db.now().version(), version);
+    insert(&db, &t, &[(2, 2)]).await;
+    assert_eq!(pairs(&db, &t).await, [(1, 1), (2, 2)]);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_one_commit_and_no_more() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let db = Database::start(metastore.clone(), Arc::new(InMemory::new()), options(), None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    metastore.fail_next(Kind::Unavailable);
+    assert_eq!(try_insert(&db, &t, &[(1, 1)]).await.unwrap_err().kind(), Kind::Unavailable);
+    // The same row again: what failed leaves no conflict behind.
+    insert(&db, &t, &[(1, 1)]).await;
+    assert_eq!(pairs(&db, &t).await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn invariant_11_there_is_a_way_back_from_everything() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let full = insert(&db, &t, &[(1, 1)]).await;
+
+    let mut txn = db.begin(author());
+    txn.truncate(&t).await.unwrap();
+    txn.commit().await.unwrap();
+    db.restore(in_place(only("t"), full), &author()).await.unwrap();
+    assert_eq!(pairs(&db, &t).await, [(1, 1)]);
+
+    let mut txn = db.begin(author());
+    txn.drop_table(&t).unwrap();
+    txn.commit().await.unwrap();
+    // Another of the same name takes its place, and is restored over: it stays, too.
+    let other = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let with_other = insert(&db, &other, &[(2, 2)]).await;
+    let report = db.restore(in_place(only("t"), full), &author()).await.unwrap();
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(1, 1)]);
+    assert_eq!(report.version_before, with_other);
+    db.restore(in_place(only("t"), report.version_before), &author()).await.unwrap();
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(2, 2)]);
+
+    let mut txn = db.begin(author());
+    let d = txn.catalog().database(SYS, "d").unwrap().clone();
+    txn.drop_database(&d).unwrap();
+    txn.commit().await.unwrap();
+    let plan = db.plan_undrop_database("d", None, &author()).await.unwrap();
+    db.apply_undrop(&plan, &author()).await.unwrap();
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(2, 2)]);
+}
+
+#[tokio::test]
+async fn a_restore_takes_back_what_came_between_its_plan_and_its_commit() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let good = insert(&db, &t, &[(1, 1)]).await;
+    insert(&db, &t, &[(2, 2)]).await;
+    // A writer saw the table before the restore, another commits while it is planned.
+    let mut late = db.begin(author());
+    late.insert(&t, &batch(&t, &[row(&t, 4, 4)], None), OnDuplicate::Error).await.unwrap();
+    let plan = db.plan_restore(in_place(only("t"), good), &author()).await.unwrap();
+    let between = insert(&db, &t, &[(3, 3)]).await;
+    let report = db.apply_restore(&plan, &author()).await.unwrap();
+    assert_eq!(pairs(&db, &t).await, [(1, 1)]);
+    assert_eq!(late.commit().await.unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(report.version_before, between, "going back there loses nothing");
+    db.restore(in_place(only("t"), report.version_before), &author()).await.unwrap();
+    assert_eq!(pairs(&db, &t).await, [(1, 1), (2, 2), (3, 3)]);
+}
+
+#[tokio::test]
+async fn one_process_owns_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(folder.path(), options()).await.unwrap();
+    let Err(refused) = Database::open(folder.path(), options()).await else { panic!("opened twice") };
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "The store '{}' is in use by process {}. Connect to that server, or stop it first: one process owns a store.",
+            folder.path().display(),
+            std::process::id()
+        )
+    );
+    db.close().await.unwrap();
+    let t = db.begin(author());
+    drop((t, db));
+    Database::open(folder.path(), options()).await.unwrap();
+}

@@ -1,0 +1,387 @@
+//! Keys, conflicts between transactions, references between tables, and counters.
+
+use std::sync::Arc;
+
+use strandline_core::db::{Database, SYS};
+use strandline_core::error::Kind;
+use strandline_core::ids::ColumnId;
+use strandline_core::log::Scope;
+use strandline_core::schema::{Index, Table};
+use strandline_core::txn::{OnDuplicate, Txn};
+
+use crate::invariants::{family, in_place};
+use crate::support::*;
+
+async fn one(shape: Shape) -> (Database, Arc<Table>) {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let table = create_table(&db, table(database, "t", shape)).await;
+    (db, table)
+}
+
+async fn put(txn: &mut Txn, table: &Arc<Table>, id: i32, v: i32) {
+    txn.savepoint();
+    txn.insert(table, &batch(table, &[row(table, id, v)], None), OnDuplicate::Replace).await.unwrap();
+}
+
+async fn remove(txn: &mut Txn, table: &Arc<Table>, id: i32) {
+    txn.savepoint();
+    txn.delete(table, &key_batch(table, &[key_of(table, &row(table, id, 0))])).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_committer_wins() {
+    // What the first does, what the second does, and whether the second may commit.
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Do {
+        Put(i32, i32),
+        Remove(i32),
+        Truncate,
+        Alter,
+        Drop,
+        Rename,
+        Flush,
+        Load,
+    }
+    use Do::*;
+    let cases = [
+        (Put(1, 5), Put(1, 6), false),
+        (Put(1, 5), Put(2, 6), true),
+        (Put(1, 5), Remove(1), false),
+        (Remove(1), Put(1, 6), false),
+        (Remove(1), Remove(2), true),
+        (Put(8, 50), Put(9, 50), false), // one unique value
+        (Put(8, 50), Put(9, 51), true),
+        (Put(8, 50), Put(8, 51), false),
+        (Truncate, Put(9, 9), false),
+        (Put(9, 9), Truncate, true), // the table is empty afterwards either way
+        (Alter, Put(9, 9), false),
+        (Put(9, 9), Alter, false),
+        (Drop, Put(9, 9), false),
+        (Put(9, 9), Drop, false),
+        (Drop, Drop, false),
+        (Rename, Alter, false),
+        (Rename, Put(9, 9), false),
+        (Alter, Truncate, false),
+        (Flush, Put(1, 6), true),
+        (Flush, Remove(1), true),
+        (Flush, Truncate, true),
+        (Flush, Alter, true),
+        (Flush, Load, true),
+        (Load, Put(9, 9), false),
+        (Put(9, 9), Load, true),
+        (Put(101, 9), Load, false),
+        (Put(9, 102), Load, false),
+        (Load, Load, false),
+        (Truncate, Load, false),
+        (Alter, Load, false),
+    ];
+    for (first, second, allowed) in cases {
+        let (db, t) = one(Shape::Unique).await;
+        insert(&db, &t, &[(1, 1), (2, 2)]).await;
+        let act = async |txn: &mut Txn, what: Do| match what {
+            Put(id, v) => put(txn, &t, id, v).await,
+            Remove(id) => remove(txn, &t, id).await,
+            Truncate => txn.truncate(&t).await.unwrap(),
+            Alter => drop(txn.alter_table(Table { comment: "new".to_owned(), ..t.as_ref().clone() }).unwrap()),
+            Rename => drop(txn.alter_table(Table { name: "other".to_owned(), ..t.as_ref().clone() }).unwrap()),
+            Drop => txn.drop_table(&t).unwrap(),
+            Flush => {}
+            Load => {
+                let rows: Vec<_> = (100..110).map(|id| row(&t, id, id)).collect();
+                let mut load = txn.bulk(&t, OnDuplicate::Error);
+                load.write(txn, &batch(&t, &rows, None)).await.unwrap();
+                load.finish(txn).await.unwrap();
+            }
+        };
+        let (mut a, mut b) = (db.begin(author()), db.begin(author()));
+        act(&mut a, first).await;
+        act(&mut b, second).await;
+        a.commit().await.unwrap();
+        if first == Flush {
+            assert!(db.flush_table(t.id).await.unwrap());
+        }
+        let before = db.now().version();
+        match b.commit().await {
+            Ok(_) => assert!(allowed, "{first:?} then {second:?} both committed"),
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Conflict, "{first:?} then {second:?}: {error:?}");
+                assert!(!allowed, "{first:?} then {second:?} need not conflict");
+                assert_eq!(db.now().version(), before);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_tables_of_one_name_do_not_meet() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let (mut a, mut b) = (db.begin(author()), db.begin(author()));
+    a.create_table(table(database, "t", Shape::Keyed)).unwrap();
+    b.create_table(table(database, "T", Shape::Keyed)).unwrap();
+    a.commit().await.unwrap();
+    assert_eq!(b.commit().await.unwrap_err().kind(), Kind::Conflict);
+    // Nor does a table appear in a database that goes.
+    let (mut a, mut b) = (db.begin(author()), db.begin(author()));
+    let d = a.catalog().database(SYS, "d").unwrap().clone();
+    a.drop_database(&d).unwrap();
+    b.create_table(table(database, "u", Shape::Keyed)).unwrap();
+    a.commit().await.unwrap();
+    assert_eq!(b.commit().await.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn duplicates_are_told_as_mysql_does() {
+    let (db, t) = one(Shape::Unique).await;
+    insert(&db, &t, &[(1, 10), (2, 20)]).await;
+    let cases: [(&[(i32, i32)], &str); 4] = [
+        (&[(3, 30), (2, 40)], "Duplicate entry '2' for key 't.PRIMARY'"),
+        (&[(3, 10)], "Duplicate entry '10' for key 't.u'"),
+        (&[(3, 30), (3, 31)], "Duplicate entry '3' for key 't.PRIMARY'"),
+        (&[(3, 30), (4, 30)], "Duplicate entry '30' for key 't.u'"),
+    ];
+    for flushed in [false, true] {
+        for (rows, message) in cases {
+            let error = try_insert(&db, &t, rows).await.unwrap_err();
+            assert_eq!((error.kind(), error.message()), (Kind::Duplicate, message), "flushed: {flushed}");
+        }
+        db.flush().await.unwrap();
+    }
+    let database = named(&db, "d", "t").database;
+    let composite = create_table(&db, table(database, "c", Shape::Composite)).await;
+    let mut twice = row(&composite, 1, 1);
+    twice.insert(ColumnId(3), crate::model::Val::Text("a-b".to_owned()));
+    let mut txn = db.begin(author());
+    let rows = batch(&composite, &[twice.clone(), twice], None);
+    let error = txn.insert(&composite, &rows, OnDuplicate::Error).await.unwrap_err();
+    assert_eq!(error.message(), "Duplicate entry '1-a-b' for key 'c.PRIMARY'");
+}
+
+#[tokio::test]
+async fn ignore_keeps_the_first_of_a_chain() {
+    let (db, t) = one(Shape::Unique).await;
+    insert(&db, &t, &[(1, 10)]).await;
+    let mut txn = db.begin(author());
+    // 5 thrice; (6, 10) loses to a row that stands, so that (6, 61) does not lose to it; (7, 50) loses to (5, 50).
+    let rows: Vec<_> =
+        [(5, 50), (5, 51), (5, 52), (6, 10), (6, 61), (7, 50), (8, 51)].map(|(k, v)| row(&t, k, v)).into();
+    let outcome = txn.insert(&t, &batch(&t, &rows, None), OnDuplicate::Ignore).await.unwrap();
+    assert_eq!((outcome.inserted, outcome.ignored), (3, 4));
+    txn.commit().await.unwrap();
+    assert_eq!(pairs(&db, &t).await, [(1, 10), (5, 50), (6, 61), (8, 51)]);
+}
+
+#[tokio::test]
+async fn a_child_and_the_end_of_its_parent_do_not_both_commit() {
+    for flushed in [false, true] {
+        for child_first in [false, true] {
+            let db = Database::in_memory(options()).await.unwrap();
+            let (parent, child) = family(&db).await;
+            insert(&db, &parent, &[(1, 0), (2, 0)]).await;
+            if flushed {
+                db.flush().await.unwrap();
+            }
+            let (mut a, mut b) = (db.begin(author()), db.begin(author()));
+            put(&mut a, &child, 7, 1).await;
+            remove(&mut b, &parent, 1).await;
+            let (first, second) = if child_first { (a, b) } else { (b, a) };
+            first.commit().await.unwrap();
+            assert_eq!(second.commit().await.unwrap_err().kind(), Kind::Conflict);
+
+            // Another parent's end is nobody's business.
+            let (mut a, mut b) = (db.begin(author()), db.begin(author()));
+            put(&mut a, &parent, 3, 0).await;
+            put(&mut a, &child, 8, 3).await;
+            remove(&mut b, &parent, 2).await;
+            a.commit().await.unwrap();
+            b.commit().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_child_and_a_restore_of_its_parent_do_not_both_commit() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let (parent, child) = family(&db).await;
+    let empty = db.now().version();
+    insert(&db, &parent, &[(1, 0)]).await;
+    let scope = Scope::Tables("d".to_owned(), vec!["parent".to_owned()]);
+    for child_first in [false, true] {
+        let plan = db.plan_restore(in_place(scope.clone(), empty), &author()).await.unwrap();
+        let mut txn = db.begin(author());
+        put(&mut txn, &child, 7, 1).await;
+        if child_first {
+            txn.commit().await.unwrap();
+            let restored = db.apply_restore(&plan, &author()).await;
+            assert_eq!(restored.unwrap_err().kind(), Kind::Conflict);
+        } else {
+            let report = db.apply_restore(&plan, &author()).await.unwrap();
+            assert_eq!(txn.commit().await.unwrap_err().kind(), Kind::Conflict);
+            db.restore(in_place(scope.clone(), report.version_before), &author()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn references_are_checked() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let (parent, child) = family(&db).await;
+    assert_eq!(try_insert(&db, &child, &[(7, 1)]).await.unwrap_err().kind(), Kind::MissingParent);
+    insert(&db, &parent, &[(1, 0)]).await;
+    insert(&db, &child, &[(7, 1)]).await;
+    for flushed in [false, true] {
+        let mut txn = db.begin(author());
+        let key = key_batch(&parent, &[key_of(&parent, &row(&parent, 1, 0))]);
+        assert_eq!(txn.delete(&parent, &key).await.unwrap_err().kind(), Kind::HasChildren, "flushed: {flushed}");
+        assert_eq!(txn.drop_table(&parent).unwrap_err().kind(), Kind::HasChildren);
+        assert_eq!(txn.truncate(&parent).await.unwrap_err().kind(), Kind::HasChildren);
+        drop(txn);
+        // A change of the parent that leaves its key is no matter.
+        let mut txn = db.begin(author());
+        put(&mut txn, &parent, 1, flushed.into()).await;
+        drop(txn);
+        db.flush().await.unwrap();
+    }
+    let mut txn = db.begin(author());
+    remove(&mut txn, &child, 7).await;
+    remove(&mut txn, &parent, 1).await;
+    txn.commit().await.unwrap();
+    assert!(pairs(&db, &parent).await.is_empty());
+}
+
+#[tokio::test]
+async fn counters_go_on() {
+    let (metastore, objects) = (
+        Arc::new(strandline_core::log::memory::MemoryMetastore::new()),
+        Arc::new(object_store::memory::InMemory::new()),
+    );
+    let open = async || Database::start(metastore.clone(), objects.clone(), options(), None).await.unwrap();
+    let db = open().await;
+    let database = create_database(&db, "d").await;
+    let mut definition = table(database, "t", Shape::Keyed);
+    definition.columns[0].auto_increment = true;
+    let t = create_table(&db, definition).await;
+    let start = db.now().version();
+    let next = async |db: &Database| {
+        let mut txn = db.begin(author());
+        let id = txn.next_auto(&t, 1).await.unwrap();
+        put(&mut txn, &t, id as i32, 0).await;
+        txn.commit().await.unwrap();
+        id
+    };
+    assert_eq!((next(&db).await, next(&db).await), (1, 2));
+
+    // A transaction that began before a flush does not get the numbers of those that began after it.
+    let mut old = db.begin(author());
+    db.flush().await.unwrap();
+    assert_eq!(next(&db).await, 3);
+    assert_eq!(old.next_auto(&t, 1).await.unwrap(), 4);
+    put(&mut old, &t, 4, 0).await;
+    old.commit().await.unwrap();
+
+    let mut txn = db.begin(author());
+    txn.saw_auto(&t, 10).await.unwrap();
+    put(&mut txn, &t, 10, 0).await;
+    txn.commit().await.unwrap();
+    assert_eq!(next(&db).await, 11);
+    drop(db);
+    let db = open().await;
+    assert_eq!(next(&db).await, 12, "after opening again");
+    // A restore does not give a number out twice.
+    db.restore(in_place(Scope::Database("d".to_owned()), start), &author()).await.unwrap();
+    assert_eq!(next(&db).await, 13, "after a restore");
+    drop(db);
+    let db = open().await;
+    assert_eq!(next(&db).await, 14);
+    // A truncate begins again, as in MySQL.
+    for reopened in [false, true] {
+        let mut txn = db.begin(author());
+        txn.truncate(&t).await.unwrap();
+        assert_eq!(txn.next_auto(&t, 1).await.unwrap(), 1);
+        drop(txn);
+        let mut txn = db.begin(author());
+        txn.truncate(&t).await.unwrap();
+        txn.commit().await.unwrap();
+        let db = if reopened { open().await } else { db.clone() };
+        assert_eq!(next(&db).await, 1, "reopened: {reopened}");
+    }
+    let mut txn = db.begin(author());
+    txn.saw_auto(&t, u64::MAX).await.unwrap();
+    for _ in 0..2 {
+        let used_up = txn.next_auto(&t, 1).await.unwrap_err();
+        assert_eq!(used_up.to_string(), "AUTO_INCREMENT of table 't' is used up.");
+    }
+}
+
+#[tokio::test]
+async fn row_ids_of_a_load_are_not_given_out_again() {
+    let (metastore, objects) = (
+        Arc::new(strandline_core::log::memory::MemoryMetastore::new()),
+        Arc::new(object_store::memory::InMemory::new()),
+    );
+    let db = Database::start(metastore.clone(), objects.clone(), options(), None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyless)).await;
+    let mut txn = db.begin(author());
+    let mut load = txn.bulk(&t, OnDuplicate::Error);
+    let rows: Vec<_> = (0..10).map(|id| row(&t, id, id)).collect();
+    load.write(&mut txn, &batch(&t, &rows, None)).await.unwrap();
+    load.finish(&mut txn).await.unwrap();
+    txn.commit().await.unwrap();
+    drop(db);
+    let db = Database::start(metastore, objects, options(), None).await.unwrap();
+    insert(&db, &t, &[(77, 77)]).await;
+    assert_eq!(pairs(&db, &t).await.len(), 11);
+}
+
+#[tokio::test]
+async fn going_back_to_a_savepoint_brings_rows_back_that_a_truncate_took() {
+    let (db, t) = one(Shape::Keyed).await;
+    let mut txn = db.begin(author());
+    put(&mut txn, &t, 1, 1).await;
+    let savepoint = txn.savepoint();
+    put(&mut txn, &t, 2, 2).await;
+    txn.truncate(&t).await.unwrap();
+    put(&mut txn, &t, 3, 3).await;
+    txn.rollback_to(&savepoint);
+    txn.commit().await.unwrap();
+    assert_eq!(pairs(&db, &t).await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn rows_go_on_after_a_unique_column_is_dropped() {
+    let (db, t) = one(Shape::Unique).await;
+    insert(&db, &t, &[(1, 1)]).await;
+    insert(&db, &t, &[(2, 2)]).await;
+    let mut definition = t.as_ref().clone();
+    definition.columns.retain(|column| column.id != ColumnId(2));
+    definition.indexes.clear();
+    let mut txn = db.begin(author());
+    let t = txn.alter_table(definition).unwrap();
+    txn.commit().await.unwrap();
+    let mut txn = db.begin(author());
+    let mut third = row(&t, 3, 0);
+    third.remove(&ColumnId(2));
+    txn.insert(&t, &batch(&t, &[third], None), OnDuplicate::Error).await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(db.now().scan(&t).await.unwrap().row_count(), 3);
+}
+
+#[tokio::test]
+async fn a_unique_index_counts_rows_from_before_it() {
+    let (db, t) = one(Shape::Keyed).await;
+    insert(&db, &t, &[(1, 10), (2, 20)]).await;
+    db.flush().await.unwrap();
+    insert(&db, &t, &[(3, 30)]).await;
+    let mut definition = t.as_ref().clone();
+    definition.indexes.push(Index { name: "u".to_owned(), columns: vec![ColumnId(2)], unique: true });
+    let mut txn = db.begin(author());
+    let t = txn.alter_table(definition).unwrap();
+    txn.commit().await.unwrap();
+    for taken in [10, 20, 30] {
+        let error = try_insert(&db, &t, &[(9, taken)]).await.unwrap_err();
+        assert_eq!(error.message(), format!("Duplicate entry '{taken}' for key 't.u'"));
+    }
+    insert(&db, &t, &[(9, 90)]).await;
+}

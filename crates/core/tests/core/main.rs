@@ -1,0 +1,9 @@
+//! Tests of the core as one piece: a reference model under random operations, the invariants by name, and what went wrong
+//! before.
+
+mod failing;
+mod invariants;
+mod keys;
+mod machine;
+mod model;
+mod support;
