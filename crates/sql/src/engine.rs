@@ -215,8 +215,7 @@ fn template(db: &Database, options: &Options) -> datafusion::error::Result<Sessi
     let url = ObjectStoreUrl::parse(scan::STORE_URL)?;
     runtime.register_object_store(url.as_ref(), db.cold().files().verified_store());
 
-    let mut builder =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    let mut builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     builder = expressions::register(builder);
     builder.scalar_functions().get_or_insert_default().extend(sleep::functions());
     Ok(builder.build())

@@ -12,8 +12,7 @@ use std::ops::ControlFlow;
 use datafusion::common::ScalarValue;
 use sqlparser::ast::{
     self, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::api;
@@ -170,10 +169,9 @@ fn plain(value: Value) -> Expr {
 
 fn number(text: String) -> Expr {
     match text.strip_prefix('-') {
-        Some(positive) => Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr: Box::new(plain(Value::Number(positive.to_owned(), false))),
-        },
+        Some(positive) => {
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(plain(Value::Number(positive.to_owned(), false))) }
+        }
         None => plain(Value::Number(text, false)),
     }
 }

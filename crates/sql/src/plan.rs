@@ -11,8 +11,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::TableReference;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::SessionState;
@@ -30,14 +31,14 @@ use strandline_core::moment::Moment;
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
 
-use crate::{api, context};
 use crate::error::{Error, Result};
 use crate::expressions;
 use crate::failure;
 use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
-use crate::scan::MomentTable;
+use crate::scan::{MomentTable, meta};
 use crate::session::State;
+use crate::{api, context};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -223,9 +224,8 @@ async fn plan_here(
     parse::ensure_stripped(&statement)?;
 
     let parser = ParserOptions::from(&session.config_options().sql_parser);
-    let logical = SqlToRel::new_with_options(&tables, parser)
-        .sql_statement_to_plan(statement)
-        .map_err(failure::of_query)?;
+    let logical =
+        SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement).map_err(failure::of_query)?;
     Ok((logical, shown, scans))
 }
 
@@ -309,10 +309,12 @@ fn rename_view_columns(plan: LogicalPlan, view: &Table, shown: &Shown) -> Result
         .enumerate()
         .map(|(at, (qualifier, name))| {
             let outer = match view.columns.get(at) {
-                Some(column) => column.name.to_lowercase(),
-                None => shown.get(&name).unwrap_or(&name).to_lowercase(),
+                Some(column) => column.name.clone(),
+                None => shown.get(&name).unwrap_or(&name).to_owned(),
             };
-            PlanExpr::Column(datafusion::common::Column::new(qualifier, name)).alias(outer)
+            let metadata = FieldMetadata::from(HashMap::from([(meta::NAME.to_owned(), outer.clone())]));
+            PlanExpr::Column(datafusion::common::Column::new(qualifier, name))
+                .alias_with_metadata(outer.to_lowercase(), Some(metadata))
         })
         .collect();
     LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(failure::of_query)
@@ -447,4 +449,3 @@ impl ContextProvider for Tables<'_> {
         self.session.window_functions().keys().cloned().collect()
     }
 }
-

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{concat_batches, filter_record_batch, or};
@@ -132,7 +131,7 @@ pub async fn assign(
     }
     let (positions, exprs): (Vec<usize>, Vec<Expr>) = chained.into_iter().unzip();
     let reading = Reading { state, source: Source::Txn(txn) };
-    let evaluated = eval::over(reading, &target.table.name, visible, &exprs, parameters).await?;
+    let evaluated = Box::pin(eval::over(reading, &target.table.name, visible, &exprs, parameters)).await?;
     if let Some(at) = insert_id {
         state.last_insert_id = last_u64(&evaluated[at].0).unwrap_or(state.last_insert_id);
     }
@@ -189,9 +188,9 @@ pub struct Found {
 pub async fn found_rows(state: &State, txn: &Txn, query: &ast::Query, parameters: &[Value]) -> Result<Found> {
     let reading = Reading { state, source: Source::Txn(txn) };
     let options = Options { with_row_id: true, ..Options::default() };
-    let planned = plan::query(reading, query, "", parameters, &options).await?;
+    let planned = Box::pin(plan::query(reading, query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
-    let (schema, batches) = run::collect(planned).await?;
+    let (schema, batches) = Box::pin(run::collect(planned)).await?;
     Ok(Found { batch: concat_batches(&schema, &batches).map_err(arrow)?, fields })
 }
 
@@ -404,4 +403,3 @@ fn last_u64(array: &ArrayRef) -> Option<u64> {
     let last = numbers.len().checked_sub(1)?;
     numbers.is_valid(last).then(|| numbers.value(last))
 }
-
