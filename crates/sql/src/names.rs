@@ -312,6 +312,13 @@ impl Shown {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
+
+    /// Adds the columns of a view under the names that it gives them.
+    pub fn add(&mut self, columns: Vec<String>) {
+        for column in columns {
+            self.0.entry(column.to_lowercase()).or_insert(column);
+        }
+    }
 }
 
 /// Gives every output column of every SELECT its own name, and says what each is shown as: its alias, or its source
