@@ -1,4 +1,4 @@
--- The metastore in SQLite. Each table has one writer (log/sqlite/write.rs); `internals/metastore` tells what the columns mean.
+-- The metastore in SQLite. Each table has one writer, log/sqlite/write.rs; log/sqlite/read.rs tells how rows are verified.
 -- Numbers are 64-bit; a version that has not come is 9223372036854775807.
 
 -- One row: the newest version, and a tally of every set below, so that a row that a broken page hides is missed.

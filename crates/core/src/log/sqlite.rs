@@ -27,6 +27,7 @@ mod check;
 mod read;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod write;
 
 use read::Known;
@@ -70,6 +71,7 @@ impl SqliteMetastore {
             }
             create(&path)?;
         }
+        wal::verify(&beside(&path, "-wal"))?;
         let reader = connect_reader(&path)?;
         verify_format(&reader, &path)?;
         let writer = connect_writer(&path)?;
@@ -109,7 +111,7 @@ impl SqliteMetastore {
             let known = self.known.read();
             writer.transaction(|connection| {
                 let mut draft = Draft::new(&known, connection);
-                let value = work(&mut draft)?;
+                let value = work(&mut draft).map_err(|error| draft.explain(error))?;
                 Ok((value, draft.save()?))
             })?
         };

@@ -99,6 +99,11 @@ fn is_fatal(error: &Error) -> bool {
     matches!(code, Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
+fn another_writer() -> Error {
+    Error::new(Kind::Closed, "Another process has written to the metastore.")
+        .with_hint("Stop the other process, and reopen the store.")
+}
+
 /// Writes the first rows of an empty store.
 pub(super) fn initialise(connection: &Connection, name: &str, value: &str) -> Result<()> {
     let mut head = Head::empty();
@@ -167,10 +172,17 @@ impl<'a> Draft<'a> {
         let crc = crc32fast::hash(&body);
         let saved = self.execute(SAVE, params![to_sql(before + 1)?, body, crc, to_sql(before)?])?;
         if saved != 1 {
-            let message = "Another process has written to the metastore, or its head is damaged.";
-            return Err(Error::new(Kind::Closed, message).with_hint("Stop the other process, and reopen the store."));
+            return Err(another_writer());
         }
         Ok(self.news)
+    }
+
+    /// Returns the true reason of a failure: rows that another process wrote look like damage.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match read::head(self.connection) {
+            Ok(head) if head.serial != self.known.head.serial => another_writer().with_source(error),
+            _ => error,
+        }
     }
 
     /// Adds entries, in order.

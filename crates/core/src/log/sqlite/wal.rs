@@ -1,0 +1,86 @@
+//! A look at the write-ahead log that a crash left behind, before SQLite recovers from it.
+//!
+//! SQLite takes the first frame that does not verify for the torn end of the log, and drops the rest without a word. But
+//! with `synchronous = FULL` a commit is on the disk before the next one begins, so only the last can be torn: where two
+//! commits stand from the bad frame on, it is damage, and acknowledged commits would be lost.
+//!
+//! ```text
+//!   header   magic, format, page size, count, salt × 2, checksum × 2        32 bytes, big-endian
+//!   frame    page, commit?, salt × 2, checksum × 2, then the page           24 bytes and a page; as often as it takes
+//! ```
+//! Frames of another salt are left over from before the log was last reset.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+const HEADER_BYTES: usize = 32;
+const FRAME_BYTES: usize = 24;
+
+/// Verifies that recovery will lose nothing but a commit that was never acknowledged. `Corrupt` otherwise.
+pub(super) fn verify(path: &Path) -> Result<()> {
+    let mut file = match File::open(path) {
+        Ok(file) => BufReader::with_capacity(1 << 20, file),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut header = [0; HEADER_BYTES];
+    // A log that was created, but whose header did not reach the disk, holds nothing.
+    if !read_whole(&mut file, &mut header)? || header == [0; HEADER_BYTES] {
+        return Ok(());
+    }
+    let big_endian = match word(&header, 0) {
+        0x377f_0682 => false,
+        0x377f_0683 => true,
+        _ => return Err(damaged(path)),
+    };
+    let mut sums = checksum((0, 0), &header[..24], big_endian);
+    if sums != (word(&header, 24), word(&header, 28)) {
+        return Err(damaged(path));
+    }
+    let mut frame = vec![0; FRAME_BYTES + word(&header, 8) as usize];
+    let mut broken = false;
+    let mut commits_after = 0;
+    while read_whole(&mut file, &mut frame)? {
+        let same_salt = frame[8..16] == header[16..24];
+        if !broken {
+            sums = checksum(checksum(sums, &frame[..8], big_endian), &frame[FRAME_BYTES..], big_endian);
+            broken = !same_salt || sums != (word(&frame, 16), word(&frame, 20));
+        }
+        if broken && same_salt && word(&frame, 4) != 0 {
+            commits_after += 1;
+        }
+    }
+    if commits_after > 1 { Err(damaged(path)) } else { Ok(()) }
+}
+
+fn damaged(path: &Path) -> Error {
+    Error::corrupt(format!("The write-ahead log {} is damaged: commits in it cannot be read.", path.display()))
+        .with_hint("Copy the store's directory away first, then restore from a backup.")
+}
+
+/// Fills `bytes`, or tells that the file ends before.
+fn read_whole(file: &mut impl Read, bytes: &mut [u8]) -> Result<bool> {
+    match file.read_exact(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |word| u32::from_be_bytes(*word))
+}
+
+/// Continues SQLite's running checksum over whole pairs of words.
+fn checksum((mut s0, mut s1): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
+    let decode = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+    let (words, _) = bytes.as_chunks::<4>();
+    for [first, second] in words.as_chunks::<2>().0 {
+        s0 = s0.wrapping_add(decode(*first)).wrapping_add(s1);
+        s1 = s1.wrapping_add(decode(*second)).wrapping_add(s0);
+    }
+    (s0, s1)
+}
