@@ -118,6 +118,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A name behind `.`, where no word is reserved: `d.order`.
+    pub fn name_after_period(&mut self, hint: &str) -> Result<String> {
+        match self.peek() {
+            Some(Token::Word(word)) if !word.value.starts_with('@') && !word.value.is_empty() => {
+                self.at += 1;
+                Ok(word.value.clone())
+            }
+            _ => Err(self.error(hint)),
+        }
+    }
+
     /// A name or a string with the name in it.
     pub fn name_or_string(&mut self, hint: &str) -> Result<String> {
         match self.peek() {
@@ -159,7 +170,7 @@ impl<'a> Cursor<'a> {
     pub fn table_name(&mut self, hint: &str) -> Result<TableName> {
         let first = self.name(hint)?;
         if self.eat_sign(&Token::Period) {
-            return Ok(TableName { database: Some(first), name: self.name(hint)? });
+            return Ok(TableName { database: Some(first), name: self.name_after_period(hint)? });
         }
         Ok(TableName { database: None, name: first })
     }

@@ -244,6 +244,7 @@ fn index_options(c: &mut Cursor<'_>) -> Result<Option<String>> {
         } else if c.eat("USING") {
             c.name("USING BTREE or HASH")?;
         } else if c.eat_any(&["KEY_BLOCK_SIZE", "ALGORITHM", "LOCK"]).is_some() {
+            // How to build and to lay it out: no query can see that, and nothing here locks.
             c.eat_sign(&Token::Eq);
             c.at += 1;
         } else if c.eat("VISIBLE") {
@@ -338,8 +339,9 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
             let add = &c.raw.tokens[start];
             let mut source = vec![add.clone()];
             source.extend(tokens::rewrite(c.raw, c.at, stop)?.tokens);
-            operations
-                .push(AlterOperation::Sql(run_parser(c.raw, source, |parser| parser.parse_alter_table_operation())?));
+            operations.push(AlterOperation::Sql(Box::new(run_parser(c.raw, source, |parser| {
+                parser.parse_alter_table_operation()
+            })?)));
             c.at = stop;
             if stop >= close {
                 break;
@@ -349,14 +351,11 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
         return c.expect_sign(&Token::RParen, "");
     }
     c.at = start;
-    let operation = if c.eat("RENAME") && c.eat_any(&["INDEX", "KEY"]).is_some() {
+    let operation = if c.eat_all(&["RENAME", "INDEX"]) || c.eat_all(&["RENAME", "KEY"]) {
         let from = c.name("RENAME INDEX a TO b")?;
         c.expect("TO", "RENAME INDEX a TO b")?;
         AlterOperation::RenameIndex { from, to: c.name("RENAME INDEX a TO b")? }
-    } else if {
-        c.at = start;
-        c.is("RENAME") && !c.is_at(1, "COLUMN")
-    } {
+    } else if c.is("RENAME") && !c.is_at(1, "COLUMN") {
         c.at += 1;
         c.eat_any(&["TO", "AS"]);
         c.eat_sign(&Token::Eq);
@@ -413,7 +412,7 @@ fn alter_operation(c: &mut Cursor<'_>, operations: &mut Vec<AlterOperation>) -> 
             *if_not_exists = true;
         }
         c.at = end;
-        AlterOperation::Sql(operation)
+        AlterOperation::Sql(Box::new(operation))
     };
     operations.push(operation);
     Ok(())

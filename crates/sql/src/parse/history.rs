@@ -329,7 +329,7 @@ pub(super) fn target(c: &mut Cursor<'_>) -> Result<Target> {
     } else if c.eat("DATABASE") || c.eat("SCHEMA") {
         let mut database = c.name("DATABASE needs a name")?;
         if c.eat_sign(&Token::Period) {
-            account = Some(std::mem::replace(&mut database, c.name("DATABASE needs a name")?));
+            account = Some(std::mem::replace(&mut database, c.name_after_period("DATABASE needs a name")?));
         }
         if c.eat("TABLE") {
             Scope::Table(TableName { database: Some(database), name: c.name("TABLE needs a name")? })
@@ -342,8 +342,9 @@ pub(super) fn target(c: &mut Cursor<'_>) -> Result<Target> {
     } else if c.eat("TABLE") {
         let mut table = c.table_name("TABLE needs a name: TABLE d.t")?;
         if table.database.is_some() && c.eat_sign(&Token::Period) {
-            account =
-                table.database.replace(std::mem::replace(&mut table.name, c.name("TABLE needs a name: TABLE d.t")?));
+            account = table
+                .database
+                .replace(std::mem::replace(&mut table.name, c.name_after_period("TABLE needs a name: TABLE d.t")?));
         } else if table.database.is_none()
             && matches!(c.peek(), Some(Token::Word(word)) if super::cursor::is_plain_name(word))
             && !is_option(c)

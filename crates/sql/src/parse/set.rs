@@ -103,7 +103,7 @@ fn item(c: &mut Cursor<'_>) -> Result<SetItem> {
             return Err(c.error(hint));
         }
         expect_assign(c, hint)?;
-        return Ok(SetItem::User { name: user, value: c.expr_until(&[])? });
+        return Ok(SetItem::User { name: user, value: Box::new(c.expr_until(&[])?) });
     }
     while c.eat_sign(&Token::Period) {
         name = format!("{name}.{}", c.name(hint)?);

@@ -236,7 +236,7 @@ pub struct AlterTable {
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlterOperation {
     /// What the library knows: columns, keys and constraints to add, renames, defaults, ALGORITHM, LOCK.
-    Sql(ast::AlterTableOperation),
+    Sql(Box<ast::AlterTableOperation>),
     RenameTo(TableName),
     RenameIndex {
         from: String,
@@ -298,7 +298,7 @@ pub enum SetItem {
     /// `@name = expr`; the name is without `@`.
     User {
         name: String,
-        value: Expr,
+        value: Box<Expr>,
     },
     /// `NAMES cs [COLLATE c]`; `None` is DEFAULT.
     Names {

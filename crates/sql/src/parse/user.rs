@@ -248,7 +248,7 @@ fn grant_on(c: &mut Cursor<'_>) -> Result<GrantOn> {
     if c.eat_sign(&Token::Mul) {
         return Ok(GrantOn::Database(first));
     }
-    Ok(GrantOn::Table(TableName { database: Some(first), name: c.name(HINT)? }))
+    Ok(GrantOn::Table(TableName { database: Some(first), name: c.name_after_period(HINT)? }))
 }
 
 fn account(c: &mut Cursor<'_>) -> Result<Option<AccountStatement>> {

@@ -192,6 +192,21 @@ fn words_of_our_statements_stay_names() {
 }
 
 #[test]
+fn behind_a_period_every_word_is_a_name() {
+    for text in [
+        "restore table d.order from snapshot s",
+        "create snapshot s for table d.select",
+        "drop table d.table",
+        "select t.from, t.order from d.group t",
+        "insert into d.values values (1)",
+        "grant select on d.key to u",
+    ] {
+        one(text);
+    }
+    assert_eq!(error_of("drop table order").code, 1064);
+}
+
+#[test]
 fn what_mysql_has_and_we_do_not_is_named() {
     for (text, name) in [
         ("call p(1)", "CALL"),
