@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 pub use crate::warning::Warning;
 
 mod alter;
+mod alter_spec;
 pub mod attributes;
 mod column;
 mod database;
@@ -31,7 +32,8 @@ pub mod spec;
 mod table;
 mod view;
 
-pub use alter::{AlterSpec, Alteration, Position, alter_spec, alter_table, apply, create_index, drop_index};
+pub use alter::{alter_table, apply, create_index, drop_index};
+pub use alter_spec::{AlterSpec, Alteration, Position, alter_spec};
 pub use database::{alter_database, create_database, drop_database};
 pub use table::{create_table, create_table_as, create_table_like, drop_tables, rename_tables, truncate_table};
 pub use view::{create_view, drop_views, refuse_view};

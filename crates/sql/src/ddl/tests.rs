@@ -376,6 +376,15 @@ async fn alter_changes_the_definition_and_rebuilds_only_for_types_and_keys() {
     ];
     assert_eq!(*s.told.converted.lock().unwrap(), expected);
 
+    s.told.converted.lock().unwrap().clear();
+    s.ok("CREATE TABLE j (a JSON, b ENUM('x'), c VARCHAR(9), d TIMESTAMP NULL)").await;
+    s.ok("ALTER TABLE j MODIFY b ENUM('x', 'y'), MODIFY c TEXT").await;
+    assert!(s.told.converted.lock().unwrap().is_empty());
+    for narrower in ["a VARCHAR(2)", "b ENUM('y')", "c VARCHAR(3)", "d DATETIME"] {
+        s.ok(&format!("ALTER TABLE j MODIFY {narrower}")).await;
+        assert!(!std::mem::take(&mut *s.told.converted.lock().unwrap()).is_empty(), "{narrower}");
+    }
+
     s.ok("ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (c, a)").await;
     assert_eq!(s.table("t").primary_key, [ColumnId(3), ColumnId(1)]);
     s.ok("ALTER TABLE t RENAME TO u, ADD UNIQUE (d)").await;
