@@ -23,12 +23,13 @@ use strandline_core::moment::Moment;
 use strandline_core::txn::{Author, Savepoint, Txn};
 use strandline_core::when;
 
+pub use crate::interrupt::Interrupt;
+
 use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Value};
 use crate::dml::{self, Effect};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::functions::settings::{StatementSettings, Zone};
-pub use crate::interrupt::Interrupt;
 use crate::parse::{self, Parsed, Statement, When};
 use crate::plan::{self, Planned, Reading, Source};
 use crate::run;

@@ -15,7 +15,9 @@ use crate::session::Session;
 async fn engine() -> Arc<Engine> {
     let db = Database::in_memory(Options::default()).await.unwrap();
     let options = engine::Options { threads: 2, ..engine::Options::default() };
-    Engine::open(db, options).await.unwrap()
+    let engine = Engine::open(db, options).await.unwrap();
+    engine.set_password("root", "").await.unwrap();
+    engine
 }
 
 fn connect(engine: &Arc<Engine>) -> Session {
