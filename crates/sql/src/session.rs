@@ -9,6 +9,7 @@
 //! ```
 //! A statement that fails has changed nothing: its writes are taken back to where it began.
 
+use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -455,14 +456,14 @@ impl Session {
 
     /// Carries out `work` in a transaction of its own, after committing the open one, as MySQL's definitions do. A lost
     /// commit is tried again.
-    pub(crate) async fn alone<T>(&mut self, work: impl AsyncFn(&mut State, &mut Txn) -> Result<T>) -> Result<T> {
+    pub(crate) async fn alone<T>(&mut self, work: &dyn Work<T>) -> Result<T> {
         self.check_writable()?;
         self.commit().await?;
         let mut tries = 0;
         loop {
             tries += 1;
             let mut txn = self.state.begin();
-            let result = match work(&mut self.state, &mut txn).await {
+            let result = match work.run(&mut self.state, &mut txn).await {
                 Ok(value) => txn.commit().await.map(|_| value).map_err(Error::from),
                 Err(error) => Err(error),
             };
@@ -471,6 +472,20 @@ impl Session {
                 other => return other,
             }
             self.state.warnings.clear();
+        }
+    }
+
+    /// Returns the transaction that is open, or that autocommit=0 opens now.
+    pub(crate) fn txn(&mut self) -> Result<&mut Txn> {
+        self.state_and_txn().map(|(_, txn)| txn)
+    }
+
+    /// As `txn`, with the session's state beside it.
+    pub(crate) fn state_and_txn(&mut self) -> Result<(&mut State, &mut Txn)> {
+        self.open_transaction();
+        match self.open.as_mut().map(|open| &mut open.txn) {
+            Some(Holding::Here(txn)) => Ok((&mut self.state, txn)),
+            _ => Err(lost_transaction()),
         }
     }
 
@@ -774,4 +789,10 @@ fn no_savepoint(name: &str) -> Error {
 
 fn lost_transaction() -> Error {
     Error::internal("A load still works in the transaction")
+}
+
+/// Something to do in a transaction, more than once if the commit is lost. (A trait and not a closure: a closure's
+/// future cannot promise to be `Send` for every lifetime of what it borrows.)
+pub(crate) trait Work<T>: Sync {
+    fn run<'a>(&'a self, state: &'a mut State, txn: &'a mut Txn) -> BoxFuture<'a, Result<T>>;
 }

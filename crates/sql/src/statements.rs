@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use sqlparser::ast::{SelectItem, SetExpr, WildcardAdditionalOptions};
 use strandline_core::error::{Error as CoreError, Result as CoreResult};
@@ -20,7 +21,7 @@ use crate::names;
 use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement};
 use crate::plan::{self, Options, Planned, Reading, Source};
 use crate::scan::meta;
-use crate::session::{Session, State, interruptible};
+use crate::session::{Session, State, interruptible, Work};
 use crate::show::{self, ShowAnswer};
 use crate::types::{Mode, MySqlType};
 use crate::{context, eval, run, types, users};
@@ -101,9 +102,24 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
 async fn define(session: &mut Session, parsed: &Parsed) -> Result<Outcome> {
     let statement = &parsed.statement;
     let text = &parsed.text;
-    let done = session
-        .alone(async |state: &mut State, txn: &mut Txn| {
-            txn.set_what(what_of(text));
+    let done = session.alone(&Define { statement, text }).await?;
+    if let Statement::DropDatabase { name, .. } = statement
+        && session.state.database.as_ref().is_some_and(|current| current.eq_ignore_ascii_case(name))
+    {
+        session.state.database = None;
+    }
+    Ok(Outcome::Done(done))
+}
+
+struct Define<'a> {
+    statement: &'a Statement,
+    text: &'a str,
+}
+
+impl Work<Done> for Define<'_> {
+    fn run<'a>(&'a self, state: &'a mut State, txn: &'a mut Txn) -> BoxFuture<'a, Result<Done>> {
+        Box::pin(async move {
+            txn.set_what(what_of(self.text));
             let mut warnings = Vec::new();
             let done = {
                 let zone = state.variables.time_zone().clone();
@@ -118,18 +134,12 @@ async fn define(session: &mut Session, parsed: &Parsed) -> Result<Outcome> {
                     warnings: &mut warnings,
                     queries: &Planner { state: &*state },
                 };
-                Box::pin(carry_out(&mut cx, statement, text)).await
+                Box::pin(carry_out(&mut cx, self.statement, self.text)).await
             };
             state.warnings.append(&mut warnings);
             done
         })
-        .await?;
-    if let Statement::DropDatabase { name, .. } = statement
-        && session.state.database.as_ref().is_some_and(|current| current.eq_ignore_ascii_case(name))
-    {
-        session.state.database = None;
     }
-    Ok(Outcome::Done(done))
 }
 
 async fn carry_out(cx: &mut Ddl<'_>, statement: &Statement, text: &str) -> Result<Done> {
@@ -161,8 +171,18 @@ async fn carry_out(cx: &mut Ddl<'_>, statement: &Statement, text: &str) -> Resul
 
 /// Sets a password, in a transaction of its own.
 pub async fn set_password(session: &mut Session, user: Option<&parse::UserName>, password: &str) -> Result<()> {
-    session
-        .alone(async |state: &mut State, txn: &mut Txn| {
+    session.alone(&SetPassword { user, password }).await?;
+    Ok(())
+}
+
+struct SetPassword<'a> {
+    user: Option<&'a parse::UserName>,
+    password: &'a str,
+}
+
+impl Work<Done> for SetPassword<'_> {
+    fn run<'a>(&'a self, state: &'a mut State, txn: &'a mut Txn) -> BoxFuture<'a, Result<Done>> {
+        Box::pin(async move {
             txn.set_what("SET PASSWORD");
             let zone = state.variables.time_zone().clone();
             let mut warnings = Vec::new();
@@ -177,10 +197,9 @@ pub async fn set_password(session: &mut Session, user: Option<&parse::UserName>,
                 warnings: &mut warnings,
                 queries: &Planner { state: &*state },
             };
-            users::set_password(&mut cx, user, password).await
+            users::set_password(&mut cx, self.user, self.password).await
         })
-        .await?;
-    Ok(())
+    }
 }
 
 /// Returns the statement as the list of commits shows it: one line, not too long. Passwords do not get there.
@@ -273,9 +292,19 @@ async fn show_rows(session: &mut Session, statement: &Show) -> Result<Outcome> {
         _ => Vec::new(),
     };
     let answer = context::with(reading, &sizes, |cx| show::show(cx, statement))?;
-    let Some(Filter::Where(condition)) = show::filter(statement) else {
-        return Ok(Outcome::Rows(rows_of(answer)));
+    // LIKE has been applied where the answer was made.
+    filtered(session, answer, show::filter(statement).filter(|filter| matches!(filter, Filter::Where(_)))).await
+}
+
+/// Returns an answer as a result, as far as it passes a filter. LIKE is of the first column.
+pub(crate) async fn filtered(session: &mut Session, answer: ShowAnswer, filter: Option<&Filter>) -> Result<Outcome> {
+    let condition = match filter {
+        None => return Ok(Outcome::Rows(rows_of(answer))),
+        Some(Filter::Like(pattern)) => return Ok(Outcome::Rows(rows_of(show::like::keep(answer, pattern)?))),
+        Some(Filter::Where(condition)) => condition,
     };
+    let reader = session.reader();
+    let reading = Reading { state: &session.state, source: session.source(&reader) };
     // WHERE sees the answer as a table.
     let fields: Vec<arrow::datatypes::Field> =
         answer.batch.schema().fields().iter().map(|field| eval::renamed(field, &field.name().to_lowercase())).collect();

@@ -14,14 +14,21 @@ use sqllogictest::{DBOutput, DefaultColumnType, Runner};
 
 use strandline_workbench::process::Result;
 
+mod local;
 mod value;
 mod wire;
 
-pub use value::{Cells, cells_of_batch, column_type};
+use value::Cells;
 
 /// How the corpus reaches the database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Config {
+    /// In this process, over a store in memory.
+    Memory,
+    /// In this process, over a store on disk that is flushed after every statement.
+    Flush,
+    /// In this process, over a store on disk that is closed and opened again after every statement.
+    Reopen,
     /// Over the MySQL protocol, to a server in a process of its own.
     Wire,
     /// The same statements against MariaDB: shows where an expectation is not what MySQL users know. Never part of
@@ -31,15 +38,20 @@ pub enum Config {
 
 impl Config {
     /// The configurations that the tests run.
-    pub const ALL: &[Config] = &[Config::Wire];
+    pub const ALL: &[Config] = &[Config::Memory, Config::Flush, Config::Reopen, Config::Wire];
 
     pub fn from_name(name: &str) -> Option<Config> {
-        [Config::Wire, Config::MariaDb].into_iter().find(|config| config.name() == name)
+        [Config::Memory, Config::Flush, Config::Reopen, Config::Wire, Config::MariaDb]
+            .into_iter()
+            .find(|config| config.name() == name)
     }
 
     /// The name on the command line, and the label for `skipif` and `onlyif` in a file.
     pub fn name(self) -> &'static str {
         match self {
+            Config::Memory => "memory",
+            Config::Flush => "flush",
+            Config::Reopen => "reopen",
             Config::Wire => "wire",
             Config::MariaDb => "mariadb",
         }
@@ -63,7 +75,7 @@ pub fn run(files: &[PathBuf], config: Config, complete: bool) -> Report {
     let threads = match config {
         // Two installations of MariaDB at once get in each other's way.
         Config::MariaDb => 1,
-        Config::Wire => std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8),
+        _ => std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8),
     };
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -109,7 +121,7 @@ fn run_file(file: &Path, config: Config, complete: bool) -> Result<()> {
     // Each file has a runtime of its own, so that a session's tasks end with it.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let target = Arc::new(wire::Target::start(config).await?);
+        let target = Arc::new(Target::start(config).await?);
         let mut runner = Runner::new(|| {
             let target = target.clone();
             async move { target.connect().await }
@@ -144,8 +156,38 @@ fn columns_match(actual: &Vec<DefaultColumnType>, expected: &Vec<DefaultColumnTy
             && actual.iter().zip(expected).all(|(actual, expected)| *expected == any || actual == expected))
 }
 
+/// A store with an empty database `test`, for one file.
+enum Target {
+    Server(wire::Target),
+    Local(Arc<local::Target>),
+}
+
+impl Target {
+    async fn start(config: Config) -> Result<Target> {
+        Ok(match config {
+            Config::Wire | Config::MariaDb => Target::Server(wire::Target::start(config).await?),
+            Config::Memory | Config::Flush | Config::Reopen => {
+                Target::Local(Arc::new(local::Target::start(config).await?))
+            }
+        })
+    }
+
+    async fn connect(&self) -> Result<Session, Refusal> {
+        Ok(match self {
+            Target::Server(target) => Session::Wire(target.connect().await?),
+            Target::Local(target) => Session::Local(target.connect().await?),
+        })
+    }
+}
+
+/// One connection of a file.
+enum Session {
+    Wire(wire::Session),
+    Local(local::Session),
+}
+
 /// What one statement answered, before it is compared.
-pub enum Answer {
+enum Answer {
     Rows { types: Vec<DefaultColumnType>, rows: Vec<Cells> },
     Done { affected_rows: u64 },
 }
@@ -167,19 +209,26 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 #[async_trait]
-impl sqllogictest::AsyncDB for wire::Session {
+impl sqllogictest::AsyncDB for Session {
     type Error = Refusal;
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Refusal> {
-        Ok(match self.execute(sql).await? {
+        let answer = match self {
+            Session::Wire(session) => session.execute(sql).await?,
+            Session::Local(session) => session.execute(sql).await?,
+        };
+        Ok(match answer {
             Answer::Rows { types, rows } => DBOutput::Rows { types, rows },
             Answer::Done { affected_rows } => DBOutput::StatementComplete(affected_rows),
         })
     }
 
     async fn shutdown(&mut self) {
-        self.close().await;
+        match self {
+            Session::Wire(session) => session.close().await,
+            Session::Local(session) => session.close().await,
+        }
     }
 
     fn engine_name(&self) -> &str {

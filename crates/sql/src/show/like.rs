@@ -1,10 +1,23 @@
 //! LIKE for names: without case, `%` and `_`, `\` before one of them.
 
+use crate::error::{Error, Result};
+use crate::show::answer::ShowAnswer;
+
 /// Tells whether `text` matches `pattern`.
 pub fn like(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
     let text: Vec<char> = text.to_lowercase().chars().collect();
     matches(&pattern, &text)
+}
+
+/// Keeps the rows whose first column matches `pattern`.
+pub fn keep(answer: ShowAnswer, pattern: &str) -> Result<ShowAnswer> {
+    use arrow::array::{AsArray, BooleanArray};
+    let names = answer.batch.column(0).as_string::<i32>();
+    let mask: BooleanArray = names.iter().map(|name| Some(name.is_some_and(|name| like(pattern, name)))).collect();
+    let batch = arrow::compute::filter_record_batch(&answer.batch, &mask)
+        .map_err(|error| Error::internal(format!("Arrow: {error}.")))?;
+    Ok(ShowAnswer { batch, ..answer })
 }
 
 fn matches(pattern: &[char], text: &[char]) -> bool {

@@ -22,7 +22,7 @@ impl Target {
         let data = folder.path().join("data");
         let server = match config {
             Config::MariaDb => Server::mariadb(&data).await?,
-            Config::Wire => Server::strandline(&data).await?,
+            _ => Server::strandline(&data).await?,
         };
         let mut conn = server.connect(None).await?;
         conn.query_drop("CREATE DATABASE test").await?;

@@ -1,0 +1,229 @@
+//! The verbs of the command line, one file each.
+//!
+//! All but `serve` and `debug` talk to a running server and only compose statements for it: what a verb means is decided
+//! there.
+
+mod clone;
+mod commits;
+mod connection;
+pub mod debug;
+mod diff;
+mod moment;
+mod output;
+mod recovery_points;
+mod restore;
+mod scope;
+pub mod serve;
+mod snapshot;
+mod sql;
+mod undo;
+mod undrop;
+
+use std::io;
+use std::process::ExitCode;
+
+use strandline_core::error::Kind;
+
+use crate::Result;
+
+/// A database in which every commit is a recovery point.
+#[derive(clap::Parser, Debug)]
+#[command(name = "strandline", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 an error (on stderr), 2 damage found in a store or wrong arguments.";
+
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    Serve(Box<serve::Arguments>),
+    Sql(sql::Arguments),
+    Snapshot(snapshot::Arguments),
+    Restore(restore::Arguments),
+    Undrop(undrop::Arguments),
+    Undo(undo::Arguments),
+    Commits(commits::Arguments),
+    RecoveryPoints(recovery_points::Arguments),
+    Diff(diff::Arguments),
+    Clone(clone::Arguments),
+    Debug(debug::Arguments),
+}
+
+impl Cli {
+    /// Runs the verb to its end, tells its error on stderr, and returns what the shell gets to know.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
+            Command::Sql(arguments) => sql::run(&arguments),
+            Command::Snapshot(arguments) => snapshot::run(&arguments),
+            Command::Restore(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Undrop(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Undo(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Commits(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::RecoveryPoints(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Diff(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Clone(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Debug(arguments) => debug::run(&arguments),
+        };
+        result.unwrap_or_else(|error| tell(&*error))
+    }
+}
+
+/// Found damage: not to be mistaken for an error that went away the next time.
+const DAMAGE: u8 = 2;
+
+/// Tells an error on stderr, as the server worded it if it is the server's, and returns the exit code.
+fn tell(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<io::Error>()
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        // Whoever reads has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast_ref::<strandline_client::Error>() {
+        Some(error) if error.code().is_some() => eprintln!("{error}"),
+        _ => eprintln!("strandline: {error}"),
+    }
+    let damaged = error.downcast_ref::<strandline_core::error::Error>().is_some_and(|e| e.kind() == Kind::Corrupt);
+    if damaged { ExitCode::from(DAMAGE) } else { ExitCode::FAILURE }
+}
+
+/// Runs `work` to its end.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn statement(line: &str) -> String {
+        let words = line.split('|').flat_map(|piece| match piece.strip_prefix('"') {
+            Some(quoted) => vec![quoted.to_owned()],
+            None => piece.split_whitespace().map(str::to_owned).collect(),
+        });
+        let cli = match Cli::try_parse_from(std::iter::once("strandline".to_owned()).chain(words)) {
+            Ok(cli) => cli,
+            Err(error) => return error.kind().to_string(),
+        };
+        let statement = match cli.command {
+            Command::Snapshot(arguments) => arguments.verb.statement(),
+            Command::Restore(arguments) => arguments.statement(),
+            Command::Undrop(arguments) => arguments.statement(),
+            Command::Undo(arguments) => arguments.statement(),
+            Command::Commits(arguments) => arguments.statement(),
+            Command::RecoveryPoints(arguments) => arguments.statement(),
+            Command::Diff(arguments) => arguments.statement(),
+            Command::Clone(arguments) => arguments.statement(),
+            other => panic!("{other:?} is no single statement"),
+        };
+        statement.unwrap_or_else(|error| error.to_string())
+    }
+
+    /// Arguments are separated by spaces; what stands between `|"` and `|` is one argument as it is.
+    #[test]
+    fn verbs_are_statements() {
+        let cases = [
+            ("snapshot create s --database shop", "CREATE SNAPSHOT `s` FOR DATABASE `shop`"),
+            ("snapshot create s --cluster --if-not-exists", "CREATE SNAPSHOT IF NOT EXISTS `s` FOR CLUSTER"),
+            ("snapshot create s --account", "CREATE SNAPSHOT `s` FOR ACCOUNT"),
+            ("snapshot create s --account acme", "CREATE SNAPSHOT `s` FOR ACCOUNT `acme`"),
+            ("snapshot create s --table d.a --table d.b", "CREATE SNAPSHOT `s` FOR TABLES `d` (`a`, `b`)"),
+            (
+                "snapshot create s --table d.t --columns a,b --version 7 --comment |\"it's|--retain 7d",
+                "CREATE SNAPSHOT `s` FOR TABLE `d`.`t` COLUMNS (`a`, `b`) AT VERSION 7 COMMENT 'it''s' RETAIN 7 DAY",
+            ),
+            (
+                "snapshot create s --cluster --incremental-from base --compression --at |\"-1 hour",
+                "CREATE SNAPSHOT `s` FOR CLUSTER AT TIMESTAMP '-1 hour' INCREMENTAL FROM `base` COMPRESSION",
+            ),
+            ("snapshot create |\"a`b|--database |\"c;`d", "CREATE SNAPSHOT `a``b` FOR DATABASE `c;``d`"),
+            ("snapshot list", "SHOW SNAPSHOTS"),
+            ("snapshot list --like |\"a%", "SHOW SNAPSHOTS LIKE 'a%'"),
+            ("snapshot show a_b", r"SHOW SNAPSHOTS LIKE 'a\\_b'"),
+            ("snapshot drop s --if-exists", "DROP SNAPSHOT IF EXISTS `s`"),
+            ("snapshot drop s --cascade", "DROP SNAPSHOT `s` CASCADE"),
+            ("restore table d.t --from-snapshot s", "RESTORE TABLE `d`.`t` FROM SNAPSHOT `s`"),
+            ("restore table d.a d.b --version 4", "RESTORE TABLES `d` (`a`, `b`) FROM VERSION 4"),
+            (
+                "restore table d.t --at |\"2026-01-31 10:00:00|--to e.u --create-database",
+                "RESTORE TABLE `d`.`t` FROM TIMESTAMP '2026-01-31 10:00:00' TO `e`.`u` CREATE DATABASE",
+            ),
+            (
+                "restore database d --at |\"-10 minutes|--to e --overwrite --keep-copy --dry-run",
+                "EXPLAIN RESTORE DATABASE `d` FROM TIMESTAMP '-10 minutes' TO DATABASE `e` OVERWRITE KEEP COPY",
+            ),
+            ("restore account --version 9 --with-grants", "RESTORE ACCOUNT FROM VERSION 9 WITH GRANTS"),
+            ("restore account acme --version 9", "RESTORE ACCOUNT `acme` FROM VERSION 9"),
+            ("restore cluster --from-snapshot s", "RESTORE CLUSTER FROM SNAPSHOT `s`"),
+            ("undrop table d.t", "UNDROP TABLE `d`.`t`"),
+            ("undrop table d.t --to d.u", "UNDROP TABLE `d`.`t` TO `d`.`u`"),
+            ("undrop database d --dry-run", "EXPLAIN UNDROP DATABASE `d`"),
+            ("undo 17", "UNDO VERSION 17"),
+            ("undo 17 --dry-run", "EXPLAIN UNDO VERSION 17"),
+            ("commits", "SHOW COMMITS LIMIT 20"),
+            ("commits --table d.t -n 5", "SHOW COMMITS FOR TABLE `d`.`t` LIMIT 5"),
+            ("commits --database d", "SHOW COMMITS FOR DATABASE `d` LIMIT 20"),
+            ("recovery-points --database d", "SHOW RECOVERY POINTS FOR DATABASE `d`"),
+            (
+                "recovery-points --table d.t --from |\"-1 hour|--to now",
+                "SHOW RECOVERY POINTS FOR TABLE `d`.`t` FROM '-1 hour' TO 'now'",
+            ),
+            ("diff d.t --from snapshot:s", "DIFF TABLE `d`.`t` FROM SNAPSHOT `s` TO NOW"),
+            ("diff d.t --from 3 --to 5 --summary", "DIFF TABLE `d`.`t` FROM VERSION 3 TO VERSION 5 OUTPUT SUMMARY"),
+            (
+                "diff d.t --from |\"-10 minutes|--to |\"2026-01-31 10:00|--limit 9",
+                "DIFF TABLE `d`.`t` FROM TIMESTAMP '-10 minutes' TO TIMESTAMP '2026-01-31 10:00' OUTPUT LIMIT 9",
+            ),
+            ("diff d.t --from s --count", "DIFF TABLE `d`.`t` FROM SNAPSHOT `s` TO NOW OUTPUT COUNT"),
+            ("clone table d.t e.u", "CREATE TABLE `e`.`u` CLONE `d`.`t`"),
+            ("clone table d.t e.u --snapshot |\"it's", "CREATE TABLE `e`.`u` CLONE `d`.`t` {SNAPSHOT = 'it''s'}"),
+            ("clone database d e --at |\"-1h", "CREATE DATABASE `e` CLONE `d` {TIMESTAMP = '-1h'}"),
+            ("clone database d e --version 3", "CREATE DATABASE `e` CLONE `d` {VERSION = 3}"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(statement(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_before_anything_is_sent() {
+        let conflict = "an argument cannot be used with one or more of the other specified arguments";
+        let missing = "one or more required arguments were not provided";
+        let cases = [
+            ("snapshot create s", missing),
+            ("snapshot create s --cluster --database d", conflict),
+            ("snapshot create s --cluster --at now --version 3", conflict),
+            ("restore table d.t --from-snapshot s --version 4", conflict),
+            ("restore table d.t", missing),
+            ("restore database d --version x", "invalid value for one of the arguments"),
+            ("restore table", missing),
+            ("diff d.t", missing),
+            ("diff d.t --from 1 --count --summary", conflict),
+            ("commits --table d.t --database d", conflict),
+            ("undo", missing),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(statement(line), expected, "{line}");
+        }
+        let cases = [
+            ("restore table d.a e.b --version 4", "one database"),
+            ("restore table d.a d.b --version 4 --to d.c", "--to"),
+            ("snapshot create s --database d --columns a", "--table"),
+            ("snapshot create s --cluster --retain soon", "RETAIN"),
+        ];
+        for (line, expected) in cases {
+            let said = statement(line);
+            assert!(said.contains(expected) || said.contains("invalid value"), "{line}: {said}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! `strandline serve`: opens the store and serves it until told to stop.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use strandline_core::db::{self, Database};
+use strandline_sql::api::Login;
+use strandline_sql::engine::{self, Engine};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::first_start::first_start;
+use crate::metrics::Metrics;
+use crate::mysql::{Listener, Options, Server};
+use crate::{Result, http, tls};
+
+/// Serve a store to MySQL clients.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Arguments {
+    /// The folder that holds the store; made if it does not exist
+    #[arg(long, env = "STRANDLINE_DATA", value_name = "FOLDER", default_value = "strandline-data")]
+    pub data: PathBuf,
+    /// The address for MySQL clients. Beyond this machine, clients must use TLS
+    #[arg(long, env = "STRANDLINE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:6001")]
+    pub listen: SocketAddr,
+    /// The address for /healthz, /readyz and /metrics, or 'off'. It has no login, so that it must be of this machine
+    #[arg(long, env = "STRANDLINE_HTTP", value_name = "ADDRESS", default_value = "127.0.0.1:6002", value_parser = parse_http)]
+    pub http: HttpAddress,
+    /// A Unix socket to listen on too, open to its owner only
+    #[arg(long, env = "STRANDLINE_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The memory that queries and caches may use: a share of the machine's, or bytes such as 4GiB
+    #[arg(long, env = "STRANDLINE_MEMORY_LIMIT", value_name = "LIMIT", default_value = "50%", value_parser = parse_memory)]
+    pub memory_limit: MemoryLimit,
+    /// How many clients may be logged in at once; root finds one place more
+    #[arg(long, env = "STRANDLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_connections: u32,
+    /// A file with the password that root gets at the first start; else STRANDLINE_ROOT_PASSWORD, else a random one
+    #[arg(long, value_name = "FILE")]
+    pub root_password_file: Option<PathBuf>,
+    /// The certificate for TLS, as PEM; without one the server makes its own
+    #[arg(long, env = "STRANDLINE_TLS_CERT", value_name = "FILE", requires = "tls_key", conflicts_with = "no_tls")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, as PEM
+    #[arg(long, env = "STRANDLINE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Offer no TLS. Only for an address of this machine
+    #[arg(long)]
+    pub no_tls: bool,
+    /// Refuse clients that use neither TLS nor the Unix socket. Always on beyond this machine
+    #[arg(long, env = "STRANDLINE_REQUIRE_SECURE_TRANSPORT")]
+    pub require_secure_transport: bool,
+    /// Allow LOAD DATA LOCAL, which reads files of the client
+    #[arg(long, env = "STRANDLINE_LOCAL_INFILE")]
+    pub local_infile: bool,
+    #[arg(long, env = "STRANDLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Log more: -v for connections, -vv for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpAddress {
+    Off,
+    At(SocketAddr),
+}
+
+/// How much memory the engine may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// Of the machine's memory, or of what its cgroup allows.
+    Percent(u8),
+    Bytes(u64),
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    start_log(arguments);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // A statement is parsed and planned by recursion; the pages are only used where it goes deep.
+        .thread_stack_size(16 << 20)
+        .build()?;
+    runtime.block_on(serve(arguments))
+}
+
+async fn serve(arguments: &Arguments) -> Result<()> {
+    let is_local = arguments.listen.ip().is_loopback();
+    check_addresses(arguments)?;
+    // Before anything is made, so that a second server on the port leaves no trace.
+    let mut listeners = vec![
+        Listener::tcp(arguments.listen).map_err(|error| format!("Cannot listen on {}: {error}.", arguments.listen))?,
+    ];
+    let address = listeners[0].address().unwrap_or(arguments.listen);
+    let http_listener = match arguments.http {
+        HttpAddress::Off => None,
+        HttpAddress::At(address) => {
+            let bound = tokio::net::TcpListener::bind(address).await;
+            Some(bound.map_err(|error| format!("Cannot listen on {address}: {error}."))?)
+        }
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&arguments.data)
+        .map_err(|error| format!("Cannot make the data folder {}: {error}.", arguments.data.display()))?;
+    if let Some(path) = &arguments.socket {
+        let listener = Listener::unix(path);
+        listeners.push(listener.map_err(|error| format!("Cannot listen on {}: {error}.", path.display()))?);
+    }
+    let tls = match (&arguments.tls_cert, &arguments.tls_key) {
+        _ if arguments.no_tls => None,
+        (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.clone(), key: key.clone() }),
+        _ => Some(tls::own_files(&arguments.data)?),
+    };
+    let options = Options {
+        max_connections: arguments.max_connections as usize,
+        require_secure_transport: arguments.require_secure_transport || !is_local,
+        local_infile: arguments.local_infile,
+        tls: tls.as_ref().map(tls::acceptor).transpose()?,
+        ..Options::default()
+    };
+
+    let (database, engine) = open_engine(arguments, address).await?;
+    let processes = engine.processes().clone();
+    let metrics = Arc::new(Metrics::default());
+    let ready = Arc::new(AtomicBool::new(true));
+    let http = http_listener.map(|listener| {
+        let status = http::Status { metrics: metrics.clone(), processes: processes.clone(), ready: ready.clone() };
+        tokio::spawn(async move { axum::serve(listener, http::router(status)).await })
+    });
+    tracing::info!(
+        %address,
+        data = %arguments.data.display(),
+        version = engine.server_version(),
+        tls = options.tls.is_some(),
+        "ready for connections"
+    );
+    let signal = stop_signal()?;
+    let stop = async {
+        let name = signal.await;
+        tracing::info!(signal = name, "stopping");
+        ready.store(false, Ordering::Release);
+    };
+    Server::new(engine, processes, metrics, options).serve(listeners, stop).await;
+    if let Some(http) = http {
+        http.abort();
+    }
+    database.close().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens the store, and gives root a password if it has none yet: before anybody is let in.
+async fn open_engine(arguments: &Arguments, address: SocketAddr) -> Result<(Database, Arc<Engine>)> {
+    let memory = arguments.memory_limit.bytes()?;
+    let options = db::Options { cache_bytes: memory / 4, ..db::Options::default() };
+    let database = Database::open(&arguments.data, options).await?;
+    let spill = arguments.data.join("spill");
+    // What a killed server left there is of no use to anyone.
+    let _ = fs::remove_dir_all(&spill);
+    fs::create_dir_all(&spill)?;
+    let options = engine::Options {
+        query_memory_bytes: usize::try_from(memory / 2)?,
+        spill_folder: Some(spill),
+        ..engine::Options::default()
+    };
+    let engine = Engine::open(database.clone(), options).await?;
+    engine.set_fact("port", &address.port().to_string())?;
+    engine.set_fact("datadir", &arguments.data.display().to_string())?;
+    let root = Login { user: "root".to_owned(), host: "localhost".to_owned(), ..Login::default() };
+    if engine.credential(&root).is_none_or(|credential| credential.sha2.is_none()) {
+        let given = given_password(arguments)?;
+        first_start(&arguments.data, given.as_deref(), async |password| {
+            Ok(engine.set_password("root", password).await?)
+        })
+        .await?;
+    }
+    database.start_upkeep();
+    Ok((database, engine))
+}
+
+/// Returns the password that the operator chose for root, if any.
+fn given_password(arguments: &Arguments) -> Result<Option<String>> {
+    let given = match &arguments.root_password_file {
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|error| format!("Cannot read {}: {error}.", path.display()))?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+        None => std::env::var("STRANDLINE_ROOT_PASSWORD").ok(),
+    };
+    match given {
+        Some(password) if password.is_empty() => Err("The password given for root is empty.".into()),
+        given => Ok(given),
+    }
+}
+
+/// Nothing that needs no login, and no password in clear, leaves this machine.
+fn check_addresses(arguments: &Arguments) -> Result<()> {
+    let Arguments { listen, http, no_tls, .. } = arguments;
+    if !listen.ip().is_loopback() && *no_tls {
+        return Err(format!("{listen} can be reached from other machines: that needs TLS. Leave out --no-tls.").into());
+    }
+    if let HttpAddress::At(http) = http
+        && !http.ip().is_loopback()
+    {
+        let message = "has neither TLS nor a login and must listen on this machine only. Put a proxy in front of it.";
+        return Err(format!("The HTTP endpoint {http} {message}").into());
+    }
+    if *no_tls && arguments.require_secure_transport && arguments.socket.is_none() {
+        return Err("--no-tls with --require-secure-transport and no --socket would let nobody in.".into());
+    }
+    Ok(())
+}
+
+fn stop_signal() -> Result<impl Future<Output = &'static str>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+fn start_log(arguments: &Arguments) {
+    let level = match arguments.verbose {
+        0 => "info",
+        1 => "info,strandline=debug,strandline_server=debug,strandline_sql=debug,strandline_core=debug",
+        _ => "trace",
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second start in one process (a test) keeps the first one's log.
+    let _ = match arguments.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+impl MemoryLimit {
+    /// Returns the limit in bytes on this machine.
+    pub fn bytes(self) -> Result<u64> {
+        match self {
+            MemoryLimit::Bytes(bytes) => Ok(bytes),
+            MemoryLimit::Percent(percent) => Ok((u128::from(machine_memory()?) * u128::from(percent) / 100) as u64),
+        }
+    }
+}
+
+/// Returns the bytes of memory that this process may use: the machine's, or less if its cgroup says so.
+fn machine_memory() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").map_err(|_| "Give --memory-limit in bytes on this system.")?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .ok_or("The machine does not say how much memory it has. Give --memory-limit in bytes.")?;
+    let allowed = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .into_iter()
+        .find_map(|path| fs::read_to_string(Path::new(path)).ok()?.trim().parse::<u64>().ok());
+    Ok(allowed.unwrap_or(u64::MAX).min(total << 10))
+}
+
+fn parse_http(text: &str) -> Result<HttpAddress, String> {
+    match text {
+        "off" => Ok(HttpAddress::Off),
+        _ => {
+            text.parse().map(HttpAddress::At).map_err(|_| "expected an address such as 127.0.0.1:6002, or 'off'".into())
+        }
+    }
+}
+
+fn parse_memory(text: &str) -> Result<MemoryLimit, String> {
+    let bad = || "expected a share such as 50% or bytes such as 4GiB".to_owned();
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent = percent.parse().ok().filter(|percent| (1..=95).contains(percent));
+        return percent.map(MemoryLimit::Percent).ok_or_else(|| "a share must be from 1% to 95%".to_owned());
+    }
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+    let (number, shift) =
+        units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
+    let bytes = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(bad)?;
+    if bytes < 64 << 20 {
+        return Err("the least is 64MiB".to_owned());
+    }
+    Ok(MemoryLimit::Bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::{Cli, Command};
+
+    fn arguments(line: &str) -> Result<Arguments> {
+        let words = ["strandline", "serve"].into_iter().chain(line.split_whitespace());
+        let Command::Serve(arguments) = Cli::try_parse_from(words)?.command else {
+            return Err("not serve".into());
+        };
+        check_addresses(&arguments)?;
+        Ok(*arguments)
+    }
+
+    #[test]
+    fn defaults_stay_on_this_machine() {
+        let arguments = arguments("").expect("valid");
+        assert!(arguments.listen.ip().is_loopback());
+        assert_eq!(arguments.http, HttpAddress::At("127.0.0.1:6002".parse().expect("an address")));
+        assert!(!arguments.local_infile && !arguments.no_tls);
+    }
+
+    #[test]
+    fn nothing_in_clear_leaves_the_machine() {
+        assert!(arguments("--listen 0.0.0.0:6001").is_ok());
+        assert!(arguments("--listen 0.0.0.0:6001 --no-tls").is_err());
+        assert!(arguments("--http 0.0.0.0:6002").is_err());
+        assert!(arguments("--no-tls --require-secure-transport").is_err());
+        assert!(arguments("--tls-cert a.pem").is_err(), "a certificate needs its key");
+    }
+
+    #[test]
+    fn memory_limits() {
+        assert_eq!(parse_memory("50%"), Ok(MemoryLimit::Percent(50)));
+        assert_eq!(parse_memory("4GiB"), Ok(MemoryLimit::Bytes(4 << 30)));
+        assert_eq!(parse_memory("512M"), Ok(MemoryLimit::Bytes(512 << 20)));
+        for bad in ["", "0%", "100%", "x", "-1", "1K", "99999999999999999999", "99999999T"] {
+            assert!(parse_memory(bad).is_err(), "{bad}");
+        }
+        assert!(MemoryLimit::Percent(50).bytes().expect("this machine has memory") > 1 << 20);
+    }
+}

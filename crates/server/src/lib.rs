@@ -1,0 +1,13 @@
+//! The Strandline server: MySQL's protocol, TLS, an HTTP endpoint and the verbs of the command line.
+//!
+//! It is not: a place where SQL is understood (that is `strandline-sql`) or rows are kept (`strandline-core`).
+
+pub mod commands;
+pub mod first_start;
+pub mod http;
+pub mod metrics;
+pub mod mysql;
+pub mod tls;
+
+/// An error that ends a command, told to the operator as it is.
+pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -1,0 +1,62 @@
+//! Counters of what the server did, in the text format of Prometheus.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the MySQL side counts.
+#[derive(Default)]
+pub struct Metrics {
+    /// Connections accepted, logged in or not.
+    pub connections: Counter,
+    pub logins_failed: Counter,
+    /// Statements begun.
+    pub queries: Counter,
+    /// Errors sent to clients.
+    pub errors: Counter,
+    pub bytes_read: Counter,
+    pub bytes_written: Counter,
+}
+
+impl Metrics {
+    pub fn traffic(&self, bytes_read: u64, bytes_written: u64) {
+        self.bytes_read.add(bytes_read);
+        self.bytes_written.add(bytes_written);
+    }
+
+    /// Returns all numbers as Prometheus reads them.
+    pub fn render(&self, connections_open: usize) -> String {
+        let mut out = String::new();
+        let counters = [
+            ("connections_total", "Connections accepted.", &self.connections),
+            ("logins_failed_total", "Logins refused for their password or user.", &self.logins_failed),
+            ("queries_total", "Statements begun.", &self.queries),
+            ("errors_total", "Errors sent to clients.", &self.errors),
+            ("received_bytes_total", "Bytes read from clients, before TLS.", &self.bytes_read),
+            ("sent_bytes_total", "Bytes written to clients, before TLS.", &self.bytes_written),
+        ];
+        let mut put = |name: &str, help: &str, kind: &str, value: u64| {
+            let name = format!("strandline_{name}");
+            writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}")
+                .expect("writing to memory cannot fail");
+        };
+        put("connections_open", "Connections open now.", "gauge", connections_open as u64);
+        for (name, help, counter) in counters {
+            put(name, help, "counter", counter.get());
+        }
+        out
+    }
+}

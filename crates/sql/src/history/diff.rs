@@ -1,0 +1,144 @@
+//! DIFF TABLE and DATA BRANCH DIFF: what changed between two moments of a table, or between two tables.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DFSchema;
+use futures::StreamExt;
+use futures::stream;
+use strandline_core::history::diff::{Diff as Changes, TableAt};
+
+use crate::api::{ColumnMeta, Outcome, Rows};
+use crate::error::{Error, Result};
+use crate::parse::{BranchOutput, Diff, DiffOutput, TableName, When};
+use crate::session::{Session, State};
+use crate::show::answer::{CellKind, answer, row};
+use crate::statements::rows_of;
+
+pub async fn diff(session: &mut Session, diff: &Diff) -> Result<Outcome> {
+    let base = table_at(&session.state, &diff.table, Some(&diff.from)).await?;
+    let head = table_at(&session.state, &diff.table, Some(&diff.to)).await?;
+    let changes = session.state.engine.database().diff(&base, &head).await?;
+    match diff.output {
+        DiffOutput::Summary => {
+            let rows = vec![
+                row!["inserted", changes.inserted.num_rows()],
+                row!["deleted", changes.deleted.num_rows()],
+                row!["updated", changes.updated_to.num_rows()],
+            ];
+            Ok(Outcome::Rows(rows_of(answer(&[("metric", CellKind::Text), ("count", CellKind::UInt)], rows)?)))
+        }
+        DiffOutput::Count => Ok(Outcome::Rows(rows_of(count(&changes)?))),
+        DiffOutput::Rows => rows(&changes, usize::MAX),
+        DiffOutput::Limit(limit) => rows(&changes, limit as usize),
+    }
+}
+
+/// `DATA BRANCH DIFF t AGAINST base`, with MatrixOne's columns.
+pub async fn branch(
+    session: &mut Session,
+    table: (&TableName, Option<&When>),
+    base: (&TableName, Option<&When>),
+    output: &BranchOutput,
+) -> Result<Outcome> {
+    let head_at = table_at(&session.state, table.0, table.1).await?;
+    let base_at = table_at(&session.state, base.0, base.1).await?;
+    let changes = session.state.engine.database().diff(&base_at, &head_at).await?;
+    match output {
+        BranchOutput::Summary => {
+            let columns = [("metric", CellKind::Text), (table.0.name.as_str(), CellKind::UInt), (base.0.name.as_str(), CellKind::UInt)];
+            let rows = vec![
+                row!["INSERTED", changes.inserted.num_rows(), 0_u64],
+                row!["DELETED", changes.deleted.num_rows(), 0_u64],
+                row!["UPDATED", changes.updated_to.num_rows(), 0_u64],
+            ];
+            Ok(Outcome::Rows(rows_of(answer(&columns, rows)?)))
+        }
+        BranchOutput::Count => Ok(Outcome::Rows(rows_of(count(&changes)?))),
+        BranchOutput::Rows => branch_rows(&changes, &table.0.name, &base.0.name, usize::MAX),
+        BranchOutput::Limit(limit) => branch_rows(&changes, &table.0.name, &base.0.name, *limit as usize),
+        BranchOutput::Table(_) => Err(Error::unsupported("DATA BRANCH DIFF … OUTPUT AS")),
+        BranchOutput::File(_) => Err(Error::unsupported("DATA BRANCH DIFF … OUTPUT FILE")),
+    }
+}
+
+async fn table_at(state: &State, name: &TableName, when: Option<&When>) -> Result<TableAt> {
+    let (home, name) = state.full_name(name)?;
+    let (moment, pin) = match when {
+        Some(when) => state.moment_at(when).await?,
+        None => (state.engine.database().now(), None),
+    };
+    if let Some(pin) = &pin {
+        pin.admits_table(&state.account_name, &home, &name)?;
+    }
+    let database = moment.catalog().database(state.account, &home)?;
+    let table = moment.catalog().table(database, &name)?.clone();
+    if table.is_view() {
+        return Err(Error::new(1347, "HY000", format!("'{home}.{name}' is not BASE TABLE")));
+    }
+    if let Some(pin) = &pin {
+        let all: Vec<_> = table.columns.iter().map(|column| column.id).collect();
+        pin.admits_columns(&table, &all)?;
+    }
+    Ok(TableAt { moment, table })
+}
+
+fn count(changes: &Changes) -> Result<crate::show::answer::ShowAnswer> {
+    answer(&[("COUNT(*)", CellKind::UInt)], vec![row![changes.len()]])
+}
+
+/// One row per insert and delete, two per update, under a first column that says which.
+fn rows(changes: &Changes, limit: usize) -> Result<Outcome> {
+    let mut labels: Vec<&str> = Vec::new();
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    for (label, batch) in [("insert", &changes.inserted), ("delete", &changes.deleted)] {
+        labels.extend(std::iter::repeat_n(label, batch.num_rows()));
+        batches.push(batch.clone());
+    }
+    for row in 0..changes.updated_to.num_rows() {
+        labels.extend(["update_before", "update_after"]);
+        batches.extend([changes.updated_from.slice(row, 1), changes.updated_to.slice(row, 1)]);
+    }
+    labelled(changes, &[("diff_type", labels)], &batches, limit)
+}
+
+fn branch_rows(changes: &Changes, table: &str, base: &str, limit: usize) -> Result<Outcome> {
+    let mut labels: Vec<&str> = Vec::new();
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    for (label, batch) in
+        [("INSERT", &changes.inserted), ("DELETE", &changes.deleted), ("UPDATE", &changes.updated_to)]
+    {
+        labels.extend(std::iter::repeat_n(label, batch.num_rows()));
+        batches.push(batch.clone());
+    }
+    let which = vec![table; labels.len()];
+    let first = format!("diff {table} against {base}");
+    labelled(changes, &[(first.as_str(), which), ("flag", labels)], &batches, limit)
+}
+
+/// Returns the table's own columns behind some columns of labels.
+fn labelled(changes: &Changes, labels: &[(&str, Vec<&str>)], batches: &[RecordBatch], limit: usize) -> Result<Outcome> {
+    let arrow = |error| Error::internal(format!("Arrow: {error}."));
+    let all = concat_batches(&changes.table.physical_schema(), batches).map_err(arrow)?;
+    let count = all.num_rows().min(limit);
+    let mut fields = Vec::new();
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    let mut metas: Vec<ColumnMeta> = Vec::new();
+    for (name, values) in labels {
+        fields.push(Field::new(*name, DataType::Utf8, false));
+        columns.push(Arc::new(StringArray::from_iter_values(&values[..count])));
+        metas.extend(answer(&[(*name, CellKind::Text)], Vec::new())?.columns);
+    }
+    let own = crate::scan::logical_schema(&changes.table, "", false);
+    let named = DFSchema::try_from(own.as_ref().clone()).map_err(crate::failure::of_query)?;
+    metas.extend(crate::run::column_metas(&named, &crate::names::Shown::default()));
+    for (at, field) in own.fields().iter().enumerate() {
+        fields.push(field.as_ref().clone().with_nullable(true));
+        columns.push(all.column(at).slice(0, count));
+    }
+    let schema = Arc::new(Schema::new(fields));
+    let batch = RecordBatch::try_new(schema.clone(), columns).map_err(arrow)?;
+    Ok(Outcome::Rows(Rows { columns: metas, schema, batches: stream::iter([Ok(batch)]).boxed(), warnings: 0 }))
+}

@@ -1,0 +1,168 @@
+//! RESTORE, EXPLAIN RESTORE, UNDROP, UNDO and their synonyms.
+
+use strandline_core::db::Database;
+use strandline_core::error::Kind;
+use strandline_core::history::restore::{RestorePlan, RestoreReport, RestoreRequest, Target as To};
+use strandline_core::ids::Version;
+use strandline_core::log::Scope;
+use strandline_core::txn::Author;
+
+use crate::api::Outcome;
+use crate::error::{Error, Result};
+use crate::parse::{Restore, RestoreFrom, RestoreTo, Undo, Undrop, Undropped};
+use crate::session::Session;
+use crate::show::answer::{CellKind, ShowAnswer, answer, row};
+use crate::statements::rows_of;
+
+/// How often a restore is planned again because another commit came between plan and commit.
+const TRIES: usize = 20;
+
+pub async fn restore(session: &mut Session, restore: &Restore) -> Result<Outcome> {
+    let RestoreFrom::When(when) = &restore.from else { return Err(Error::unsupported("RESTORE … FROM PITR")) };
+    if restore.with_grants {
+        return Err(Error::unsupported("RESTORE … WITH GRANTS"));
+    }
+    if let Some(account) = &restore.to_account
+        && !account.eq_ignore_ascii_case(&session.state.account_name)
+    {
+        return Err(Error::unsupported("RESTORE … TO ACCOUNT of another account"));
+    }
+    let scope = session.state.scope(&restore.target)?;
+    let target = match (&restore.to, &scope) {
+        (None, _) => To::InPlace,
+        (Some(RestoreTo::Name(name)), Scope::Tables(..)) => match &name.database {
+            Some(database) => To::Table(database.clone(), name.name.clone()),
+            None => To::Name(name.name.clone()),
+        },
+        (Some(RestoreTo::Name(name)), _) => To::Name(name.name.clone()),
+        (Some(RestoreTo::Database { database, table: None }), _) => To::Database(database.clone()),
+        (Some(RestoreTo::Database { database, table: Some(table) }), _) => To::Table(database.clone(), table.clone()),
+    };
+    let request = RestoreRequest {
+        scope,
+        when: session.state.address(when).await?,
+        target,
+        overwrite: restore.overwrite,
+        keep_copy: restore.keep_copy,
+        create_database: restore.create_database,
+        foreign_key_checks: session.state.variables.foreign_key_checks(),
+    };
+    run(session, restore.explain, &Planning::Restore(request)).await
+}
+
+pub async fn undrop(session: &mut Session, undrop: &Undrop) -> Result<Outcome> {
+    let to = undrop.to.as_ref().map(|to| to.name.clone());
+    let planning = match &undrop.what {
+        Undropped::Table(table) => {
+            let (home, name) = session.state.full_name(table)?;
+            if let Some(other) = undrop.to.as_ref().and_then(|to| to.database.as_deref())
+                && !other.eq_ignore_ascii_case(&home)
+            {
+                return Err(Error::unsupported("UNDROP TABLE … TO another database"));
+            }
+            Planning::UndropTable(home, name, to)
+        }
+        Undropped::Database(name) => Planning::UndropDatabase(name.clone(), to),
+    };
+    run(session, undrop.explain, &planning).await
+}
+
+/// What to make a plan of.
+enum Planning {
+    Restore(RestoreRequest),
+    UndropTable(String, String, Option<String>),
+    UndropDatabase(String, Option<String>),
+}
+
+impl Planning {
+    async fn plan(&self, database: &Database, author: &Author) -> Result<RestorePlan> {
+        Ok(match self {
+            Planning::Restore(request) => database.plan_restore(request.clone(), author).await?,
+            Planning::UndropTable(home, name, to) => {
+                database.plan_undrop_table(home, name, to.as_deref(), author).await?
+            }
+            Planning::UndropDatabase(name, to) => database.plan_undrop_database(name, to.as_deref(), author).await?,
+        })
+    }
+}
+
+pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
+    if undo.explain {
+        return Err(Error::unsupported("EXPLAIN UNDO VERSION"));
+    }
+    session.check_writable()?;
+    session.commit().await?;
+    let author = session.state.author();
+    let report = session.state.engine.database().undo(Version(undo.version), &author).await?;
+    Ok(Outcome::Rows(rows_of(report_answer(&report)?)))
+}
+
+/// Makes a plan and prints it, or applies it, planning again when another commit came between.
+async fn run(session: &mut Session, explain: bool, planning: &Planning) -> Result<Outcome> {
+    let database = session.state.engine.database().clone();
+    let author = session.state.author();
+    if explain {
+        return Ok(Outcome::Rows(rows_of(plan_answer(&planning.plan(&database, &author).await?)?)));
+    }
+    session.check_writable()?;
+    session.commit().await?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let plan = planning.plan(&database, &author).await?;
+        match database.apply_restore(&plan, &author).await {
+            Err(error) if error.kind() == Kind::Conflict && tries < TRIES => {}
+            report => return Ok(Outcome::Rows(rows_of(report_answer(&report?)?))),
+        }
+    }
+}
+
+fn plan_answer(plan: &RestorePlan) -> Result<ShowAnswer> {
+    let columns = [
+        ("action", CellKind::Text),
+        ("database", CellKind::Text),
+        ("table", CellKind::Text),
+        ("rows_now", CellKind::UInt),
+        ("rows_then", CellKind::UInt),
+        ("reason", CellKind::Text),
+        ("from_version", CellKind::UInt),
+        ("from_time", CellKind::Text),
+    ];
+    let rows = plan.steps.iter().map(|step| {
+        row![
+            step.action.to_string(),
+            &step.database,
+            &step.table,
+            step.rows_now,
+            step.rows_then,
+            &step.reason,
+            plan.from.version.0,
+            plan.from.time.to_string(),
+        ]
+    });
+    answer(&columns, rows.collect())
+}
+
+fn report_answer(report: &RestoreReport) -> Result<ShowAnswer> {
+    let columns = [
+        ("action", CellKind::Text),
+        ("database", CellKind::Text),
+        ("table", CellKind::Text),
+        ("rows_before", CellKind::UInt),
+        ("rows_after", CellKind::UInt),
+        ("version_before", CellKind::UInt),
+        ("version_after", CellKind::UInt),
+    ];
+    let rows = report.steps.iter().map(|line| {
+        row![
+            line.action.to_string(),
+            &line.database,
+            &line.table,
+            line.rows_before,
+            line.rows_after,
+            report.version_before.0,
+            report.version_after.0,
+        ]
+    });
+    answer(&columns, rows.collect())
+}
