@@ -124,7 +124,10 @@ pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName]) -
         Upkeep::Analyze => "analyze",
         Upkeep::Optimize => "optimize",
         Upkeep::Repair | Upkeep::Checksum => {
-            return Err(Error::unsupported(format!("{} TABLE", if what == Upkeep::Repair { "REPAIR" } else { "CHECKSUM" })));
+            return Err(Error::unsupported(format!(
+                "{} TABLE",
+                if what == Upkeep::Repair { "REPAIR" } else { "CHECKSUM" }
+            )));
         }
     };
     let reader = session.reader();

@@ -1,5 +1,6 @@
 //! The engine: a database, the query runtime over it, and what sessions share.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionConfig;
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
-use strandline_core::db::{Database, SYS};
+use strandline_core::db::Database;
 use strandline_core::ids::UserId;
 use strandline_core::schema::User;
 use strandline_core::txn::Author;
@@ -66,12 +67,11 @@ const PARSED_MAX: usize = 2000;
 const PARSED_BYTES_MAX: usize = 16 * 1024;
 
 impl Engine {
-    /// Makes an engine over an open database.
+    /// Makes an engine over an open database. A new database has no user: see [`Engine::set_password`].
     ///
     /// # Errors
     /// 1105 when the runtime cannot be set up (the folder to spill to cannot be used).
     pub async fn open(db: Database, options: Options) -> Result<Arc<Engine>> {
-        create_root(&db).await?;
         let template = template(&db, &options).map_err(|error| Error::internal(error.to_string()))?;
         let engine = Engine {
             db,
@@ -119,14 +119,19 @@ impl Engine {
         self.globals.write().set_system(name, &Setting::Value(ScalarValue::Utf8(Some(value.to_owned()))))
     }
 
-    /// Sets a user's password: for the server's own verbs, which need no login. `user` is as in a login.
+    /// Sets a user's password, and makes the user if there is none: for a front end's first start and its own verbs,
+    /// which need no login. `user` is as in a login; who is made here may come from anywhere.
     ///
     /// # Errors
-    /// 1045 where there is no such user.
-    pub async fn set_password(self: &Arc<Self>, user: &str, password: &str) -> Result<()> {
+    /// 1045 where there is no such account.
+    pub async fn set_password(&self, user: &str, password: &str) -> Result<()> {
+        let login = users::parse_login(user);
         let moment = self.db.now();
-        let (account, found) = users::find_login(moment.catalog(), user, "localhost")?;
-        let mut changed = (*found).clone();
+        let account = moment.catalog().account(&login.account)?.id;
+        let mut changed = match moment.catalog().user(account, &login.user) {
+            Some(user) => (**user).clone(),
+            None => User { id: UserId::default(), account, name: login.user, verifiers: BTreeMap::new() },
+        };
         changed.verifiers.retain(|name, _| !users::verifiers("any").contains_key(name));
         changed.verifiers.extend(users::verifiers(password));
         let mut txn = self.db.begin(Author { account, name: "system".to_owned() });
@@ -172,23 +177,6 @@ impl Engine {
     }
 }
 
-/// Makes the first user of a new store: `root`, without a password, from this machine only.
-async fn create_root(db: &Database) -> Result<()> {
-    if !db.now().catalog().users().is_empty() {
-        return Ok(());
-    }
-    let mut txn = db.begin(Author { account: SYS, name: "system".to_owned() });
-    txn.set_what("CREATE USER root");
-    txn.put_user(User {
-        id: UserId::default(),
-        account: SYS,
-        name: "root".to_owned(),
-        verifiers: [("host".to_owned(), "localhost".to_owned())].into(),
-    })?;
-    txn.commit().await?;
-    Ok(())
-}
-
 /// Builds the state that every statement's is a copy of.
 fn template(db: &Database, options: &Options) -> datafusion::error::Result<SessionState> {
     let mut config = SessionConfig::new().with_target_partitions(options.threads.max(1));
@@ -215,8 +203,7 @@ fn template(db: &Database, options: &Options) -> datafusion::error::Result<Sessi
     let url = ObjectStoreUrl::parse(scan::STORE_URL)?;
     runtime.register_object_store(url.as_ref(), db.cold().files().verified_store());
 
-    let mut builder =
-        SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+    let mut builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     builder = expressions::register(builder);
     builder.scalar_functions().get_or_insert_default().extend(sleep::functions());
     Ok(builder.build())

@@ -22,11 +22,15 @@ use crate::{failure, run};
 const EXPRESSIONS_MAX: usize = 200;
 
 /// Evaluates expressions that name no column. Returns each with its field: the declared type travels on it.
-pub async fn constants(reading: Reading<'_>, exprs: &[Expr], parameters: &[Value]) -> Result<Vec<(ScalarValue, FieldRef)>> {
+pub async fn constants(
+    reading: Reading<'_>,
+    exprs: &[Expr],
+    parameters: &[Value],
+) -> Result<Vec<(ScalarValue, FieldRef)>> {
     let mut values = Vec::with_capacity(exprs.len());
     for chunk in exprs.chunks(EXPRESSIONS_MAX) {
         let query = select(chunk.to_vec(), Vec::new());
-        let planned = plan::query(reading, &query, "", parameters, &Options::default()).await?;
+        let planned = Box::pin(plan::query(reading, &query, "", parameters, &Options::default())).await?;
         let fields = planned.logical.schema().fields().clone();
         let (_, batches) = run::collect(planned).await?;
         let [batch] = batches.as_slice() else {
@@ -56,7 +60,7 @@ pub async fn over(
     let given = Some((table.to_lowercase(), Arc::new(provider) as _));
     let options = Options { given, in_order: true, ..Options::default() };
     let query = select(exprs.to_vec(), vec![table_named(table)]);
-    let planned = plan::query(reading, &query, "", parameters, &options).await?;
+    let planned = Box::pin(plan::query(reading, &query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
     let (schema, batches) = run::collect(planned).await?;
     let rows = concat_batches(&schema, &batches).map_err(|error| Error::internal(format!("Arrow: {error}")))?;

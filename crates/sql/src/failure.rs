@@ -42,7 +42,10 @@ fn carried(error: &DataFusionError) -> Option<Error> {
         }
         if let Some(found) = current.downcast_ref::<strandline_core::error::Error>() {
             let message = found.to_string();
-            return Some(Error { message, ..Error::from(strandline_core::error::Error::new(found.kind(), found.message())) });
+            return Some(Error {
+                message,
+                ..Error::from(strandline_core::error::Error::new(found.kind(), found.message()))
+            });
         }
         source = match current.downcast_ref::<DataFusionError>() {
             Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
@@ -98,7 +101,9 @@ fn of_plan(message: &str) -> Error {
 fn of_arrow(error: &ArrowError) -> Error {
     match error {
         ArrowError::DivideByZero => Error::new(1365, "22012", "Division by 0"),
-        ArrowError::ArithmeticOverflow(message) => Error::new(1690, "22003", format!("value is out of range: {message}")),
+        ArrowError::ArithmeticOverflow(message) => {
+            Error::new(1690, "22003", format!("value is out of range: {message}"))
+        }
         ArrowError::CastError(message) => Error::new(1292, "22007", format!("Truncated incorrect value: {message}")),
         other => Error::internal(first_line(&other.to_string())),
     }

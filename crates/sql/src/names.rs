@@ -12,8 +12,7 @@ use std::ops::ControlFlow;
 use datafusion::common::ScalarValue;
 use sqlparser::ast::{
     self, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::api;
@@ -170,10 +169,9 @@ fn plain(value: Value) -> Expr {
 
 fn number(text: String) -> Expr {
     match text.strip_prefix('-') {
-        Some(positive) => Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr: Box::new(plain(Value::Number(positive.to_owned(), false))),
-        },
+        Some(positive) => {
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(plain(Value::Number(positive.to_owned(), false))) }
+        }
         None => plain(Value::Number(text, false)),
     }
 }
@@ -313,6 +311,13 @@ impl Shown {
     /// Returns what a client sees for an output column of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// Adds the columns of a view under the names that it gives them.
+    pub fn add(&mut self, columns: Vec<String>) {
+        for column in columns {
+            self.0.entry(column.to_lowercase()).or_insert(column);
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::TableReference;
+use datafusion::common::config::ConfigOptions;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::SessionState;
@@ -30,7 +30,6 @@ use strandline_core::moment::Moment;
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
 
-use crate::{api, context};
 use crate::error::{Error, Result};
 use crate::expressions;
 use crate::failure;
@@ -38,6 +37,7 @@ use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
 use crate::scan::MomentTable;
 use crate::session::State;
+use crate::{api, context};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -147,7 +147,7 @@ async fn plan_here(
     depth: usize,
 ) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     let mut query = query.clone();
-    let shown = names::name_columns(&mut query, text, reading.state.parse_options());
+    let mut shown = names::name_columns(&mut query, text, reading.state.parse_options());
     names::bind(&mut query, reading.state, parameters)?;
     query.locks.clear();
     let mut statement = ast::Statement::Query(Box::new(query));
@@ -196,7 +196,8 @@ async fn plan_here(
         };
         let pin = at.as_ref().and_then(|(_, pin)| pin.as_ref());
         match resolve(here, session, &database, &name, pin, options, depth, &mut scans).await {
-            Ok(source) => {
+            Ok((source, columns)) => {
+                shown.add(columns);
                 if table.when.is_some() {
                     let parts = [key.0.clone(), key.1.clone()];
                     let parts = parts.map(|part| ObjectNamePart::Identifier(ast::Ident::with_quote('`', part)));
@@ -223,13 +224,12 @@ async fn plan_here(
     parse::ensure_stripped(&statement)?;
 
     let parser = ParserOptions::from(&session.config_options().sql_parser);
-    let logical = SqlToRel::new_with_options(&tables, parser)
-        .sql_statement_to_plan(statement)
-        .map_err(failure::of_query)?;
+    let logical =
+        SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement).map_err(failure::of_query)?;
     Ok((logical, shown, scans))
 }
 
-/// Returns the source of one table or view, at the moment that `reading` says.
+/// Returns the source of one table or view, at the moment that `reading` says, and of a view the names of its columns.
 #[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
 async fn resolve(
     reading: Reading<'_>,
@@ -240,9 +240,9 @@ async fn resolve(
     options: &Options,
     depth: usize,
     scans: &mut Vec<Scanned>,
-) -> Result<Arc<dyn TableSource>> {
+) -> Result<(Arc<dyn TableSource>, Vec<String>)> {
     if let Some(provider) = context::virtual_table(reading, database, name)? {
-        return Ok(provider_as_source(provider));
+        return Ok((provider_as_source(provider), Vec::new()));
     }
     let (database, table) = find_table(reading.source.catalog(), reading.state.account, database, name)?;
     if let Some(pin) = pin {
@@ -264,7 +264,7 @@ async fn resolve(
         let zone = if reading.state.variables.is_utc() { None } else { Some(reading.state.zone()?) };
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
         let provider = MomentTable::new(scan, &database.name, options.with_row_id, zone).only(columns);
-        return Ok(provider_as_source(Arc::new(provider)));
+        return Ok((provider_as_source(Arc::new(provider)), Vec::new()));
     };
     if depth >= VIEW_DEPTH_MAX {
         let message = format!("View '{}.{}' is nested too deeply, or stands in itself", database.name, table.name);
@@ -287,8 +287,8 @@ async fn resolve(
         _ => error,
     })?;
     scans.extend(inner_scans);
-    let plan = rename_view_columns(plan, &table, &shown)?;
-    Ok(provider_as_source(Arc::new(ViewTable::new(plan, None))))
+    let (plan, columns) = rename_view_columns(plan, &table, &shown)?;
+    Ok((provider_as_source(Arc::new(ViewTable::new(plan, None))), columns))
 }
 
 /// Reads the query that a view stands for.
@@ -300,22 +300,21 @@ fn view_query(text: &str, database: &str, name: &str) -> Result<Box<Query>> {
     }
 }
 
-/// Gives a view's columns the names that it was created with.
-fn rename_view_columns(plan: LogicalPlan, view: &Table, shown: &Shown) -> Result<LogicalPlan> {
-    let fields: Vec<(Option<TableReference>, String)> =
-        plan.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), field.name().clone())).collect();
-    let columns: Vec<PlanExpr> = fields
-        .into_iter()
-        .enumerate()
-        .map(|(at, (qualifier, name))| {
-            let outer = match view.columns.get(at) {
-                Some(column) => column.name.to_lowercase(),
-                None => shown.get(&name).unwrap_or(&name).to_lowercase(),
-            };
-            PlanExpr::Column(datafusion::common::Column::new(qualifier, name)).alias(outer)
-        })
-        .collect();
-    LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build).map_err(failure::of_query)
+/// Gives a view's columns the names that it was created with, and returns these.
+fn rename_view_columns(plan: LogicalPlan, view: &Table, shown: &Shown) -> Result<(LogicalPlan, Vec<String>)> {
+    let mut names = Vec::new();
+    let mut columns = Vec::new();
+    for (at, (qualifier, field)) in plan.schema().iter().enumerate() {
+        let name = match view.columns.get(at) {
+            Some(column) => column.name.clone(),
+            None => shown.get(field.name()).unwrap_or(field.name()).to_owned(),
+        };
+        let column = datafusion::common::Column::new(qualifier.cloned(), field.name());
+        columns.push(PlanExpr::Column(column).alias(name.to_lowercase()));
+        names.push(name);
+    }
+    let plan = LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build);
+    Ok((plan.map_err(failure::of_query)?, names))
 }
 
 /// Returns a table or view by name, with MySQL's errors.
@@ -447,4 +446,3 @@ impl ContextProvider for Tables<'_> {
         self.session.window_functions().keys().cloned().collect()
     }
 }
-

@@ -192,7 +192,9 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
             Type::Text => matches!(ty, MySqlType::VarChar(_) | MySqlType::Char(_)),
             Type::Bytes => matches!(ty, MySqlType::VarBinary(_)),
             Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => true,
-            Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64 => !matches!(ty, MySqlType::Bit(_) | MySqlType::Year),
+            Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64 => {
+                !matches!(ty, MySqlType::Bit(_) | MySqlType::Year)
+            }
             _ => false,
         };
         if !comparable {
@@ -390,13 +392,22 @@ mod tests {
     fn constants_are_cut_out() {
         let mut shape = String::new();
         let parameters = [Value::Int(7), Value::Bytes(b"x".to_vec())];
-        let constants = cut("SELECT c1, t.`b c` FROM t WHERE a = ? AND b=42 AND c = 'é' AND d=?", &parameters, &mut shape);
+        let constants =
+            cut("SELECT c1, t.`b c` FROM t WHERE a = ? AND b=42 AND c = 'é' AND d=?", &parameters, &mut shape);
         assert_eq!(shape, "SELECT c1, t.`b c` FROM t WHERE a = ? AND b=? AND c = ? AND d=?");
         assert_eq!(
             constants.unwrap(),
             [Constant::Number(7), Constant::Number(42), Constant::Text("é".as_bytes()), Constant::Text(b"x")]
         );
-        for other in ["SELECT f(1)", "SELECT 1.5", "SELECT 'a''b'", "SELECT 'a\\'b'", "SELECT 1 -- x", "SELECT @a", "SELECT x'41'"] {
+        for other in [
+            "SELECT f(1)",
+            "SELECT 1.5",
+            "SELECT 'a''b'",
+            "SELECT 'a\\'b'",
+            "SELECT 1 -- x",
+            "SELECT @a",
+            "SELECT x'41'",
+        ] {
             assert!(cut(other, &[], &mut shape).is_none(), "{other}");
         }
     }

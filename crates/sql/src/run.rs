@@ -80,10 +80,7 @@ async fn first_batch(
 }
 
 /// Optimises a plan and makes it physical.
-pub async fn physical(
-    state: &SessionState,
-    logical: &LogicalPlan,
-) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+pub async fn physical(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
     state.create_physical_plan(logical).await
 }
 
@@ -157,8 +154,11 @@ pub fn column_metas(schema: &DFSchema, shown: &Shown) -> Vec<ColumnMeta> {
 
 /// Returns the schema in the types that front ends know.
 fn plain_schema(schema: &Schema) -> SchemaRef {
-    let fields: Vec<Field> =
-        schema.fields().iter().map(|field| field.as_ref().clone().with_data_type(plain_type(field.data_type()))).collect();
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| field.as_ref().clone().with_data_type(plain_type(field.data_type())))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 

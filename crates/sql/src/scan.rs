@@ -30,9 +30,11 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
@@ -119,7 +121,8 @@ impl MomentTable {
     pub fn only(mut self, columns: &[ColumnId]) -> MomentTable {
         if !columns.is_empty() {
             let kept: Vec<usize> = (0..self.columns.len()).filter(|at| columns.contains(&self.columns[*at])).collect();
-            self.schema = Arc::new(Schema::new(kept.iter().map(|at| self.schema.field(*at).clone()).collect::<Vec<_>>()));
+            self.schema =
+                Arc::new(Schema::new(kept.iter().map(|at| self.schema.field(*at).clone()).collect::<Vec<_>>()));
             self.columns = kept.iter().map(|at| self.columns[*at]).collect();
         }
         self
@@ -145,10 +148,8 @@ impl MomentTable {
             .map(|(field, _)| field.as_ref().clone())
             .collect();
         let file_schema = Arc::new(Schema::new(fields));
-        let wanted: Vec<usize> = projected
-            .iter()
-            .filter_map(|&at| file_schema.index_of(&self.columns[at].physical_name()).ok())
-            .collect();
+        let wanted: Vec<usize> =
+            projected.iter().filter_map(|&at| file_schema.index_of(&self.columns[at].physical_name()).ok()).collect();
 
         let url = ObjectStoreUrl::parse(STORE_URL)?;
         let runtime = state.runtime_env();
@@ -160,8 +161,8 @@ impl MomentTable {
 
         let rows: u64 = group.iter().map(|part| part.part.rows - part.excluded.len()).sum();
         let schema = source_schema(&source);
-        let statistics =
-            Statistics::new_unknown(&schema).with_num_rows(Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX)));
+        let statistics = Statistics::new_unknown(&schema)
+            .with_num_rows(Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX)));
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(file_groups(group, state.config().target_partitions()))
             .with_statistics(statistics)
@@ -172,18 +173,17 @@ impl MomentTable {
     }
 
     /// Returns the plan that reads the rows in memory.
-    fn read_rows(
-        &self,
-        state: &dyn Session,
-        projected: &[usize],
-        output: &Schema,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    fn read_rows(&self, state: &dyn Session, projected: &[usize], output: &Schema) -> DfResult<Arc<dyn ExecutionPlan>> {
         let schema = self.scan.table.physical_schema();
         let wanted = projected
             .iter()
             .map(|&at| schema.index_of(&self.columns[at].physical_name()))
             .collect::<Result<Vec<_>, _>>()?;
-        let source = MemorySourceConfig::try_new(&spread(&self.scan.rows, state.config().target_partitions()), schema, Some(wanted))?;
+        let source = MemorySourceConfig::try_new(
+            &spread(&self.scan.rows, state.config().target_partitions()),
+            schema,
+            Some(wanted),
+        )?;
         self.rename(state, DataSourceExec::from_data_source(source), projected, output)
     }
 
@@ -267,7 +267,8 @@ fn is_timestamp(field: &Field) -> bool {
 
 /// Converts a stored time to what the session's clock shows.
 fn in_zone(expr: Arc<dyn PhysicalExpr>, zone: &Zone, field: &Field, state: &dyn Session) -> Arc<dyn PhysicalExpr> {
-    let function = Arc::new(ScalarUDF::from(InZone { zone: zone.clone(), signature: Signature::any(1, Volatility::Immutable) }));
+    let function =
+        Arc::new(ScalarUDF::from(InZone { zone: zone.clone(), signature: Signature::any(1, Volatility::Immutable) }));
     let options = Arc::new(state.config_options().clone());
     Arc::new(ScalarFunctionExpr::new("in_zone", function, vec![expr], Arc::new(field.clone()), options))
 }

@@ -24,12 +24,13 @@ use strandline_core::moment::Moment;
 use strandline_core::txn::{Author, Savepoint, Txn};
 use strandline_core::when;
 
+pub use crate::interrupt::Interrupt;
+
 use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Value};
 use crate::dml::{self, Effect};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::functions::settings::{StatementSettings, Zone};
-pub use crate::interrupt::Interrupt;
 use crate::parse::{self, Parsed, Statement, When};
 use crate::plan::{self, Planned, Reading, Source};
 use crate::run;
@@ -163,7 +164,7 @@ impl Session {
             Ok(parsed) => parsed,
             Err(error) => return self.finish(Err(error)),
         };
-        let outcome = self.dispatch(&parsed, &[]).await;
+        let outcome = Box::pin(self.dispatch(&parsed, &[])).await;
         self.finish(outcome)
     }
 
@@ -199,7 +200,7 @@ impl Session {
             return outcome;
         }
         let parsed = self.state.engine.parse(&prepared.sql, self.state.parse_options())?;
-        let outcome = self.dispatch(&parsed, &parameters).await;
+        let outcome = Box::pin(self.dispatch(&parsed, &parameters)).await;
         self.finish(outcome)
     }
 
@@ -274,7 +275,9 @@ impl Session {
                 Ok(txn) => open.txn = Holding::Here(txn),
                 Err(_) => {
                     self.open = None;
-                    return Err(Error::internal("The transaction was lost with a load that was given up; it is rolled back."));
+                    return Err(Error::internal(
+                        "The transaction was lost with a load that was given up; it is rolled back.",
+                    ));
                 }
             }
         }
@@ -303,24 +306,27 @@ impl Session {
             self.state.warnings.clear();
         }
         if parameters.len() != parsed.parameters {
-            return Err(Error::syntax("You have an error in your SQL syntax: '?' stands in a statement that was not prepared"));
+            return Err(Error::syntax(
+                "You have an error in your SQL syntax: '?' stands in a statement that was not prepared",
+            ));
         }
         match &parsed.statement {
             Statement::Query(_) => {
                 let planned = self.plan(parsed, parameters).await?;
-                let rows = run::rows(planned, self.state.interrupt.clone(), self.state.found_rows.clone());
+                let rows = Box::pin(run::rows(planned, self.state.interrupt.clone(), self.state.found_rows.clone()));
                 let rows = interruptible(&self.interrupt(), rows).await?;
                 Ok(Outcome::Rows(rows))
             }
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
-                self.write(parsed, parameters).await.map(Outcome::Done)
+                Box::pin(self.write(parsed, parameters)).await.map(Outcome::Done)
             }
-            Statement::Load(load) => dml::load::execute(self, load).await,
+            Statement::Load(load) => Box::pin(dml::load::execute(self, load)).await,
             Statement::Explain { statement, analyze, format } => {
-                explain::execute(self, statement, &parsed.text, parameters, *analyze, format.as_deref()).await
+                let text = &parsed.text;
+                Box::pin(explain::execute(self, statement, text, parameters, *analyze, format.as_deref())).await
             }
             Statement::History(statement) => Box::pin(history::execute(self, statement)).await,
-            Statement::Set(items) => set::execute(self, items, parameters).await.map(Outcome::Done),
+            Statement::Set(items) => Box::pin(set::execute(self, items, parameters)).await.map(Outcome::Done),
             Statement::Use(name) => self.enter(name).map(|()| done(0)),
             Statement::Begin { consistent_snapshot, read_only, at } => {
                 self.commit().await?;
@@ -367,7 +373,7 @@ impl Session {
             }
             Statement::Unsupported(what) => Err(Error::unsupported(what)),
             Statement::Noop { .. } => Ok(done(0)),
-            _ => statements::execute(self, parsed, parameters).await,
+            _ => Box::pin(statements::execute(self, parsed, parameters)).await,
         }
     }
 
@@ -387,7 +393,7 @@ impl Session {
     ) -> Result<Planned> {
         let reader = self.reader();
         let reading = Reading { state: &self.state, source: reader.source(&self.open) };
-        plan::query(reading, query, text, parameters, &plan::Options::default()).await
+        Box::pin(plan::query(reading, query, text, parameters, &plan::Options::default())).await
     }
 
     /// Returns what a reading statement reads.
@@ -731,7 +737,9 @@ impl names::Values for State {
                 Ok(ScalarValue::Int64(Some(errors.count() as i64)))
             }
             "timestamp" => Ok(ScalarValue::Float64(Some(self.now.0 as f64 / 1e6))),
-            "as_of" => Ok(ScalarValue::Utf8(Some(self.as_of.as_ref().map_or(String::new(), |as_of| as_of.text.clone())))),
+            "as_of" => {
+                Ok(ScalarValue::Utf8(Some(self.as_of.as_ref().map_or(String::new(), |as_of| as_of.text.clone()))))
+            }
             _ if global => self.engine.globals.read().system(name),
             _ => self.variables.system(name),
         }

@@ -42,7 +42,7 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
             interruptible(&interrupt, eval::constants(reading, exprs, parameters)).await?;
             Ok(done())
         }
-        Statement::Show(statement) => show_rows(session, statement).await,
+        Statement::Show(statement) => Box::pin(show_rows(session, statement)).await,
         Statement::Describe { table, column } => {
             let reader = session.reader();
             let reading = Reading { state: &session.state, source: session.source(&reader) };
@@ -60,7 +60,10 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
                 PrepareSource::Variable(variable) => session.state.variables.user(variable).to_string(),
             };
             let parsed = session.state.engine.parse(&text, session.state.parse_options())?;
-            if matches!(parsed.statement, Statement::Prepare { .. } | Statement::Execute { .. } | Statement::Deallocate(_)) {
+            if matches!(
+                parsed.statement,
+                Statement::Prepare { .. } | Statement::Execute { .. } | Statement::Deallocate(_)
+            ) {
                 let message = "This command is not supported in the prepared statement protocol yet";
                 return Err(Error::new(1295, "HY000", message));
             }
@@ -68,9 +71,8 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
             Ok(done())
         }
         Statement::Execute { name, using } => {
-            let unknown = || {
-                Error::new(1243, "HY000", format!("Unknown prepared statement handler ({name}) given to EXECUTE"))
-            };
+            let unknown =
+                || Error::new(1243, "HY000", format!("Unknown prepared statement handler ({name}) given to EXECUTE"));
             let prepared = session.prepared.get(&name.to_lowercase()).cloned().ok_or_else(unknown)?;
             if using.len() != prepared.parameters {
                 return Err(Error::wrong_arguments("Incorrect arguments to EXECUTE"));
@@ -92,7 +94,7 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
         }
         Statement::UnlockTables => Ok(done()),
         Statement::TableUpkeep { what, tables, .. } => context::upkeep(session, *what, tables).await,
-        _ => define(session, parsed).await,
+        _ => Box::pin(define(session, parsed)).await,
     }
 }
 
@@ -132,7 +134,7 @@ impl Work<Done> for Define<'_> {
                     warnings: &mut warnings,
                     queries: &Planner { state: &*state },
                 };
-                carry_out(&mut cx, self.statement, self.text).await
+                Box::pin(carry_out(&mut cx, self.statement, self.text)).await
             };
             state.warnings.append(&mut warnings);
             done
@@ -148,7 +150,9 @@ async fn carry_out(cx: &mut Ddl<'_>, statement: &Statement, text: &str) -> Resul
         }
         Statement::CreateView(create) => ddl::create_view(cx, create).await,
         Statement::AlterTable(alter) => ddl::alter_table(cx, alter).await,
-        Statement::DropTable { tables, if_exists, temporary } => ddl::drop_tables(cx, tables, *if_exists, *temporary).await,
+        Statement::DropTable { tables, if_exists, temporary } => {
+            ddl::drop_tables(cx, tables, *if_exists, *temporary).await
+        }
         Statement::DropView { views, if_exists } => ddl::drop_views(cx, views, *if_exists).await,
         Statement::RenameTable(pairs) => ddl::rename_tables(cx, pairs).await,
         Statement::Truncate(name) => ddl::truncate_table(cx, name).await,
@@ -229,7 +233,10 @@ fn select_into(session: &mut Session, variables: &[String], batches: &[RecordBat
         return Err(Error::new(1172, "42000", "Result consisted of more than one row"));
     }
     let Some(batch) = batches.first() else {
-        session.state.warnings.push(crate::warning::Warning::warning(1329, "No data - zero rows fetched, selected, or processed"));
+        session
+            .state
+            .warnings
+            .push(crate::warning::Warning::warning(1329, "No data - zero rows fetched, selected, or processed"));
         return Ok(done());
     };
     if batch.num_columns() != variables.len() {
@@ -299,17 +306,14 @@ pub(crate) async fn filtered(session: &mut Session, answer: ShowAnswer, filter: 
     let reader = session.reader();
     let reading = Reading { state: &session.state, source: session.source(&reader) };
     // WHERE sees the answer as a table.
-    let fields: Vec<arrow::datatypes::Field> = answer
-        .batch
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| eval::renamed(field, &field.name().to_lowercase()))
-        .collect();
+    let fields: Vec<arrow::datatypes::Field> =
+        answer.batch.schema().fields().iter().map(|field| eval::renamed(field, &field.name().to_lowercase())).collect();
     let schema = Arc::new(arrow::datatypes::Schema::new(fields));
     let batch = RecordBatch::try_new(schema.clone(), answer.batch.columns().to_vec()).map_err(dml::arrow)?;
-    let provider = datafusion::datasource::MemTable::try_new(schema, vec![vec![batch]]).map_err(crate::failure::of_query)?;
-    let options = Options { given: Some(("\u{1}shown".to_owned(), Arc::new(provider))), in_order: true, ..Options::default() };
+    let provider =
+        datafusion::datasource::MemTable::try_new(schema, vec![vec![batch]]).map_err(crate::failure::of_query)?;
+    let options =
+        Options { given: Some(("\u{1}shown".to_owned(), Arc::new(provider))), in_order: true, ..Options::default() };
     let mut query = eval::select(Vec::new(), vec![eval::table_named("\u{1}shown")]);
     if let SetExpr::Select(select) = query.body.as_mut() {
         select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];

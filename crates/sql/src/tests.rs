@@ -15,11 +15,19 @@ use crate::session::Session;
 async fn engine() -> Arc<Engine> {
     let db = Database::in_memory(Options::default()).await.unwrap();
     let options = engine::Options { threads: 2, ..engine::Options::default() };
-    Engine::open(db, options).await.unwrap()
+    let engine = Engine::open(db, options).await.unwrap();
+    engine.set_password("root", "").await.unwrap();
+    engine
 }
 
 fn connect(engine: &Arc<Engine>) -> Session {
-    let login = Login { user: "root".into(), host: "localhost".into(), local_infile: true, connection_id: 7, ..Login::default() };
+    let login = Login {
+        user: "root".into(),
+        host: "localhost".into(),
+        local_infile: true,
+        connection_id: 7,
+        ..Login::default()
+    };
     engine.session(login).unwrap()
 }
 
@@ -70,7 +78,7 @@ async fn text_of(rows: Rows) -> Result<String> {
 
 fn cell(batch: &RecordBatch, column: usize, row: usize) -> String {
     let array = batch.column(column);
-    if array.is_null(row) {
+    if array.is_null(row) || *array.data_type() == DataType::Null {
         return "NULL".to_owned();
     }
     match array.data_type() {
@@ -78,7 +86,9 @@ fn cell(batch: &RecordBatch, column: usize, row: usize) -> String {
         DataType::Timestamp(..) => {
             strandline_core::ids::Time(array.as_primitive::<TimestampMicrosecondType>().value(row)).to_string()
         }
-        DataType::Duration(_) => crate::names::duration_text(array.as_primitive::<DurationMicrosecondType>().value(row)),
+        DataType::Duration(_) => {
+            crate::names::duration_text(array.as_primitive::<DurationMicrosecondType>().value(row))
+        }
         _ => arrow::util::display::array_value_to_string(array, row).unwrap(),
     }
 }
@@ -117,7 +127,10 @@ async fn selects_without_tables() {
     assert_eq!(fails(s, "SELECT * FROM nothing").await.code, 1146);
     assert_eq!(fails(s, "SELECT * FROM nowhere.nothing").await.code, 1049);
     assert_eq!(fails(s, "SELEC 1").await.code, 1064);
-    assert_eq!(header(s, "SELECT 1+1, 'x', @@autocommit, 2 AS Two, COUNT( * )").await, ["1+1", "x", "@@autocommit", "Two", "COUNT( * )"]);
+    assert_eq!(
+        header(s, "SELECT 1+1, 'x', @@autocommit, 2 AS Two, COUNT( * )").await,
+        ["1+1", "x", "@@autocommit", "Two", "COUNT( * )"]
+    );
 }
 
 #[tokio::test]
@@ -178,7 +191,8 @@ async fn replace_ignore_and_on_duplicate_key() {
     assert_eq!(done(s, "REPLACE INTO t VALUES (1, 1, 9)").await.affected_rows, 2);
     assert_eq!(done(s, "INSERT IGNORE INTO t (k, n) VALUES (1, 5), (3, 5)").await.affected_rows, 1);
     check(s, "SELECT k, n FROM t ORDER BY k", "1|9\n2|2\n3|5").await;
-    let upserted = done(s, "INSERT INTO t (k, n) VALUES (2, 40), (4, 4) ON DUPLICATE KEY UPDATE n = n + VALUES(n)").await;
+    let upserted =
+        done(s, "INSERT INTO t (k, n) VALUES (2, 40), (4, 4) ON DUPLICATE KEY UPDATE n = n + VALUES(n)").await;
     assert_eq!(upserted.affected_rows, 3);
     check(s, "SELECT k, n FROM t ORDER BY k", "1|9\n2|42\n3|5\n4|4").await;
     done(s, "INSERT INTO t (k, n) VALUES (4, 1), (4, 1) AS new ON DUPLICATE KEY UPDATE n = t.n + new.n").await;
@@ -196,7 +210,12 @@ async fn several_tables_at_once() {
     done(s, "CREATE TABLE b (id INT PRIMARY KEY, a_id INT, m INT)").await;
     done(s, "INSERT INTO a VALUES (1, 0), (2, 0), (3, 0)").await;
     done(s, "INSERT INTO b VALUES (10, 1, 5), (11, 1, 6), (12, 2, 7)").await;
-    check(s, "SELECT a.id, SUM(m) total FROM a JOIN b ON b.a_id = a.id GROUP BY a.id HAVING total > 7 ORDER BY total", "1|11").await;
+    check(
+        s,
+        "SELECT a.id, SUM(m) total FROM a JOIN b ON b.a_id = a.id GROUP BY a.id HAVING total > 7 ORDER BY total",
+        "1|11",
+    )
+    .await;
     let updated = done(s, "UPDATE a JOIN b ON b.a_id = a.id SET a.n = a.n + 1, b.m = 0 WHERE b.id <> 11").await;
     assert_eq!(updated.affected_rows, 4);
     check(s, "SELECT * FROM a ORDER BY id", "1|1\n2|1\n3|0").await;
@@ -278,7 +297,7 @@ async fn the_past() {
     let version = s.state.engine.database().now().version().0;
     done(s, "UPDATE t SET n = 2").await;
     check(s, &format!("SELECT n FROM t {{VERSION = {version}}}"), "1").await;
-    check(s, &format!("SELECT now.n, then.n FROM t AS now JOIN t {{VERSION = {version}}} AS then ON now.id = then.id"), "2|1").await;
+    check(s, &format!("SELECT a.n, b.n FROM t AS a JOIN t {{VERSION = {version}}} AS b ON a.id = b.id"), "2|1").await;
     check(s, &format!("SELECT t.n FROM t {{VERSION = {version}}} WHERE t.id = 1"), "1").await;
     done(s, &format!("SET as_of = 'version:{version}'")).await;
     check(s, "SELECT n FROM t", "1").await;
@@ -330,8 +349,11 @@ async fn prepared_statements() {
     assert_eq!((insert.parameters, insert.columns.len()), (3, 0));
     for id in 1..=3 {
         let micros = 1_767_225_600_000_000 + id * 1_000_000;
-        let values =
-            vec![Value::Int(id), Value::Bytes(format!("it's {id}").into_bytes()), Value::DateTime { micros, date_only: false }];
+        let values = vec![
+            Value::Int(id),
+            Value::Bytes(format!("it's {id}").into_bytes()),
+            Value::DateTime { micros, date_only: false },
+        ];
         s.execute_prepared(&insert, values).await.unwrap();
     }
     let select = s.prepare("SELECT s, d FROM t WHERE id = ?").await.unwrap();
@@ -341,7 +363,8 @@ async fn prepared_statements() {
         assert_eq!(text_of(rows).await.unwrap(), "it's 2|2026-01-01 00:00:02.000000");
     }
     let range = s.prepare("SELECT COUNT(*), ? FROM t WHERE id > ? AND s LIKE ? LIMIT ?").await.unwrap();
-    let values = vec![Value::Bytes(b"x".to_vec()), Value::Bytes(b"1".to_vec()), Value::Bytes(b"it%".to_vec()), Value::Int(1)];
+    let values =
+        vec![Value::Bytes(b"x".to_vec()), Value::Bytes(b"1".to_vec()), Value::Bytes(b"it%".to_vec()), Value::Int(1)];
     let Outcome::Rows(rows) = s.execute_prepared(&range, values).await.unwrap() else { panic!() };
     assert_eq!(text_of(rows).await.unwrap(), "2|x");
     assert_eq!(s.execute_prepared(&select, Vec::new()).await.err().unwrap().code, 1210);
@@ -373,7 +396,9 @@ async fn loads_from_the_client() {
 
     // In an open transaction, the load is part of it.
     done(s, "BEGIN").await;
-    let Outcome::LocalInfile(file) = run(s, "LOAD DATA LOCAL INFILE 'y' INTO TABLE t (id, a)").await.unwrap() else { panic!() };
+    let Outcome::LocalInfile(file) = run(s, "LOAD DATA LOCAL INFILE 'y' INTO TABLE t (id, a)").await.unwrap() else {
+        panic!()
+    };
     file.bytes.send(bytes::Bytes::from("1\ttaken\n9\tnine\n")).await.unwrap();
     drop(file.bytes);
     assert_eq!(file.done.await.unwrap().unwrap().affected_rows, 1);
@@ -393,7 +418,12 @@ async fn views_and_common_table_expressions() {
     assert_eq!(header(s, "SELECT * FROM v").await, ["Key_Id", "twice"]);
     assert_eq!(fails(s, "DELETE FROM v").await.code, 1288);
     check(s, "WITH t AS (SELECT id FROM t WHERE id > 1) SELECT COUNT(*) FROM t", "2").await;
-    check(s, "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r WHERE x < 4) SELECT SUM(x) FROM r", "10").await;
+    check(
+        s,
+        "WITH RECURSIVE r AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM r WHERE x < 4) SELECT SUM(x) FROM r",
+        "10",
+    )
+    .await;
     check(s, "SELECT (SELECT MAX(n) FROM t AS u WHERE u.id = t.id) FROM t ORDER BY 1", "10\n20\n30").await;
     check(s, "SELECT 1 UNION SELECT 2 ORDER BY 1 DESC", "2\n1").await;
 }

@@ -163,7 +163,10 @@ pub const KNOWN: &[Known] = &[
     text("session_track_gtids", "OFF"),
     switch("session_track_schema", "1"),
     switch("session_track_state_change", "0"),
-    text("session_track_system_variables", "time_zone,autocommit,character_set_client,character_set_results,character_set_connection"),
+    text(
+        "session_track_system_variables",
+        "time_zone,autocommit,character_set_client,character_set_results,character_set_connection",
+    ),
     text("session_track_transaction_info", "OFF"),
     fixed("show_create_table_verbosity", Kind::Switch, "0"),
     fact_switch("skip_name_resolve", "1"),
@@ -205,8 +208,7 @@ pub const KNOWN: &[Known] = &[
 ];
 
 /// MySQL 8's default: strict.
-pub const DEFAULT_SQL_MODE: &str =
-    "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
+pub const DEFAULT_SQL_MODE: &str = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
 
 /// Returns what is known of a system variable, by a name of any case.
 pub fn known(name: &str) -> Result<&'static Known> {
@@ -249,9 +251,9 @@ impl Variables {
             Kind::Switch => ScalarValue::Int64(Some(i64::from(value == "1"))),
             Kind::Number => match value.parse::<i64>() {
                 Ok(value) => ScalarValue::Int64(Some(value)),
-                Err(_) => value.parse::<u64>().map_or(ScalarValue::Utf8(Some(value.to_owned())), |value| {
-                    ScalarValue::UInt64(Some(value))
-                }),
+                Err(_) => value
+                    .parse::<u64>()
+                    .map_or(ScalarValue::Utf8(Some(value.to_owned())), |value| ScalarValue::UInt64(Some(value))),
             },
             Kind::Text => ScalarValue::Utf8(Some(value.to_owned())),
         })
@@ -490,8 +492,7 @@ pub fn check_charset(value: &str) -> Result<()> {
         "utf8mb4" | "utf8mb3" | "utf8" | "ascii" | "us-ascii" | "binary" | "default" | "" => Ok(()),
         // Clients that start in latin1 send ASCII until they say otherwise.
         "latin1" => Ok(()),
-        _ => Err(Error::new(1115, "42000", format!("Unknown character set: '{value}'"))
-),
+        _ => Err(Error::new(1115, "42000", format!("Unknown character set: '{value}'"))),
     }
 }
 

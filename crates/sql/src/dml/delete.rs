@@ -72,8 +72,10 @@ pub async fn execute(
                 None => Ok(column.clone()),
             })
             .collect::<Result<Vec<_>>>()?;
-        let fields: Vec<_> = table.key_schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let keys = RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), key).map_err(arrow)?;
+        let fields: Vec<_> =
+            table.key_schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let keys =
+            RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), key).map_err(arrow)?;
         let keys = filter_record_batch(&keys, &keep).map_err(arrow)?;
         let keys = RecordBatch::try_new(table.key_schema(), keys.columns().to_vec()).map_err(arrow)?;
         if keys.num_rows() > 0 {
@@ -110,5 +112,8 @@ fn target_of<'a>(name: &(Option<String>, String), tables: &'a [Named]) -> Result
         named.alias.eq_ignore_ascii_case(table)
             && database.as_ref().is_none_or(|database| named.target.database.name.eq_ignore_ascii_case(database))
     };
-    tables.iter().find(fits).ok_or_else(|| Error::new(1109, "42S02", format!("Unknown table '{table}' in MULTI DELETE")))
+    tables
+        .iter()
+        .find(fits)
+        .ok_or_else(|| Error::new(1109, "42S02", format!("Unknown table '{table}' in MULTI DELETE")))
 }

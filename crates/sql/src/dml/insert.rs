@@ -8,8 +8,8 @@ use arrow::datatypes::Schema;
 use arrow::row::{RowConverter, SortField};
 use futures::StreamExt;
 use sqlparser::ast::{
-    self, Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, OnInsert, SetExpr,
-    TableObject,
+    self, Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, OnInsert,
+    SetExpr, TableObject,
 };
 use strandline_core::ids::ColumnId;
 use strandline_core::txn::{Inserted, OnDuplicate, Txn};
@@ -91,8 +91,8 @@ pub async fn execute(
     } else {
         let query = insert.source.as_ref().expect("what has neither values nor assignments has a query");
         let reading = Reading { state, source: Source::Txn(txn) };
-        let planned = plan::query(reading, query, text, parameters, &plan::Options::default()).await?;
-        select(state, txn, &target, &columns, planned, &how, parameters, mode).await?
+        let planned = Box::pin(plan::query(reading, query, text, parameters, &plan::Options::default())).await?;
+        Box::pin(select(state, txn, &target, &columns, planned, &how, parameters, mode)).await?
     };
     Ok(effect(counts, auto, matches!(how, How::Update { .. }), state))
 }
@@ -106,7 +106,7 @@ pub async fn insert_rows(
     planned: plan::Planned,
 ) -> Result<u64> {
     let how = How::Plain(OnDuplicate::Error);
-    let (counts, _) = select(state, txn, target, columns, planned, &how, &[], Mode::Strict).await?;
+    let (counts, _) = Box::pin(select(state, txn, target, columns, planned, &how, &[], Mode::Strict)).await?;
     Ok(counts.inserted)
 }
 
@@ -151,11 +151,7 @@ fn column_list(insert: &ast::Insert, target: &Target) -> Result<Vec<usize>> {
     if insert.columns.is_empty() {
         return Ok((0..target.table.columns.len()).collect());
     }
-    insert
-        .columns
-        .iter()
-        .map(|column| target.position(name_parts(column).last().map_or("", String::as_str)))
-        .collect()
+    insert.columns.iter().map(|column| target.position(name_parts(column).last().map_or("", String::as_str))).collect()
 }
 
 fn assigned(assignment: &Assignment, target: &Target) -> Result<usize> {
@@ -181,7 +177,7 @@ async fn write(
             let inserted = txn.insert(&target.table, &rows, *on_duplicate).await?;
             counted(state, inserted)
         }
-        How::Update { .. } => upsert(state, txn, target, &rows, how, parameters, mode).await?,
+        How::Update { .. } => Box::pin(upsert(state, txn, target, &rows, how, parameters, mode)).await?,
     };
     Ok((counts, built.auto))
 }
@@ -235,7 +231,7 @@ async fn select(
         let rows = target.check(state, txn, built.rows, mode).await?;
         match &mut bulk {
             Some(bulk) => bulk.write(txn, &rows).await?,
-            None => counts = counts.plus(upsert(state, txn, target, &rows, how, parameters, mode).await?),
+            None => counts = counts.plus(Box::pin(upsert(state, txn, target, &rows, how, parameters, mode)).await?),
         }
     }
     if let Some(bulk) = bulk {

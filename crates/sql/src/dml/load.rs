@@ -43,7 +43,11 @@ pub async fn execute(session: &mut Session, load: &LoadData) -> Result<Outcome> 
         return Err(Error::unsupported("LOAD DATA of fields without terminators"));
     }
     if load.local && !session.state.login.local_infile {
-        return Err(Error::new(3948, "42000", "Loading local data is disabled; this must be enabled on both the client and server sides"));
+        return Err(Error::new(
+            3948,
+            "42000",
+            "Loading local data is disabled; this must be enabled on both the client and server sides",
+        ));
     }
     let path = if load.local { None } else { Some(server_file(&session.state, &load.file)?) };
     let (sender, receiver) = mpsc::channel(PIECES_WAITING);
@@ -58,7 +62,7 @@ pub async fn execute(session: &mut Session, load: &LoadData) -> Result<Outcome> 
         let result = match loan {
             Some((mut txn, back)) => {
                 let savepoint = txn.savepoint();
-                let result = interruptible(&interrupt, run(&mut state, &mut txn, &load, receiver)).await;
+                let result = interruptible(&interrupt, Box::pin(run(&mut state, &mut txn, &load, receiver))).await;
                 if result.is_err() {
                     txn.rollback_to(&savepoint);
                 }
@@ -68,7 +72,7 @@ pub async fn execute(session: &mut Session, load: &LoadData) -> Result<Outcome> 
             }
             None => {
                 let mut txn = state.begin();
-                match interruptible(&interrupt, run(&mut state, &mut txn, &load, receiver)).await {
+                match interruptible(&interrupt, Box::pin(run(&mut state, &mut txn, &load, receiver))).await {
                     Ok(done) => txn.commit().await.map(|_| done).map_err(Error::from),
                     Err(error) => Err(error),
                 }
@@ -102,7 +106,8 @@ fn server_file(state: &State, name: &str) -> Result<std::path::PathBuf> {
 }
 
 async fn send_file(path: &Path, sender: mpsc::Sender<Bytes>) -> Result<()> {
-    let failed = |error: std::io::Error| Error::new(13, "HY000", format!("Can't get stat of '{}' ({error})", path.display()));
+    let failed =
+        |error: std::io::Error| Error::new(13, "HY000", format!("Can't get stat of '{}' ({error})", path.display()));
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
     loop {
         let mut piece = vec![0; PIECE_BYTES];
@@ -377,7 +382,7 @@ impl Loader {
             let visible = RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), visible).map_err(arrow)?;
             let exprs: Vec<Expr> = self.assignments.iter().map(|(_, expr)| expr.clone()).collect();
             let reading = Reading { state, source: Source::Txn(txn) };
-            let values = eval::over(reading, &self.target.table.name, &visible, &exprs, &[]).await?;
+            let values = Box::pin(eval::over(reading, &self.target.table.name, &visible, &exprs, &[])).await?;
             for ((at, _), (array, field)) in self.assignments.iter().zip(values) {
                 let done = types::coerce_array(&array, &field, self.target.coercion(*at, self.mode), first_row)?;
                 warn_bent(state, &self.target.table.columns[*at].name, done.warnings);
@@ -397,7 +402,9 @@ fn with_variables(mut expr: Expr, inputs: &[Input]) -> Expr {
     let _ = ast::visit_expressions_mut(&mut expr, |expr| {
         if let Expr::Identifier(ident) = expr
             && let Some(name) = ident.value.strip_prefix('@')
-            && inputs.iter().any(|input| matches!(&input.what, For::Variable(other) if other.eq_ignore_ascii_case(name)))
+            && inputs
+                .iter()
+                .any(|input| matches!(&input.what, For::Variable(other) if other.eq_ignore_ascii_case(name)))
         {
             *ident = ast::Ident::with_quote('`', format!("@{}", name.to_lowercase()));
         }
@@ -532,7 +539,9 @@ impl Format {
                 fields.push(Range { start, end: at, enclosed, escaped });
             }
             let rest = &buffer[at.min(buffer.len())..];
-            if rest.starts_with(&self.lines_end) && !(rest.starts_with(&self.fields_end) && self.fields_end.len() > self.lines_end.len()) {
+            if rest.starts_with(&self.lines_end)
+                && !(rest.starts_with(&self.fields_end) && self.fields_end.len() > self.lines_end.len())
+            {
                 return Some(at + self.lines_end.len());
             }
             if rest.starts_with(&self.fields_end) {
@@ -597,13 +606,7 @@ mod tests {
     use super::*;
 
     fn format(fields: &str, lines: &str, enclosed: Option<u8>, escape: Option<u8>) -> Format {
-        Format {
-            fields_end: fields.into(),
-            lines_start: Vec::new(),
-            lines_end: lines.into(),
-            enclosed,
-            escape,
-        }
+        Format { fields_end: fields.into(), lines_start: Vec::new(), lines_end: lines.into(), enclosed, escape }
     }
 
     /// Splits a whole text, in pieces of every size, and checks that the pieces make no difference.

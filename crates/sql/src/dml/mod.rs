@@ -53,9 +53,9 @@ pub async fn execute(
     parameters: &[Value],
 ) -> Result<Effect> {
     match statement {
-        Statement::Insert(insert) => insert::execute(state, txn, insert, text, parameters).await,
-        Statement::Update(update) => update::execute(state, txn, update, parameters).await,
-        Statement::Delete(delete) => delete::execute(state, txn, delete, parameters).await,
+        Statement::Insert(insert) => Box::pin(insert::execute(state, txn, insert, text, parameters)).await,
+        Statement::Update(update) => Box::pin(update::execute(state, txn, update, parameters)).await,
+        Statement::Delete(delete) => Box::pin(delete::execute(state, txn, delete, parameters)).await,
         _ => Err(Error::internal("BUG: the statement changes no rows")),
     }
 }
@@ -108,7 +108,8 @@ impl Target {
     /// 1054
     pub fn position(&self, name: &str) -> Result<usize> {
         let found = self.table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
-        found.or_else(|| self.table.columns.iter().position(|column| column.name.to_lowercase() == name.to_lowercase()))
+        found
+            .or_else(|| self.table.columns.iter().position(|column| column.name.to_lowercase() == name.to_lowercase()))
             .ok_or_else(|| Error::unknown_column(name, "field list"))
     }
 
@@ -153,7 +154,7 @@ impl Target {
         }
         let logical = self.logical(&rows, state)?;
         let reading = Reading { state, source: Source::Txn(txn) };
-        let broken = eval::over(reading, &self.table.name, &logical, &exprs, &[]).await?;
+        let broken = Box::pin(eval::over(reading, &self.table.name, &logical, &exprs, &[])).await?;
         let mut keep = vec![true; rows.num_rows()];
         for ((broken, _), check) in broken.iter().zip(&checks) {
             let broken = arrow::compute::cast(broken, &arrow::datatypes::DataType::Boolean).map_err(arrow)?;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{concat_batches, filter_record_batch, or};
@@ -132,7 +131,7 @@ pub async fn assign(
     }
     let (positions, exprs): (Vec<usize>, Vec<Expr>) = chained.into_iter().unzip();
     let reading = Reading { state, source: Source::Txn(txn) };
-    let evaluated = eval::over(reading, &target.table.name, visible, &exprs, parameters).await?;
+    let evaluated = Box::pin(eval::over(reading, &target.table.name, visible, &exprs, parameters)).await?;
     if let Some(at) = insert_id {
         state.last_insert_id = last_u64(&evaluated[at].0).unwrap_or(state.last_insert_id);
     }
@@ -189,47 +188,53 @@ pub struct Found {
 pub async fn found_rows(state: &State, txn: &Txn, query: &ast::Query, parameters: &[Value]) -> Result<Found> {
     let reading = Reading { state, source: Source::Txn(txn) };
     let options = Options { with_row_id: true, ..Options::default() };
-    let planned = plan::query(reading, query, "", parameters, &options).await?;
+    let planned = Box::pin(plan::query(reading, query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
-    let (schema, batches) = run::collect(planned).await?;
+    let (schema, batches) = Box::pin(run::collect(planned)).await?;
     Ok(Found { batch: concat_batches(&schema, &batches).map_err(arrow)?, fields })
 }
 
-/// Returns the tables that a FROM clause names, views and derived tables left out.
+/// Returns the tables that a FROM clause names; views and derived tables are left out unless there is nothing else.
 pub fn tables_of(state: &State, txn: &Txn, from: &[TableWithJoins], statement: &str) -> Result<Vec<Named>> {
     let mut tables = Vec::new();
-    let factors = from
-        .iter()
-        .flat_map(|table| std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)));
-    for factor in factors {
-        collect(state, txn, factor, statement, &mut tables)?;
+    let mut refused = None;
+    for table in from {
+        collect(state, txn, table, statement, &mut tables, &mut refused)?;
     }
-    Ok(tables)
+    match refused {
+        Some(error) if tables.is_empty() => Err(error),
+        _ => Ok(tables),
+    }
 }
 
-fn collect(state: &State, txn: &Txn, factor: &TableFactor, statement: &str, tables: &mut Vec<Named>) -> Result<()> {
-    match factor {
-        TableFactor::Table { name, alias, version, .. } => {
-            let (database, name) = split_name(name)?;
-            let shown = alias.as_ref().map_or(name.clone(), |alias| alias.name.value.clone());
-            if version.is_some() {
-                // A table of the past can be read here, not written to.
-                return Ok(());
+fn collect(
+    state: &State,
+    txn: &Txn,
+    from: &TableWithJoins,
+    statement: &str,
+    tables: &mut Vec<Named>,
+    refused: &mut Option<Error>,
+) -> Result<()> {
+    for factor in std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
+        match factor {
+            // A table of the past can be read here, not written to.
+            TableFactor::Table { name, alias, version: None, .. } => {
+                let (database, name) = split_name(name)?;
+                let shown = alias.as_ref().map_or(name.clone(), |alias| alias.name.value.clone());
+                match Target::find(state, txn, database.as_deref(), &name, statement) {
+                    Ok(target) => tables.push(Named { target, alias: shown }),
+                    // A view can stand beside the table that is written to.
+                    Err(error) if matches!(error.code, 1288 | 1044) => *refused = Some(error),
+                    Err(error) => return Err(error),
+                }
             }
-            match Target::find(state, txn, database.as_deref(), &name, statement) {
-                Ok(target) => tables.push(Named { target, alias: shown }),
-                // A view can stand beside the table that is written to.
-                Err(error) if matches!(error.code, 1288 | 1044) => {}
-                Err(error) => return Err(error),
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                collect(state, txn, table_with_joins, statement, tables, refused)?;
             }
-            Ok(())
+            _ => {}
         }
-        TableFactor::NestedJoin { table_with_joins, .. } => {
-            tables.extend(tables_of(state, txn, std::slice::from_ref(table_with_joins), statement)?);
-            Ok(())
-        }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Returns the names of a whole row's columns, `_row_id` included.
@@ -404,4 +409,3 @@ fn last_u64(array: &ArrayRef) -> Option<u64> {
     let last = numbers.len().checked_sub(1)?;
     numbers.is_valid(last).then(|| numbers.value(last))
 }
-

@@ -114,7 +114,9 @@ fn cell_of<'a>(expr: &'a Expr, parameters: &'a [Value]) -> Result<Cell<'a>> {
             ast::Value::Placeholder(name) => {
                 let number: usize = name.trim_start_matches('$').parse().unwrap_or(0);
                 let value = number.checked_sub(1).and_then(|at| parameters.get(at));
-                Cell::Given(Given::Value(value.ok_or_else(|| Error::wrong_arguments("Incorrect arguments to EXECUTE"))?))
+                Cell::Given(Given::Value(
+                    value.ok_or_else(|| Error::wrong_arguments("Incorrect arguments to EXECUTE"))?,
+                ))
             }
             literal if is_plain(literal) => Cell::Given(Given::Literal(literal, false)),
             _ => Cell::Expr(expr),
@@ -181,7 +183,7 @@ async fn column_of(
         .collect();
     let reading = Reading { state, source: Source::Txn(txn) };
     let exprs: Vec<Expr> = exprs.into_iter().map(|expr| with_defaults(expr, target)).collect::<Result<_>>()?;
-    let mut values = eval::constants(reading, &exprs, parameters).await?.into_iter();
+    let mut values = Box::pin(eval::constants(reading, &exprs, parameters)).await?.into_iter();
     let mut parts: Vec<ArrayRef> = Vec::with_capacity(cells.len());
     for (row, cell) in cells.iter().enumerate() {
         let row = row as u64 + 1;
@@ -274,7 +276,7 @@ pub async fn default_of(
     let schema = Arc::new(Schema::new(vec![Field::new("\u{1}row", DataType::Int64, false)]));
     let batch = RecordBatch::try_new(schema, vec![rows]).map_err(arrow)?;
     let reading = Reading { state, source: Source::Txn(txn) };
-    let mut values = eval::over(reading, "\u{1}rows", &batch, &[expr], &[]).await?;
+    let mut values = Box::pin(eval::over(reading, "\u{1}rows", &batch, &[expr], &[])).await?;
     let (array, field) = values.swap_remove(0);
     Ok(types::coerce_array(&array, &field, target.coercion(at, mode), 1)?.array)
 }
