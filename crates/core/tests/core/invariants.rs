@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use strandline_core::db::{Database, SYS};
+use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
 use strandline_core::history::restore::{RestoreRequest, Target};
 use strandline_core::ids::{Time, Version};
@@ -338,4 +339,84 @@ async fn one_process_owns_a_store() {
     let t = db.begin(author());
     drop((t, db));
     Database::open(folder.path(), options()).await.unwrap();
+}
+
+/// Writers move amounts between rows while tables are flushed, emptied overlays built and old moments read: every moment
+/// shows the same sum, and the same rows each time it is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn invariant_4_every_moment_stays_whole_under_concurrent_writers_and_flushes() {
+    const ROWS: i32 = 40;
+    // Past overlays get no room: they are built again and again.
+    let options = Options { cache_bytes: 1 << 20, ..options() };
+    let db = Database::in_memory(options).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let start = insert(&db, &t, &(0..ROWS).map(|id| (id, 100)).collect::<Vec<_>>()).await;
+    let running = Arc::new(AtomicBool::new(true));
+    let mut others = Vec::new();
+    for seed in 0..2_u64 {
+        let (db, t, running) = (db.clone(), t.clone(), running.clone());
+        others.push(tokio::spawn(async move {
+            let mut seen: BTreeMap<Version, Vec<(i32, i32)>> = BTreeMap::new();
+            let mut number = seed;
+            while running.load(Ordering::Relaxed) {
+                number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let newest = db.now().version().0;
+                let back = (number >> 33) % (newest - start.0 + 1);
+                let moment =
+                    if number & (1 << 40) == 0 { db.now() } else { db.at(Version(newest - back)).await.unwrap() };
+                let rows: Vec<_> = read(db.cold(), &moment.scan(&t).await.unwrap()).await.values().map(pair).collect();
+                assert_eq!(rows.len(), ROWS as usize, "at {}", moment.version());
+                assert_eq!(rows.iter().map(|(_, v)| v).sum::<i32>(), ROWS * 100, "at {}", moment.version());
+                let known = seen.entry(moment.version()).or_insert_with(|| rows.clone());
+                assert_eq!(known, &rows, "at {}", moment.version());
+                tokio::task::yield_now().await;
+            }
+        }));
+    }
+    let (flushing, flushed) = (db.clone(), t.id);
+    let on = running.clone();
+    others.push(tokio::spawn(async move {
+        while on.load(Ordering::Relaxed) {
+            flushing.flush_table(flushed).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    }));
+    let writers: Vec<_> = (0..3_i32)
+        .map(|writer| {
+            let (db, t) = (db.clone(), t.clone());
+            tokio::spawn(async move {
+                let mut moved = 0;
+                for at in 0..150 {
+                    let (from, to) = ((at * 7 + writer * 13) % ROWS, (at * 11 + writer * 5 + 1) % ROWS);
+                    if from == to {
+                        continue;
+                    }
+                    let mut txn = db.begin(author());
+                    let keys = [from, to].map(|id| key_of(&t, &row(&t, id, 0)));
+                    let mut new = Vec::new();
+                    for (key, by) in keys.iter().zip([-1, 1]) {
+                        let found = txn.get(&t, key).await.unwrap().unwrap();
+                        let (id, v) = pair(&rows_of(&t, &found)[0].1);
+                        new.push(row(&t, id, v + by));
+                    }
+                    txn.update(&t, &key_batch(&t, &keys), &batch(&t, &new, None)).await.unwrap();
+                    match txn.commit().await {
+                        Ok(_) => moved += 1,
+                        Err(error) => assert_eq!(error.kind(), Kind::Conflict),
+                    }
+                }
+                moved
+            })
+        })
+        .collect();
+    let mut moved = 0;
+    for writer in writers {
+        moved += writer.await.unwrap();
+    }
+    running.store(false, Ordering::Relaxed);
+    for other in others {
+        other.await.unwrap();
+    }
+    assert!(moved > 0);
 }
