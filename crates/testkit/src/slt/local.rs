@@ -138,7 +138,7 @@ async fn open(folder: Option<&tempfile::TempDir>) -> Result<Arc<Engine>> {
 }
 
 fn login(database: Option<String>) -> Login {
-    Login { user: "root".to_owned(), host: "localhost".to_owned(), database, ..Login::default() }
+    Login { user: "root".to_owned(), host: "localhost".to_owned(), database, connection_id: 1, ..Login::default() }
 }
 
 fn refusal(error: Error) -> Refusal {
