@@ -86,9 +86,10 @@ impl Found {
                 wanted.entry(record.id).or_insert((FileKind::Manifest, is_kept, None)).1 |= is_kept;
             }
             for (file, kind) in needed(&manifest) {
-                let part = manifest.parts.iter().find(|part| {
-                    part.file == file || part.deletions.is_some_and(|deletions| deletions.file == file)
-                });
+                let part = manifest
+                    .parts
+                    .iter()
+                    .find(|part| part.file == file || part.deletions.is_some_and(|deletions| deletions.file == file));
                 wanted.entry(file).or_insert_with(|| (kind, is_kept, part.cloned())).1 |= is_kept;
             }
         }

@@ -180,9 +180,7 @@ fn resolve_when(database: &Database, when: &When, account: AccountId) -> CoreRes
         When::Now => Address::Now,
         When::Version(version) => Address::Version(Version(*version)),
         When::Snapshot(name) => Address::Snapshot(name.clone()),
-        When::Time(text) => {
-            Address::Time(when::parse_time(text, database.env().now(), &jiff::tz::TimeZone::system())?)
-        }
+        When::Time(text) => Address::Time(when::parse_time(text, database.env().now(), &jiff::tz::TimeZone::system())?),
     };
     database.resolve(&address, account)
 }

@@ -23,7 +23,9 @@ pub async fn part(database: &Database, file: FileId) -> Result<Report> {
     let record = database.metastore().file(file)?.ok_or_else(|| unknown(file))?;
     if record.kind != FileKind::Part {
         let path = record.kind.path(file);
-        return Err(Error::invalid(format!("'{path}' is no part.")).with_hint("'strandline debug why-kept' tells more."));
+        return Err(
+            Error::invalid(format!("'{path}' is no part.")).with_hint("'strandline debug why-kept' tells more.")
+        );
     }
     let references = references(database, file).await?;
     let mut head = json!({

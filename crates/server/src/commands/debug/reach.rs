@@ -74,9 +74,10 @@ pub async fn references(database: &Database, file: FileId) -> Result<Vec<Referen
         }
         // One that is gone with the versions that read it refers to nothing any more.
         let Ok(manifest) = manifests.of(database, &held.content).await else { continue };
-        let part = manifest.parts.iter().find(|part| {
-            part.file == file || part.deletions.is_some_and(|deletions| deletions.file == file)
-        });
+        let part = manifest
+            .parts
+            .iter()
+            .find(|part| part.file == file || part.deletions.is_some_and(|deletions| deletions.file == file));
         if let Some(part) = part.cloned() {
             found.push(Reference { held, part: Some(part) });
         }

@@ -93,7 +93,8 @@ fn search_log<'a>(
     events: &mut BTreeMap<Version, Event>,
 ) -> Result<()> {
     let own = (table.id, Version(0), database.now().version());
-    let inherited = contents.flat_map(|content| &content.inherited).map(|range| (range.origin, range.after, range.upto));
+    let inherited =
+        contents.flat_map(|content| &content.inherited).map(|range| (range.origin, range.after, range.upto));
     let mut seen: HashSet<(TableId, Version)> = HashSet::new();
     for (origin, after, upto) in std::iter::once(own).chain(inherited) {
         for (version, body) in database.metastore().deltas(origin, after, upto)? {
@@ -209,7 +210,8 @@ fn parse_value(column: &str, ty: Type, text: &str) -> Result<ArrayRef> {
             Type::Bool => "true",
             _ => "42",
         };
-        Error::invalid(format!("'{text}' is no value of column '{column}'.")).with_hint(format!("Write it as {example}."))
+        Error::invalid(format!("'{text}' is no value of column '{column}'."))
+            .with_hint(format!("Write it as {example}."))
     };
     match ty {
         Type::Text => Ok(Arc::new(StringArray::from(vec![text]))),
