@@ -104,7 +104,8 @@ fn the_binary_as_people_use_it() {
     assert!(stderr(&output).starts_with("ERROR 1045 (28000): "), "{}", stderr(&output));
     let output = server.sql(&["--data", "elsewhere", "-e", "SELECT 1"]);
     assert!(stderr(&output).contains("elsewhere/root-password is not there"), "{}", stderr(&output));
-    let output = server.sql(&["--port", "1", "-e", "SELECT 1"]);
+    let nobody = command(server.folder.path()).args(["sql", "--port", "1", "-e", "SELECT 1"]).output();
+    let output = nobody.expect("run");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("Is the server running?"), "{}", stderr(&output));
 }
