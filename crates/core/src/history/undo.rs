@@ -87,16 +87,16 @@ impl Database {
             if old.is_view() {
                 continue;
             }
-            let Some(present) = txn.catalog().table_by_id(delta.table).cloned() else {
-                conflicts.push(format!("table '{}' was dropped since", new.name));
-                continue;
-            };
             let base = TableAt { moment: before.clone(), table: old };
-            let head = TableAt { moment: then.clone(), table: present.clone() };
-            let diff = self.diff(&base, &TableAt { table: new, ..head }).await?;
+            let head = TableAt { moment: then.clone(), table: new };
+            let diff = self.diff(&base, &head).await?;
             if diff.is_empty() {
                 continue;
             }
+            let Some(present) = txn.catalog().table_by_id(delta.table).cloned() else {
+                conflicts.push(format!("table '{}' was dropped since", head.table.name));
+                continue;
+            };
             let diff = conformed(diff, &present)?;
             conflicts.extend(touched_since(&diff, &present, txn).await?);
             if conflicts.is_empty() {

@@ -498,18 +498,16 @@ impl Machine {
         let keys: Vec<&Touched> = view_a.touched.intersection(&run_b.view.touched).collect();
         let loads = view_a.loaded.intersection(&run_b.view.written).next().is_some()
             || run_b.view.loaded.intersection(&view_a.written).next().is_some();
-        // Large loads are checked by what was written in the end; small transactions by everything they touched.
+        // What came and went within one transaction may be in the way of another, or not.
         let must = keys.iter().any(|touched| match touched {
-            Touched::Key(table, key) => {
-                !loads || view_a.changed(&state, *table, key) && run_b.view.changed(&state, *table, key)
-            }
+            Touched::Key(table, key) => view_a.changed(&state, *table, key) && run_b.view.changed(&state, *table, key),
             Touched::Unique(..) => false,
         });
         match outcome {
             Ok(_) => {
                 assert!(!must, "both committed although both wrote {keys:?}");
                 if wrote_b {
-                    let merged = run_b.view.merge_into(self.history.newest());
+                    let merged = run_b.view.merge_into(&state, self.history.newest());
                     self.commit(merged, true);
                 }
             }

@@ -176,13 +176,14 @@ impl View {
     }
 
     /// Lays what this transaction did over a newer state.
-    pub fn merge_into(&self, newest: &State) -> State {
+    pub fn merge_into(&self, before: &State, newest: &State) -> State {
         let mut merged = newest.clone();
         for tab in self.state.values().filter(|tab| self.written.contains(&tab.def.id.0)) {
             let Some(target) = merged.values_mut().find(|target| target.def.id == tab.def.id) else { continue };
             for touched in &self.touched {
                 if let Touched::Key(table, key) = touched
                     && *table == tab.def.id.0
+                    && self.changed(before, *table, key)
                 {
                     match tab.rows.get(key) {
                         Some(row) => target.rows.insert(key.clone(), row.clone()),
