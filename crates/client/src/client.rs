@@ -1,5 +1,6 @@
 //! A connection: SQL text in, rows out.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
@@ -36,6 +37,11 @@ impl Client {
     {
         let config: Config = config.try_into()?;
         let password = config.login_password()?;
+        if let Tls::Verified { authority: Some(path) } = &config.tls {
+            std::fs::read(path).map_err(|error| {
+                Error::config(format!("Cannot read the certificates in {}: {error}.", path.display()))
+            })?;
+        }
         let has_password = password.is_some();
         match Conn::new(options(&config, password)).await {
             Ok(connection) => Ok(Client { connection }),
@@ -122,19 +128,30 @@ const ACCESS_DENIED: u16 = 1045;
 /// Says what to do about a connection that did not come about.
 fn explain(error: mysql_async::Error, config: &Config, has_password: bool) -> Error {
     let address = format!("{}:{}", config.host, config.port);
-    if let mysql_async::Error::Io(mysql_async::IoError::Io(error)) = &error {
-        let error = Error::connection(format!("Cannot connect to {address}: {error}."));
-        return match config.is_local() {
-            true => error.with_hint("Is the server running? Start one with 'strandline serve'."),
-            false => error,
+    if let mysql_async::Error::Io(io) = &error {
+        let refused = match io {
+            mysql_async::IoError::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+            mysql_async::IoError::Tls(_) => false,
+        };
+        // What rustls finds wrong in a handshake comes as an error of input.
+        let is_tls = match io {
+            mysql_async::IoError::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput),
+            mysql_async::IoError::Tls(_) => true,
+        };
+        let said = match io {
+            mysql_async::IoError::Io(error) => error.to_string(),
+            mysql_async::IoError::Tls(error) => error.to_string(),
+        };
+        let error = Error::connection(format!("Cannot connect to {address}: {said}."));
+        return match (refused && config.is_local(), is_tls) {
+            (true, _) => error.with_hint("Is the server running? Start one with 'strandline serve'."),
+            (_, true) => {
+                error.with_hint("Is the server's certificate, or that of its authority, the one to verify with?")
+            }
+            _ => error,
         };
     }
-    let is_tls = matches!(&error, mysql_async::Error::Io(mysql_async::IoError::Tls(_)));
     let error = Error::from(error);
-    if is_tls {
-        let hint = "Name the file of the server's own certificate as the authority, or do without verification.";
-        return Error::connection(format!("No TLS with {address}: {}.", error.message())).with_hint(hint);
-    }
     match (error.kind(), config.password_file()) {
         (Kind::Server { code: ACCESS_DENIED, .. }, Some(path)) if !has_password => {
             error.with_hint(&format!("No password was given, and {} is not there.", path.display()))

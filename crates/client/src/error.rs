@@ -58,7 +58,8 @@ impl Error {
 
     /// Adds the next step, as one sentence.
     pub(crate) fn with_hint(mut self, hint: &str) -> Error {
-        self.message = format!("{} {hint}", self.message);
+        let end = if self.message.ends_with(['.', '!', '?']) { "" } else { "." };
+        self.message = format!("{}{end} {hint}", self.message);
         self
     }
 }
@@ -107,5 +108,6 @@ mod tests {
         assert_eq!((error.code(), error.sqlstate(), error.message()), (Some(1064), Some("42000"), "Bad syntax"));
         assert_eq!(Error::config("No.").code(), None);
         assert_eq!(Error::config("No.").with_hint("Do this.").to_string(), "No. Do this.");
+        assert_eq!(Error::config("No").with_hint("Do this.").to_string(), "No. Do this.");
     }
 }

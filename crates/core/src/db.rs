@@ -293,8 +293,8 @@ impl Database {
     }
 }
 
-/// Locks the store for this process.
-fn lock(path: &Path) -> Result<File> {
+/// Locks the store in a folder for this process, for as long as the file is open. `Unavailable` if another has it.
+pub fn lock(path: &Path) -> Result<File> {
     let name: PathBuf = path.join("LOCK");
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
     match file.try_lock() {

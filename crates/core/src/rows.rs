@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DurationMicrosecondArray, Float32Array,
-    Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
-    TimestampMicrosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, PrimitiveArray, RecordBatch, RecordBatchOptions,
+    StringArray, new_null_array,
 };
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{
+    Date32Type, Decimal128Type, DurationMicrosecondType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
 
 use crate::error::{Error, Result};
 use crate::ids::ColumnId;
@@ -25,7 +27,7 @@ pub fn conform(batch: &RecordBatch, table: &Table) -> Result<RecordBatch> {
     for column in &table.columns {
         columns.push(match batch.column_by_name(&column.id.physical_name()) {
             Some(values) => values.clone(),
-            None => initial_array(column, rows)?,
+            None => fill(column, rows)?,
         });
     }
     if table.has_row_id() {
@@ -38,52 +40,66 @@ pub fn conform(batch: &RecordBatch, table: &Table) -> Result<RecordBatch> {
     };
     let conformed = batch_with(schema, columns)?;
     match batch.column_by_name("_version") {
-        Some(versions) => crate::hot::overlay::with_column(&conformed, ColumnId::VERSION, versions.clone()),
+        Some(versions) => with_column(&conformed, ColumnId::VERSION, versions.clone()),
         None => Ok(conformed),
     }
 }
 
-/// Returns `rows` times the value that rows from before this column have.
-pub fn initial_array(column: &Column, rows: usize) -> Result<ArrayRef> {
+/// Returns the values of a column for rows that were written before it existed: its initial value, or NULL.
+pub fn fill(column: &Column, rows: usize) -> Result<ArrayRef> {
     let Some(initial) = &column.initial else {
+        if !column.nullable {
+            return Err(Error::internal(format!(
+                "BUG: the column '{}' is NOT NULL and has no value for older rows.",
+                column.name
+            )));
+        }
         return Ok(new_null_array(&column.ty.arrow(), rows));
     };
-    let wrong = || Error::corrupt(format!("Column '{}' has an initial value of another type.", column.name));
-    fn int<T: TryFrom<i64> + TryFrom<u64>>(initial: &Initial) -> Option<T> {
-        match initial {
-            Initial::Int(value) => T::try_from(*value).ok(),
-            Initial::UInt(value) => T::try_from(*value).ok(),
-            _ => None,
-        }
-    }
-    macro_rules! ints {
-        ($array:ty) => {
-            Arc::new(<$array>::from_value(int(initial).ok_or_else(wrong)?, rows)) as ArrayRef
-        };
-    }
-    Ok(match (column.ty, initial) {
-        (Type::Bool, Initial::Bool(value)) => Arc::new(BooleanArray::from(vec![*value; rows])),
-        (Type::Int8, _) => ints!(Int8Array),
-        (Type::Int16, _) => ints!(Int16Array),
-        (Type::Int32, _) => ints!(Int32Array),
-        (Type::Int64, _) => ints!(Int64Array),
-        (Type::UInt8, _) => ints!(UInt8Array),
-        (Type::UInt16, _) => ints!(UInt16Array),
-        (Type::UInt32, _) => ints!(UInt32Array),
-        (Type::UInt64, _) => ints!(UInt64Array),
-        (Type::Date, _) => ints!(Date32Array),
-        (Type::Duration, _) => ints!(DurationMicrosecondArray),
-        (Type::DateTime, _) => ints!(TimestampMicrosecondArray),
-        (Type::Float32, Initial::Float(value)) => Arc::new(Float32Array::from_value(*value as f32, rows)),
-        (Type::Float64, Initial::Float(value)) => Arc::new(Float64Array::from_value(*value, rows)),
-        (Type::Decimal(precision, scale), Initial::Decimal(text)) => {
-            let value: i128 = text.parse().map_err(|_| wrong())?;
-            Arc::new(Decimal128Array::from_value(value, rows).with_precision_and_scale(precision, scale)?)
-        }
-        (Type::Text, Initial::Text(value)) => Arc::new(StringArray::from(vec![value.as_str(); rows])),
-        (Type::Bytes, Initial::Bytes(value)) => Arc::new(BinaryArray::from(vec![value.as_slice(); rows])),
-        _ => return Err(wrong()),
+    constant(column.ty, initial, rows).ok_or_else(|| {
+        Error::corrupt(format!("The value of older rows in the column '{}' is not of its type.", column.name))
     })
+}
+
+fn constant(ty: Type, initial: &Initial, rows: usize) -> Option<ArrayRef> {
+    fn of<T: ArrowPrimitiveType>(value: impl TryInto<T::Native>, ty: Type, rows: usize) -> Option<ArrayRef> {
+        let array = PrimitiveArray::<T>::from_value(value.try_into().ok()?, rows);
+        Some(Arc::new(array.with_data_type(ty.arrow())))
+    }
+    match (ty, initial) {
+        (Type::Bool, Initial::Bool(value)) => Some(Arc::new(BooleanArray::from(vec![*value; rows]))),
+        (Type::Int8, Initial::Int(value)) => of::<Int8Type>(*value, ty, rows),
+        (Type::Int16, Initial::Int(value)) => of::<Int16Type>(*value, ty, rows),
+        (Type::Int32, Initial::Int(value)) => of::<Int32Type>(*value, ty, rows),
+        (Type::Int64, Initial::Int(value)) => of::<Int64Type>(*value, ty, rows),
+        (Type::UInt8, Initial::UInt(value)) => of::<UInt8Type>(*value, ty, rows),
+        (Type::UInt16, Initial::UInt(value)) => of::<UInt16Type>(*value, ty, rows),
+        (Type::UInt32, Initial::UInt(value)) => of::<UInt32Type>(*value, ty, rows),
+        (Type::UInt64, Initial::UInt(value)) => of::<UInt64Type>(*value, ty, rows),
+        (Type::Float32, Initial::Float(value)) => of::<Float32Type>(*value as f32, ty, rows),
+        (Type::Float64, Initial::Float(value)) => of::<Float64Type>(*value, ty, rows),
+        (Type::Decimal(..), Initial::Decimal(value)) => of::<Decimal128Type>(value.parse::<i128>().ok()?, ty, rows),
+        (Type::Date, Initial::Int(value)) => of::<Date32Type>(*value, ty, rows),
+        (Type::Duration, Initial::Int(value)) => of::<DurationMicrosecondType>(*value, ty, rows),
+        (Type::DateTime, Initial::Int(value)) => of::<TimestampMicrosecondType>(*value, ty, rows),
+        (Type::Text, Initial::Text(value)) => {
+            Some(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))))
+        }
+        (Type::Bytes, Initial::Bytes(value)) => {
+            Some(Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n(value, rows))))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the batch with one more column at its end.
+pub(crate) fn with_column(batch: &RecordBatch, id: ColumnId, column: ArrayRef) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(id.physical_name(), column.data_type().clone(), false)));
+    let mut columns = batch.columns().to_vec();
+    columns.push(column);
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 /// Returns the columns with these ids.
@@ -118,4 +134,30 @@ pub fn entry_text(columns: &[ArrayRef], row: usize) -> String {
         })
         .collect();
     values.join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cold::testing::every_type;
+
+    #[test]
+    fn every_type_has_an_initial_value() {
+        for ty in every_type() {
+            let initial = match ty {
+                Type::Bool => Initial::Bool(true),
+                Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => Initial::Int(-5),
+                Type::Date | Type::Duration | Type::DateTime => Initial::Int(5),
+                Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64 => Initial::UInt(5),
+                Type::Float32 | Type::Float64 => Initial::Float(0.5),
+                Type::Decimal(..) => Initial::Decimal("-12345".into()),
+                Type::Text => Initial::Text("x".into()),
+                Type::Bytes => Initial::Bytes(vec![0, 255]),
+            };
+            let array = constant(ty, &initial, 3).unwrap();
+            assert_eq!((array.len(), array.data_type(), array.null_count()), (3, &ty.arrow(), 0));
+        }
+        assert!(constant(Type::Int8, &Initial::Int(300), 1).is_none());
+        assert!(constant(Type::Text, &Initial::Int(3), 1).is_none());
+    }
 }

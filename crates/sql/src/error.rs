@@ -63,6 +63,10 @@ impl std::error::Error for Error {}
 
 impl From<strandline_core::error::Error> for Error {
     fn from(error: strandline_core::error::Error) -> Error {
+        // One of ours that went through the core (a value that does not convert) is itself again.
+        if let Some(own) = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>()) {
+            return own.clone();
+        }
         let (code, sqlstate) = match error.kind() {
             Kind::Conflict => (1213, "40001"),
             Kind::NotFound(What::Database) => (1049, "42000"),

@@ -88,6 +88,8 @@ pub struct Scanned {
     /// Visible rows, exactly.
     pub rows: u64,
     pub rows_in_memory: u64,
+    /// The snapshot of some columns through which the table is read.
+    pub limited: Option<(Pin, Arc<Table>)>,
 }
 
 /// How tables are shown to a plan.
@@ -225,8 +227,26 @@ async fn plan_here(
 
     let parser = ParserOptions::from(&session.config_options().sql_parser);
     let logical =
-        SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement).map_err(failure::of_query)?;
-    Ok((logical, shown, scans))
+        SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement).map_err(failure::of_query);
+    Ok((logical.map_err(|error| name_left_out_column(error, &scans))?, shown, scans))
+}
+
+/// Where a column is unknown because a snapshot does not have it, says which columns the snapshot has.
+fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
+    if error.code != 1054 {
+        return error;
+    }
+    let message = error.message.to_lowercase();
+    for (pin, table) in scans.iter().filter_map(|scan| scan.limited.as_ref()) {
+        for column in &table.columns {
+            let name = column.name.to_lowercase();
+            let is_it = message.contains(&format!("'{name}'")) || message.contains(&format!(".{name}'"));
+            if is_it && let Err(missing) = pin.admits_columns(table, &[column.id]) {
+                return missing.into();
+            }
+        }
+    }
+    error
 }
 
 /// Returns the source of one table or view, at the moment that `reading` says, and of a view the names of its columns.
@@ -260,6 +280,7 @@ async fn resolve(
             parts: scan.parts.len(),
             rows: scan.row_count(),
             rows_in_memory: scan.rows.iter().map(|batch| batch.num_rows() as u64).sum(),
+            limited: pin.filter(|pin| !pin.columns.is_empty()).map(|pin| (pin.clone(), table.clone())),
         });
         let zone = if reading.state.variables.is_utc() { None } else { Some(reading.state.zone()?) };
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);

@@ -479,7 +479,7 @@ fn async_stream<T: Send + 'static, F: Future<Output = ()> + Send + 'static>(
 
 /// Lets an error of ours travel through the core: its message stays, its code is lost.
 fn carried(error: Error) -> CoreError {
-    CoreError::new(error.kind.unwrap_or(strandline_core::error::Kind::Invalid), error.message)
+    CoreError::new(error.kind.unwrap_or(strandline_core::error::Kind::Invalid), error.message.clone()).with_source(error)
 }
 
 /// Returns how a column of a query would be declared.

@@ -21,7 +21,7 @@ mod reader;
 mod rows;
 mod secondary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod verified;
@@ -33,7 +33,6 @@ pub use files::{FileWriter, Files, cause, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};
 pub use reader::{BatchStream, Cold, Row};
-pub use rows::fill;
 pub use writer::{PartVersions, PartWriter, write_part, write_parts};
 
 fn to_hex(bytes: &[u8]) -> String {

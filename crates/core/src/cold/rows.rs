@@ -6,14 +6,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, PrimitiveArray, RecordBatchOptions, StringArray, UInt64Array, new_null_array,
-};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
-};
+use arrow::array::{ArrayRef, RecordBatchOptions, UInt64Array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
@@ -24,7 +18,8 @@ use crate::cold::files::{Files, damaged};
 use crate::cold::footer::{BLOCK_ROWS, BlockIndex, Footer};
 use crate::error::{Error, Result};
 use crate::ids::{ColumnId, Version};
-use crate::schema::{Column, Initial, Table, Type};
+use crate::rows::fill;
+use crate::schema::{Initial, Table, Type};
 
 /// Which columns are wanted of a table, in which order.
 #[derive(Clone)]
@@ -122,53 +117,6 @@ impl Layout {
             && self.columns.iter().zip(&table.columns).all(|((id, ty, nullable, initial), column)| {
                 *id == column.id && *ty == column.ty && *nullable == column.nullable && *initial == column.initial
             })
-    }
-}
-
-/// Returns the values of a column for rows that were written before it existed: its initial value, or NULL.
-pub fn fill(column: &Column, rows: usize) -> Result<ArrayRef> {
-    let Some(initial) = &column.initial else {
-        if !column.nullable {
-            return Err(Error::internal(format!(
-                "BUG: the column '{}' is NOT NULL and has no value for older rows.",
-                column.name
-            )));
-        }
-        return Ok(new_null_array(&column.ty.arrow(), rows));
-    };
-    constant(column.ty, initial, rows).ok_or_else(|| {
-        Error::corrupt(format!("The value of older rows in the column '{}' is not of its type.", column.name))
-    })
-}
-
-fn constant(ty: Type, initial: &Initial, rows: usize) -> Option<ArrayRef> {
-    fn of<T: ArrowPrimitiveType>(value: impl TryInto<T::Native>, ty: Type, rows: usize) -> Option<ArrayRef> {
-        let array = PrimitiveArray::<T>::from_value(value.try_into().ok()?, rows);
-        Some(Arc::new(array.with_data_type(ty.arrow())))
-    }
-    match (ty, initial) {
-        (Type::Bool, Initial::Bool(value)) => Some(Arc::new(BooleanArray::from(vec![*value; rows]))),
-        (Type::Int8, Initial::Int(value)) => of::<Int8Type>(*value, ty, rows),
-        (Type::Int16, Initial::Int(value)) => of::<Int16Type>(*value, ty, rows),
-        (Type::Int32, Initial::Int(value)) => of::<Int32Type>(*value, ty, rows),
-        (Type::Int64, Initial::Int(value)) => of::<Int64Type>(*value, ty, rows),
-        (Type::UInt8, Initial::UInt(value)) => of::<UInt8Type>(*value, ty, rows),
-        (Type::UInt16, Initial::UInt(value)) => of::<UInt16Type>(*value, ty, rows),
-        (Type::UInt32, Initial::UInt(value)) => of::<UInt32Type>(*value, ty, rows),
-        (Type::UInt64, Initial::UInt(value)) => of::<UInt64Type>(*value, ty, rows),
-        (Type::Float32, Initial::Float(value)) => of::<Float32Type>(*value as f32, ty, rows),
-        (Type::Float64, Initial::Float(value)) => of::<Float64Type>(*value, ty, rows),
-        (Type::Decimal(..), Initial::Decimal(value)) => of::<Decimal128Type>(value.parse::<i128>().ok()?, ty, rows),
-        (Type::Date, Initial::Int(value)) => of::<Date32Type>(*value, ty, rows),
-        (Type::Duration, Initial::Int(value)) => of::<DurationMicrosecondType>(*value, ty, rows),
-        (Type::DateTime, Initial::Int(value)) => of::<TimestampMicrosecondType>(*value, ty, rows),
-        (Type::Text, Initial::Text(value)) => {
-            Some(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, rows))))
-        }
-        (Type::Bytes, Initial::Bytes(value)) => {
-            Some(Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n(value, rows))))
-        }
-        _ => None,
     }
 }
 
@@ -291,7 +239,6 @@ fn undecodable(footer: &Footer, error: parquet::errors::ParquetError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cold::testing::every_type;
 
     #[test]
     fn runs_keep_wide_blocks_apart() {
@@ -317,25 +264,5 @@ mod tests {
             ]
         );
         assert!(shape(vec![]).is_empty());
-    }
-
-    #[test]
-    fn every_type_has_an_initial_value() {
-        for ty in every_type() {
-            let initial = match ty {
-                Type::Bool => Initial::Bool(true),
-                Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => Initial::Int(-5),
-                Type::Date | Type::Duration | Type::DateTime => Initial::Int(5),
-                Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64 => Initial::UInt(5),
-                Type::Float32 | Type::Float64 => Initial::Float(0.5),
-                Type::Decimal(..) => Initial::Decimal("-12345".into()),
-                Type::Text => Initial::Text("x".into()),
-                Type::Bytes => Initial::Bytes(vec![0, 255]),
-            };
-            let array = constant(ty, &initial, 3).unwrap();
-            assert_eq!((array.len(), array.data_type(), array.null_count()), (3, &ty.arrow(), 0));
-        }
-        assert!(constant(Type::Int8, &Initial::Int(300), 1).is_none());
-        assert!(constant(Type::Text, &Initial::Int(3), 1).is_none());
     }
 }

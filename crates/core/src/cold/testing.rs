@@ -50,7 +50,7 @@ pub(super) async fn damage(store: &Arc<dyn ObjectStore>, record: &FileRecord, at
     store.put(&location, Bytes::from(bytes).into()).await.unwrap();
 }
 
-pub(super) fn every_type() -> Vec<Type> {
+pub(crate) fn every_type() -> Vec<Type> {
     vec![
         Type::Bool,
         Type::Int8,

@@ -142,10 +142,14 @@ impl Database {
     /// Makes the plan of a restore. Changes nothing.
     pub async fn plan_restore(&self, request: RestoreRequest, author: &Author) -> Result<RestorePlan> {
         let from = self.resolve(&request.when, author.account)?;
+        let then = self.moment(&from)?;
         if let Some(pin) = &from.snapshot {
+            // A name that never was is said to be unknown, not to be outside.
+            if let Scope::Database(name) | Scope::Tables(name, _) = &request.scope {
+                then.catalog().database(author.account, name)?;
+            }
             pin.admits_scope(&request.scope)?;
         }
-        let then = self.moment(&from)?;
         self.plan_restore_from(request, from, then, author.account).await
     }
 
@@ -294,14 +298,14 @@ async fn check_foreign_keys(txn: &mut Txn, touched: &[Arc<Table>]) -> Result<()>
             if !ids.contains(&child.id) || present.is_none() {
                 // A child that comes meanwhile has not been looked at.
                 txn.write_whole(table);
-                verify(txn, &child, &key).await?;
+                verify(txn, &child, &key, Kind::HasChildren).await?;
             }
         }
         if let Some(present) = present {
             for key in &present.foreign_keys {
                 let parent = txn.parent_of(&present, key);
                 if parent.is_none_or(|parent| !ids.contains(&parent.id)) {
-                    verify(txn, &present, &key.name).await?;
+                    verify(txn, &present, &key.name, Kind::MissingParent).await?;
                 }
             }
         }
@@ -309,12 +313,12 @@ async fn check_foreign_keys(txn: &mut Txn, touched: &[Arc<Table>]) -> Result<()>
     Ok(())
 }
 
-async fn verify(txn: &Txn, child: &Arc<Table>, key: &str) -> Result<()> {
+async fn verify(txn: &Txn, child: &Arc<Table>, key: &str, kind: Kind) -> Result<()> {
     if let Some(key) = child.foreign_keys.iter().find(|candidate| candidate.name == key)
         && let Some(entry) = txn.orphan(child, key).await?
     {
         return Err(Error::new(
-            Kind::MissingParent,
+            kind,
             format!(
                 "The restore would leave rows of '{}' without their parent in '{}': constraint '{}', value '{entry}'.",
                 child.name, key.parent_table, key.name

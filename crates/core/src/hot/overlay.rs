@@ -25,7 +25,7 @@ use crate::cold::{Keys, encode_keys, encode_nullable_keys};
 use crate::error::{Error, Result};
 use crate::ids::{ColumnId, FileId, Version};
 use crate::log::delta::Delta;
-use crate::rows::conform;
+use crate::rows::{conform, with_column};
 use crate::schema::Table;
 
 /// See the module's picture.
@@ -585,15 +585,4 @@ fn index_rows(
         }
     }
     Ok(())
-}
-
-/// Returns the batch with one more column at its end.
-pub(crate) fn with_column(batch: &RecordBatch, id: ColumnId, column: ArrayRef) -> Result<RecordBatch> {
-    use arrow::datatypes::{Field, Schema};
-    let schema = batch.schema();
-    let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(id.physical_name(), column.data_type().clone(), false)));
-    let mut columns = batch.columns().to_vec();
-    columns.push(column);
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }

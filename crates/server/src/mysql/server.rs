@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use mysql_common::constants::CapabilityFlags;
 use parking_lot::Mutex;
-use strandline_sql::processes::{Process, Processes};
 use strandline_sql::engine::Engine;
+use strandline_sql::processes::{Process, Processes};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error as ClientError, OptsBuilder, Row, SslOpts, Value};
-use mysql_common::constants::CapabilityFlags;
+use mysql_common::constants::{CapabilityFlags, ColumnType, StatusFlags};
+use strandline_core::db::{self, Database};
+use strandline_sql::api::Login;
+use strandline_sql::engine::{self, Engine};
 use strandline_sql::processes::Processes;
-use strandline_sql::session::Engine;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -30,12 +32,36 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-fn start_with(options: Options) -> Running {
-    let engine = Arc::new(Engine::default());
-    engine.set_password("root", "secret").expect("set");
-    engine.set_password("app", "other").expect("set");
-    engine.set_password("open", "").expect("set");
-    let (processes, metrics) = (Processes::new(), Arc::new(Metrics::default()));
+/// What every store of these tests holds.
+const SETUP: &str = "CREATE USER app IDENTIFIED BY 'other';
+    CREATE USER open IDENTIFIED BY '';
+    CREATE DATABASE d; CREATE DATABASE other;
+    USE d;
+    CREATE TABLE t (a INT, b INT);
+    CREATE TABLE counted (id INT PRIMARY KEY AUTO_INCREMENT, v TINYINT);
+    CREATE TABLE digits (n BIGINT PRIMARY KEY);
+    INSERT INTO digits VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9);
+    CREATE TABLE thousand (n BIGINT PRIMARY KEY);
+    INSERT INTO thousand SELECT a.n + b.n * 10 + c.n * 100 FROM digits a, digits b, digits c;";
+
+async fn open_engine() -> Arc<Engine> {
+    let database = Database::in_memory(db::Options::default()).await.expect("made");
+    let options = engine::Options { threads: 2, ..engine::Options::default() };
+    let engine = Engine::open(database, options).await.expect("opened");
+    engine.set_password("root", "secret").await.expect("set");
+    let login = Login { user: "root".to_owned(), host: "localhost".to_owned(), ..Login::default() };
+    let mut session = engine.session(login).expect("root is there");
+    for sql in session.split(SETUP).expect("whole statements") {
+        if let Err(error) = session.execute(&sql).await {
+            panic!("{sql}: {error:?}");
+        }
+    }
+    engine
+}
+
+async fn start_with(options: Options) -> Running {
+    let engine = open_engine().await;
+    let (processes, metrics) = (engine.processes().clone(), Arc::new(Metrics::default()));
     let listener = Listener::tcp(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = listener.address().expect("TCP");
     let server = Server::new(engine, processes.clone(), metrics.clone(), options);
@@ -50,14 +76,14 @@ fn start_with(options: Options) -> Running {
     Running { address, processes, metrics, stop, task }
 }
 
-fn start() -> Running {
-    start_with(Options::default())
+async fn start() -> Running {
+    start_with(Options::default()).await
 }
 
-fn start_tls(options: Options) -> Running {
+async fn start_tls(options: Options) -> Running {
     let data = tempfile::tempdir().expect("a folder");
     let files = tls::own_files(data.path()).expect("made");
-    start_with(Options { tls: Some(tls::acceptor(&files).expect("usable")), ..options })
+    start_with(Options { tls: Some(tls::acceptor(&files).expect("usable")), ..options }).await
 }
 
 impl Running {
@@ -73,7 +99,16 @@ impl Running {
     }
 
     async fn connect(&self) -> Conn {
-        Conn::new(self.options("root", "secret")).await.expect("logged in")
+        Conn::new(self.options("root", "secret").db_name(Some("d"))).await.expect("logged in")
+    }
+
+    /// Waits until some connection runs this statement.
+    async fn runs(&self, sql: &str) {
+        let started = Instant::now();
+        while !self.processes.list().iter().any(|process| process.info.as_deref() == Some(sql)) {
+            assert!(started.elapsed() < Duration::from_secs(20), "{sql} does not start");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     async fn raw(&self) -> Raw {
@@ -154,7 +189,7 @@ fn server_code(error: ClientError) -> u16 {
 
 #[tokio::test]
 async fn logins() {
-    let server = start_tls(Options::default());
+    let server = start_tls(Options::default()).await;
     let ssl = || Some(SslOpts::default().with_danger_accept_invalid_certs(true));
     for ssl in [None, ssl()] {
         let mut conn = Conn::new(server.options("root", "secret").ssl_opts(ssl.clone())).await.expect("logged in");
@@ -181,7 +216,7 @@ async fn logins() {
 
 #[tokio::test]
 async fn plugins_by_hand() {
-    let server = start();
+    let server = start().await;
     // Native, announced at once.
     let mut raw = server.raw().await;
     raw.log_in().await;
@@ -218,7 +253,7 @@ async fn plugins_by_hand() {
 
 #[tokio::test]
 async fn secure_transport_can_be_required() {
-    let server = start_tls(Options { require_secure_transport: true, ..Options::default() });
+    let server = start_tls(Options { require_secure_transport: true, ..Options::default() }).await;
     let error = Conn::new(server.options("root", "secret")).await.expect_err("refused");
     assert_eq!(server_code(error), 3159);
     let ssl = SslOpts::default().with_danger_accept_invalid_certs(true);
@@ -227,7 +262,7 @@ async fn secure_transport_can_be_required() {
 
 #[tokio::test]
 async fn bytes_sent_before_tls_are_not_taken_for_commands() {
-    let server = start_tls(Options::default());
+    let server = start_tls(Options::default()).await;
     let mut raw = server.raw().await;
     raw.greeting().await;
     let mut request = (server_capabilities(true, false)).bits().to_le_bytes().to_vec();
@@ -240,43 +275,56 @@ async fn bytes_sent_before_tls_are_not_taken_for_commands() {
     assert_eq!(server.metrics.queries.get(), 0);
 }
 
+/// A table of every type, with one row of values and one of NULLs.
+const KINDS: &str =
+    "CREATE TABLE kinds (tiny TINYINT, small SMALLINT, middle MEDIUMINT, plain INT, big BIGINT UNSIGNED,
+        single FLOAT, twofold DOUBLE, exact DECIMAL(10, 3), short VARCHAR(20), fixed CHAR(40), long_text TEXT,
+        raw VARBINARY(20), long_raw BLOB, day DATE, span TIME, moment DATETIME(6), stamp TIMESTAMP, year_of YEAR,
+        tree JSON, colour ENUM('red', 'green'), letters SET('a', 'b'), bits BIT(16));
+    INSERT INTO kinds VALUES (-8, -16, -24, -2147483648, 18446744073709551615, 1.5, 1e20, -12.345, 'é€𝄞',
+        'a char beyond twelve bytes', '', x'00ff', x'fb', '2024-02-29', '-838:59:59', '2024-02-29 12:34:56.123456',
+        '1970-01-01 00:00:01', 2026, '{\"a\": 1}', 'red', 'a,b', b'0000000100000010');
+    INSERT INTO kinds (tiny) VALUES (NULL);";
+
+const ALL_KINDS: &str = "SELECT *, NULL FROM kinds ORDER BY tiny DESC";
+
 #[tokio::test]
 async fn every_kind_in_text_and_binary() {
-    let server = start();
+    let server = start().await;
     let mut conn = server.connect().await;
-    let text: Vec<Row> = conn.query("TEST KINDS").await.expect("rows");
-    let expected = [
-        "-8",
-        "-16",
-        "-24",
-        "-2147483648",
-        "18446744073709551615",
-        "1.5",
-        "1e20",
-        "-12.345",
-        "é€𝄞",
-        "a char beyond twelve bytes",
-        "",
-        "\0?",
-        "?",
-        "2024-02-29",
-        "-838:59:59",
-        "2024-02-29 12:34:56.123456",
-        "1970-01-01 00:00:00",
-        "2026",
-        "{\"a\": 1}",
-        "red",
-        "a,b",
-        "\u{1}\u{2}",
+    conn.query_drop("SET time_zone = '+00:00'").await.expect("set");
+    conn.query_drop(KINDS).await.expect("made");
+    let text: Vec<Row> = conn.query(ALL_KINDS).await.expect("rows");
+    let expected: [&[u8]; 22] = [
+        b"-8",
+        b"-16",
+        b"-24",
+        b"-2147483648",
+        b"18446744073709551615",
+        b"1.5",
+        b"1e20",
+        b"-12.345",
+        "é€𝄞".as_bytes(),
+        b"a char beyond twelve bytes",
+        b"",
+        b"\0\xff",
+        b"\xfb",
+        b"2024-02-29",
+        b"-838:59:59",
+        b"2024-02-29 12:34:56.123456",
+        b"1970-01-01 00:00:01",
+        b"2026",
+        b"{\"a\": 1}",
+        b"red",
+        b"a,b",
+        b"\x01\x02",
     ];
-    let raw = [(11, b"\0\xff".as_slice()), (12, b"\xfb")];
     for (at, expected) in expected.iter().enumerate() {
-        let bytes = raw.iter().find(|(column, _)| *column == at).map_or(expected.as_bytes(), |(_, bytes)| bytes);
-        assert_eq!(text[0].as_ref(at), Some(&Value::Bytes(bytes.to_vec())), "column {at}");
+        assert_eq!(text[0].as_ref(at), Some(&Value::Bytes(expected.to_vec())), "column {at}");
     }
     assert!((0..23).all(|at| text[1].as_ref(at) == Some(&Value::NULL)), "a row of NULLs");
 
-    let binary: Vec<Row> = conn.exec("TEST KINDS", ()).await.expect("rows");
+    let binary: Vec<Row> = conn.exec(ALL_KINDS, ()).await.expect("rows");
     let values: Vec<Value> = (0..23).map(|at| binary[0].as_ref(at).expect("a column").clone()).collect();
     assert_eq!(
         values[..5],
@@ -289,20 +337,69 @@ async fn every_kind_in_text_and_binary() {
             Value::Date(2024, 2, 29, 0, 0, 0, 0),
             Value::Time(true, 34, 22, 59, 59, 0),
             Value::Date(2024, 2, 29, 12, 34, 56, 123_456),
-            Value::Date(1970, 1, 1, 0, 0, 0, 0),
+            Value::Date(1970, 1, 1, 0, 0, 1, 0),
             Value::Int(2026),
         ]
     );
-    assert_eq!(values[21], Value::Bytes(vec![1, 2]));
+    // What has no binary form of its own is the same in both.
+    for at in [7, 8, 9, 10, 11, 12, 18, 19, 20, 21] {
+        assert_eq!(values[at], Value::Bytes(expected[at].to_vec()), "column {at}");
+    }
     assert!((0..23).all(|at| binary[1].as_ref(at) == Some(&Value::NULL)), "a row of NULLs");
 
-    let charset = |at: usize| binary[0].columns_ref()[at].character_set();
+    let columns = binary[0].columns();
+    let kinds: Vec<ColumnType> = columns.iter().map(|column| column.column_type()).collect();
+    use ColumnType::*;
+    assert_eq!(
+        kinds,
+        [
+            MYSQL_TYPE_TINY,
+            MYSQL_TYPE_SHORT,
+            MYSQL_TYPE_INT24,
+            MYSQL_TYPE_LONG,
+            MYSQL_TYPE_LONGLONG,
+            MYSQL_TYPE_FLOAT,
+            MYSQL_TYPE_DOUBLE,
+            MYSQL_TYPE_NEWDECIMAL,
+            MYSQL_TYPE_VAR_STRING,
+            MYSQL_TYPE_STRING,
+            MYSQL_TYPE_BLOB,
+            MYSQL_TYPE_VAR_STRING,
+            MYSQL_TYPE_BLOB,
+            MYSQL_TYPE_DATE,
+            MYSQL_TYPE_TIME,
+            MYSQL_TYPE_DATETIME,
+            MYSQL_TYPE_TIMESTAMP,
+            MYSQL_TYPE_YEAR,
+            MYSQL_TYPE_JSON,
+            MYSQL_TYPE_STRING,
+            MYSQL_TYPE_STRING,
+            MYSQL_TYPE_BIT,
+            MYSQL_TYPE_NULL,
+        ]
+    );
+    let charset = |at: usize| columns[at].character_set();
     assert_eq!([charset(0), charset(8), charset(12), charset(13)], [63, 255, 63, 63]);
+
+    // Values of every kind as parameters, in the form in which they came: the copy is the same in both forms.
+    let marks = vec!["?"; 22].join(", ");
+    conn.query_drop("CREATE TABLE copies LIKE kinds").await.expect("made");
+    let insert = conn.prep(format!("INSERT INTO copies VALUES ({marks})")).await.expect("prepared");
+    for row in &binary {
+        let values: Vec<Value> = (0..22).map(|at| row.as_ref(at).expect("a column").clone()).collect();
+        conn.exec_drop(&insert, values).await.expect("inserted");
+    }
+    let copies = ALL_KINDS.replace("kinds", "copies");
+    let unwrap = |rows: Vec<Row>| rows.into_iter().map(Row::unwrap).collect::<Vec<_>>();
+    let copied: Vec<Row> = conn.exec(&copies, ()).await.expect("rows");
+    assert_eq!(unwrap(copied), unwrap(binary));
+    let copied: Vec<Row> = conn.query(&copies).await.expect("rows");
+    assert_eq!(unwrap(copied), unwrap(text));
 }
 
 #[tokio::test]
 async fn parameters_there_and_back() {
-    let server = start();
+    let server = start().await;
     let mut conn = server.connect().await;
     let values = vec![
         Value::NULL,
@@ -327,63 +424,82 @@ async fn parameters_there_and_back() {
 
 #[tokio::test]
 async fn statements_and_their_errors() {
-    let server = start();
+    let server = start().await;
     let mut conn = server.connect().await;
-    conn.query_drop("INSERT x").await.expect("done");
+    conn.query_drop("ALTER TABLE counted AUTO_INCREMENT = 7").await.expect("altered");
+    conn.query_drop("INSERT IGNORE INTO counted (v) VALUES (1), (2), ('x')").await.expect("done");
     assert_eq!((conn.affected_rows(), conn.last_insert_id(), conn.get_warnings()), (3, Some(7), 1));
-    let error = conn.query_drop("TEST ERROR").await.expect_err("an error");
-    assert_eq!(server_code(error), 1146);
-    assert_eq!(server_code(conn.query_drop("").await.expect_err("an error")), 1064);
-    assert_eq!(server_code(conn.prep("TEST ERROR").await.expect_err("an error")), 1146);
-    // In the middle of the rows: those before it are there, and the connection goes on.
-    let mut result = conn.query_iter("TEST BROKEN 5000").await.expect("rows");
+    conn.query_drop("UPDATE counted SET v = 5 WHERE id < 9").await.expect("done");
+    assert_eq!((conn.affected_rows(), conn.info().as_ref()), (2, "Rows matched: 2  Changed: 2  Warnings: 0"));
+    let missing = "SELECT * FROM missing";
+    assert_eq!(server_code(conn.query_drop(missing).await.expect_err("an error")), 1146);
+    assert_eq!(server_code(conn.query_drop("").await.expect_err("an error")), 1065);
+    assert_eq!(server_code(conn.prep(missing).await.expect_err("an error")), 1146);
+    // In the middle of the rows: some before it are there, and the connection goes on.
+    let numbers = "a.n * 1000 + b.n FROM thousand a, thousand b WHERE a.n < 250";
+    let mut result = conn.query_iter(format!("SELECT 9223372036854775807 - 249998 + {numbers}")).await.expect("rows");
     let mut rows = 0;
     let error = loop {
         match result.next().await {
             Ok(Some(_)) => rows += 1,
-            Ok(None) => panic!("the error is missing"),
+            Ok(None) => panic!("the error is missing after {rows} rows"),
             Err(error) => break error,
         }
     };
-    assert_eq!((rows, server_code(error)), (5000, 1105));
+    assert_eq!(server_code(error), 1690);
+    assert!(0 < rows && rows < 250_000, "{rows}");
     drop(result);
-    let sum: i64 = conn.query::<(i64, String), _>("TEST NUMBERS 250000").await.expect("rows").iter().map(|r| r.0).sum();
-    assert_eq!(sum, 249_999 * 250_000 / 2);
+    let rows: Vec<(String, i64)> = conn.query(format!("SELECT CONCAT('row ', b.n), {numbers}")).await.expect("rows");
+    assert_eq!(rows.len(), 250_000);
+    assert_eq!(rows.iter().map(|row| row.1).sum::<i64>(), 249_999 * 250_000 / 2);
+    assert!(rows.iter().all(|(text, n)| *text == format!("row {}", n % 1000)));
     conn.ping().await.expect("alive");
     assert_eq!(server.metrics.errors.get(), 4);
 }
 
 #[tokio::test]
 async fn several_statements_in_one_text() {
-    let server = start();
+    let server = start().await;
     let mut conn = server.connect().await;
-    let mut result = conn.query_iter("SELECT 1; INSERT x; TEST NUMBERS 2;").await.expect("results");
+    let text = "SELECT 1; INSERT INTO t VALUES (1, 2), (3, 4), (5, 6); SELECT n, 'x' FROM digits LIMIT 2;";
+    let mut result = conn.query_iter(text).await.expect("results");
     assert_eq!(result.collect::<i64>().await.expect("rows"), [1]);
     assert_eq!(result.affected_rows(), 3);
     result.collect::<i64>().await.expect("no rows");
     assert_eq!(result.collect::<(i64, String)>().await.expect("rows").len(), 2);
     assert!(result.is_empty());
     drop(result);
+    // A semicolon in a string or a comment ends nothing.
+    let mut result = conn.query_iter("SELECT 'a;b' /* ; */; SELECT \"c;\"").await.expect("results");
+    assert_eq!(result.collect::<String>().await.expect("rows"), ["a;b"]);
+    assert_eq!(result.collect::<String>().await.expect("rows"), ["c;"]);
+    drop(result);
     // The first error ends the text.
-    let mut result = conn.query_iter("SELECT 1; TEST ERROR; INSERT x").await.expect("results");
+    let mut result = conn.query_iter("SELECT 1; SELECT * FROM missing; DELETE FROM t").await.expect("results");
     assert_eq!(result.collect::<i64>().await.expect("rows"), [1]);
     let error = result.collect::<i64>().await.expect_err("an error");
     assert_eq!(server_code(error), 1146);
     drop(result);
-    assert_eq!(conn.query_first::<i64, _>("SELECT 1").await.expect("alive"), Some(1));
+    assert_eq!(conn.query_first::<i64, _>("SELECT COUNT(*) FROM t").await.expect("alive"), Some(3));
 }
 
 #[tokio::test]
 async fn packets_beyond_sixteen_mebibytes() {
-    let server = start();
+    let server = start().await;
     let mut conn = server.connect().await;
     for length in [0xFF_FFFF - 5, 0xFF_FFFF - 4, 0xFF_FFFF - 3, 20 << 20] {
-        let blob: Vec<u8> = conn.query_first(format!("TEST BLOB {length}")).await.expect("a row").expect("one");
+        let blob: Vec<u8> =
+            conn.query_first(format!("SELECT REPEAT('x', {length})")).await.expect("a row").expect("one");
         assert!(blob.len() == length && blob.iter().all(|byte| *byte == b'x'), "{length}");
         let sql = format!("SELECT LENGTH('{}')", "y".repeat(length));
         let got: Option<usize> = conn.query_first(sql).await.expect("a row");
         assert_eq!(got, Some(length));
     }
+    conn.query_drop("CREATE TABLE long_values (id INT PRIMARY KEY, raw LONGBLOB, chars LONGTEXT)").await.expect("made");
+    let (raw, chars) = (vec![0xFE; 17 << 20], "é".repeat(9 << 20));
+    conn.exec_drop("INSERT INTO long_values VALUES (1, ?, ?)", (&raw, &chars)).await.expect("inserted");
+    let back: Option<(Vec<u8>, String)> = conn.query_first("SELECT raw, chars FROM long_values").await.expect("a row");
+    assert!(back.is_some_and(|back| back == (raw, chars)));
     let long = vec![b'z'; 40 << 20];
     let row: Row = conn.exec_first("SELECT ?", (long.clone(),)).await.expect("a row").expect("one");
     assert!(row.unwrap() == [Value::Bytes(long)]);
@@ -391,7 +507,7 @@ async fn packets_beyond_sixteen_mebibytes() {
 
 #[tokio::test]
 async fn too_large_a_packet_is_refused() {
-    let server = start();
+    let server = start().await;
     let mut raw = server.raw().await;
     raw.log_in().await;
     raw.sequence = 0;
@@ -413,21 +529,28 @@ async fn too_large_a_packet_is_refused() {
 
 #[tokio::test]
 async fn sessions_change_and_are_reset() {
-    let server = start();
-    let mut conn = Conn::new(server.options("root", "secret").db_name(Some("first"))).await.expect("logged in");
+    let server = start().await;
+    let mut conn = server.connect().await;
     let database = "SELECT DATABASE()";
-    assert_eq!(conn.query_first::<String, _>(database).await.expect("a row").as_deref(), Some("first"));
-    conn.query_drop("BEGIN").await.expect("begun");
+    assert_eq!(conn.query_first::<String, _>(database).await.expect("a row").as_deref(), Some("d"));
+    conn.query_drop("SET @mine = 5, autocommit = 0; BEGIN; INSERT INTO t VALUES (1, 1)").await.expect("begun");
+    let prepared = conn.prep("SELECT 1").await.expect("prepared");
     assert!(conn.reset().await.expect("reset"), "the server knows how to");
+    // The database stays; what else the session had is gone.
+    assert_eq!(conn.query_first::<String, _>(database).await.expect("a row").as_deref(), Some("d"));
+    let left: Option<(i64, Option<i64>, i64)> =
+        conn.query_first("SELECT COUNT(*), @mine, @@autocommit FROM t").await.expect("a row");
+    assert_eq!(left, Some((0, None, 1)));
+    assert_eq!(server_code(conn.exec_drop(&prepared, ()).await.expect_err("forgotten")), 1243);
     conn.change_user(
         mysql_async::ChangeUserOpts::new()
             .with_user(Some("app".into()))
             .with_pass(Some("other".into()))
-            .with_db_name(Some("second".into())),
+            .with_db_name(Some("other".into())),
     )
     .await
     .expect("changed");
-    assert_eq!(conn.query_first::<String, _>(database).await.expect("a row").as_deref(), Some("second"));
+    assert_eq!(conn.query_first::<String, _>(database).await.expect("a row").as_deref(), Some("other"));
     assert_eq!(server.processes.list()[0].user, "app");
     let wrong = mysql_async::ChangeUserOpts::new().with_user(Some("app".into())).with_pass(Some("no".into()));
     assert_eq!(server_code(conn.change_user(wrong).await.expect_err("refused")), 1045);
@@ -435,10 +558,12 @@ async fn sessions_change_and_are_reset() {
 
 #[tokio::test]
 async fn small_commands() {
-    let server = start();
+    let server = start().await;
     let mut raw = server.raw().await;
     raw.log_in().await;
-    assert_eq!(raw.command(b"\x02other").await.expect("OK")[0], 0);
+    for name in [b"\x02other".as_slice(), b"\x02d"] {
+        assert_eq!(raw.command(name).await.expect("OK")[0], 0);
+    }
     assert_eq!(error_code(&raw.command(b"\x02missing").await.expect("an error")), 1049);
     assert_eq!(error_code(&raw.command(b"\x02\xFF").await.expect("an error")), 1300);
     assert!(raw.command(b"\x09").await.expect("a line").starts_with(b"Uptime: "));
@@ -452,9 +577,17 @@ async fn small_commands() {
     let column = raw.command(b"\x04t\0B%").await.expect("a column");
     assert!(column.starts_with(b"\x03def") && column.ends_with(b"\xFB"));
     assert_eq!(raw.read().await.expect("the end")[0], 0xFE);
+    assert_eq!(error_code(&raw.command(b"\x04missing\0").await.expect("an error")), 1146);
+    // COM_PROCESS_INFO answers with the rows of SHOW PROCESSLIST: here there is one.
+    assert_eq!(raw.command(b"\x0A").await.expect("columns"), [8]);
+    for _ in 0..9 {
+        raw.read().await.expect("a column, or the row");
+    }
+    assert_eq!(raw.read().await.expect("the end")[0], 0xFE);
+    assert_eq!(error_code(&raw.command(b"\x0C\xFF\xFF\0\0").await.expect("an error")), 1094);
     // Several statements only while the client says so.
     assert_eq!(raw.command(b"\x1B\x01\0").await.expect("the end")[0], 0xFE);
-    assert_eq!(error_code(&raw.command(b"\x03INSERTS; INSERT").await.expect("an error")), 1064);
+    assert_eq!(error_code(&raw.command(b"\x03SELECT 1; SELECT 2").await.expect("an error")), 1064);
     assert_eq!(error_code(&raw.command(b"\x1B\x05\0").await.expect("an error")), 1047);
     assert_eq!(raw.command(b"\x1F").await.expect("OK")[0], 0);
     raw.sequence = 0;
@@ -464,7 +597,7 @@ async fn small_commands() {
 
 #[tokio::test]
 async fn long_data_and_kept_types() {
-    let server = start();
+    let server = start().await;
     let mut raw = server.raw().await;
     raw.log_in().await;
     let prepared = raw.command(b"\x16SELECT ?").await.expect("prepared");
@@ -490,40 +623,40 @@ async fn long_data_and_kept_types() {
     assert_eq!(error_code(&raw.command(&execute(b"\0\0\x09hi")).await.expect("an error")), 1835);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn kills() {
-    let server = start();
-    let (mut one, two) = (server.connect().await, server.connect().await);
+    let server = start().await;
+    let (mut one, mut two) = (server.connect().await, server.connect().await);
     let id = one.id();
-    let sleeping = tokio::spawn(async move {
-        let started = Instant::now();
-        let error = one.query_drop("SLEEP 20000").await.expect_err("killed");
-        assert!(started.elapsed() < Duration::from_secs(10));
-        let alive = one.query_first::<i64, _>("SELECT 1").await;
-        (server_code(error), alive.expect("alive"), one)
-    });
-    while !server.processes.list().iter().any(|process| process.info.as_deref() == Some("SLEEP 20000")) {
-        tokio::task::yield_now().await;
+    // One that waits, and one that computes for ever.
+    let sums = "SELECT SUM(a.n + b.n + c.n + d.n) FROM thousand a, thousand b, thousand c, thousand d";
+    for sql in ["SELECT SLEEP(100)", sums] {
+        let running = tokio::spawn(async move {
+            let started = Instant::now();
+            let error = one.query_drop(sql).await.expect_err("killed");
+            assert!(started.elapsed() < Duration::from_secs(50));
+            let alive = one.query_first::<i64, _>("SELECT 1").await;
+            (server_code(error), alive.expect("alive"), one)
+        });
+        server.runs(sql).await;
+        two.query_drop(format!("KILL QUERY {id}")).await.expect("killed");
+        let (code, alive, back) = running.await.expect("no panic");
+        assert_eq!((code, alive), (1317, Some(1)));
+        one = back;
     }
-    server.processes.kill(id, true).expect("it is there");
-    let (code, alive, mut one) = sleeping.await.expect("no panic");
-    assert_eq!((code, alive), (1317, Some(1)));
-    server.processes.kill(id, false).expect("it is there");
+    two.query_drop(format!("KILL {id}")).await.expect("killed");
     one.query_drop("SELECT 1").await.expect_err("the connection is gone");
-    assert_eq!(server.processes.kill(4_000_000, true).expect_err("no such connection").code, 1094);
-    drop(two);
+    assert_eq!(server_code(two.query_drop("KILL QUERY 4000000").await.expect_err("no such connection")), 1094);
 }
 
 #[tokio::test]
 async fn who_leaves_is_not_worked_for() {
-    let server = start();
+    let server = start().await;
     let mut raw = server.raw().await;
     raw.log_in().await;
     raw.sequence = 0;
-    raw.write(b"\x03SLEEP 60000").await;
-    while server.processes.list().iter().all(|process| process.info.is_none()) {
-        tokio::task::yield_now().await;
-    }
+    raw.write(b"\x03SELECT SLEEP(60)").await;
+    server.runs("SELECT SLEEP(60)").await;
     drop(raw);
     let started = Instant::now();
     while server.processes.count() > 0 {
@@ -534,21 +667,46 @@ async fn who_leaves_is_not_worked_for() {
 
 #[tokio::test]
 async fn commands_sent_ahead_are_answered_in_order() {
-    let server = start();
+    let server = start().await;
     let mut raw = server.raw().await;
     raw.log_in().await;
-    for _ in 0..100 {
+    for n in 100..200 {
         raw.sequence = 0;
-        raw.write(b"\x03SLEEP 1").await;
+        raw.write(format!("\x03SELECT {n}").as_bytes()).await;
     }
-    for _ in 0..100 {
-        assert_eq!(raw.read().await.expect("OK")[0], 0);
+    for n in 100..200 {
+        assert_eq!(raw.read().await.expect("columns"), [1]);
+        raw.read().await.expect("the column");
+        assert_eq!(raw.read().await.expect("a row"), format!("\x03{n}").as_bytes());
+        assert_eq!(raw.read().await.expect("the end")[0], 0xFE);
+    }
+}
+
+#[tokio::test]
+async fn the_status_tells_of_the_transaction() {
+    let server = start().await;
+    let mut raw = server.raw().await;
+    raw.log_in().await;
+    let (idle, within) = (StatusFlags::SERVER_STATUS_AUTOCOMMIT, StatusFlags::SERVER_STATUS_IN_TRANS);
+    for (sql, expected) in [
+        ("BEGIN", idle | within),
+        ("INSERT INTO t VALUES (1, 1)", idle | within),
+        ("COMMIT", idle),
+        ("SET autocommit = 0", StatusFlags::empty()),
+        ("INSERT INTO t VALUES (2, 2)", within),
+        ("ROLLBACK", StatusFlags::empty()),
+        ("SET autocommit = 1", idle),
+    ] {
+        // OK, the affected rows and the last id of a byte each, the status.
+        let ok = raw.command(format!("\x03{sql}").as_bytes()).await.expect("OK");
+        assert_eq!(ok[0], 0, "{sql}");
+        assert_eq!(u16::from_le_bytes([ok[3], ok[4]]), expected.bits(), "{sql}");
     }
 }
 
 #[tokio::test]
 async fn a_full_server_keeps_a_place_for_root() {
-    let server = start_with(Options { max_connections: 2, ..Options::default() });
+    let server = start_with(Options { max_connections: 2, ..Options::default() }).await;
     let app = || Conn::new(server.options("app", "other"));
     let (first, _second) = (app().await.expect("in"), app().await.expect("in"));
     assert_eq!(server_code(app().await.expect_err("full")), 1040);
@@ -565,7 +723,7 @@ async fn a_full_server_keeps_a_place_for_root() {
 #[tokio::test]
 async fn local_files() {
     let options = Options { local_infile: true, ..Options::default() };
-    let server = start_with(options);
+    let server = start_with(options).await;
     let mut raw = server.raw().await;
     let salt = raw.greeting().await;
     let mut out = Vec::new();
@@ -580,35 +738,49 @@ async fn local_files() {
     raw.write(&out).await;
     assert_eq!(raw.read().await.expect("OK")[0], 0);
 
-    let load = b"\x03LOAD DATA LOCAL";
+    let load = b"\x03LOAD DATA LOCAL INFILE 'data.csv' INTO TABLE d.t (a)";
     assert_eq!(raw.command(load).await.expect("a request"), b"\xFBdata.csv");
     for piece in [b"1\n2\n".as_slice(), b"3\n", b""] {
         raw.write(piece).await;
     }
     let ok = raw.read().await.expect("OK");
     assert_eq!(ok[..2], [0, 3]);
+    // What does not fit is bent, with warnings: nobody can ask for another try.
+    raw.command(load).await.expect("a request");
+    raw.write(b"bad\n4\n").await;
+    raw.write(b"").await;
+    let ok = raw.read().await.expect("OK");
+    assert_eq!((ok[..2].to_vec(), ok[5..7].to_vec()), (vec![0, 2], vec![1, 0]));
+    assert_eq!(raw.command(b"\x03SELECT SUM(a), COUNT(*) FROM d.t").await.expect("columns"), [2]);
+    for _ in 0..2 {
+        raw.read().await.expect("a column");
+    }
+    assert_eq!(raw.read().await.expect("a row"), b"\x0210\x015");
+    raw.read().await.expect("the end");
     // A loader that fails: the rest of the file is swallowed, then the error comes.
+    let load = b"\x03LOAD DATA LOCAL INFILE 'data.csv' INTO TABLE d.missing";
     raw.command(load).await.expect("a request");
     for _ in 0..100 {
-        raw.write(b"bad\n").await;
+        raw.write(b"1\n").await;
     }
     raw.write(b"").await;
-    assert_eq!(error_code(&raw.read().await.expect("an error")), 1366);
+    assert_eq!(error_code(&raw.read().await.expect("an error")), 1146);
     assert_eq!(raw.command(b"\x0E").await.expect("a pong")[0], 0);
     // Where the server does not offer it, the session is told so.
-    let server = start();
+    let server = start().await;
     let mut conn = server.connect().await;
-    assert_eq!(server_code(conn.query_drop("LOAD DATA LOCAL").await.expect_err("refused")), 3948);
+    assert_eq!(
+        server_code(conn.query_drop("LOAD DATA LOCAL INFILE 'data.csv' INTO TABLE t").await.expect_err("refused")),
+        3948
+    );
 }
 
 #[tokio::test]
 async fn shutdown_waits_for_statements() {
-    let server = start();
+    let server = start().await;
     let (mut busy, mut idle) = (server.connect().await, server.connect().await);
-    let work = tokio::spawn(async move { busy.query_drop("SLEEP 300").await });
-    while !server.processes.list().iter().any(|process| process.command == "Query") {
-        tokio::task::yield_now().await;
-    }
+    let work = tokio::spawn(async move { busy.query_drop("SELECT SLEEP(0.3)").await });
+    server.runs("SELECT SLEEP(0.3)").await;
     server.stop.send(()).expect("running");
     work.await.expect("no panic").expect("the statement ends as if nothing had happened");
     server.task.await.expect("no panic");
@@ -618,7 +790,7 @@ async fn shutdown_waits_for_statements() {
 
 #[tokio::test]
 async fn hostile_bytes_harm_nobody_else() {
-    let server = start();
+    let server = start().await;
     let mut random = Random::new(4);
     for round in 0..300 {
         let mut raw = server.raw().await;
@@ -658,7 +830,7 @@ async fn hostile_bytes_harm_nobody_else() {
 
 #[tokio::test]
 async fn wrong_sequence_numbers_end_the_connection() {
-    let server = start();
+    let server = start().await;
     let mut raw = server.raw().await;
     raw.log_in().await;
     raw.sequence = 5;

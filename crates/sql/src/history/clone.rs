@@ -59,6 +59,9 @@ impl CloneOne<'_> {
             None => (&now, &own),
         };
         let source = catalog.table(catalog.database(state.account, self.from)?, self.source)?.clone();
+        if source.is_view() {
+            return Err(Error::new(1347, "HY000", format!("'{}.{}' is not BASE TABLE", self.from, source.name)));
+        }
         if let Some((_, Some(pin))) = &self.past {
             let all: Vec<_> = source.columns.iter().map(|column| column.id).collect();
             pin.admits_columns(&source, &all)?;

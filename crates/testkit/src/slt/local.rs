@@ -134,11 +134,16 @@ async fn open(folder: Option<&tempfile::TempDir>) -> Result<Arc<Engine>> {
         Some(folder) => Database::open(folder.path(), options).await?,
         None => Database::in_memory(options).await?,
     };
-    Ok(Engine::open(database, Options { query_memory_bytes: 256 << 20, threads: 2, ..Options::default() }).await?)
+    let options = Options { query_memory_bytes: 256 << 20, threads: 2, ..Options::default() };
+    let engine = Engine::open(database, options).await?;
+    if engine.credential(&login(None)).is_none() {
+        engine.set_password("root", "").await?;
+    }
+    Ok(engine)
 }
 
 fn login(database: Option<String>) -> Login {
-    Login { user: "root".to_owned(), host: "localhost".to_owned(), database, ..Login::default() }
+    Login { user: "root".to_owned(), host: "localhost".to_owned(), database, connection_id: 1, ..Login::default() }
 }
 
 fn refusal(error: Error) -> Refusal {

@@ -1,0 +1,161 @@
+//! Which contents refer to a file, and what keeps a content.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use strandline_core::catalog::{Catalog, Change, Content, ObjectKind};
+use strandline_core::cold::{Manifest, Part};
+use strandline_core::db::Database;
+use strandline_core::error::{Error, Result};
+use strandline_core::ids::{Digest, FileId, TableId, Version};
+use strandline_core::log::{FileKind, Pin};
+
+use super::resolved;
+
+/// What a table held from `begin` until before `end`.
+pub struct Held {
+    pub table: TableId,
+    pub begin: Version,
+    /// `Version::MAX` while it stands.
+    pub end: Version,
+    pub content: Arc<Content>,
+}
+
+/// Returns every content that the catalog still knows, of dropped tables too.
+pub fn contents(database: &Database) -> Result<Vec<Held>> {
+    let metastore = database.metastore();
+    let mut all = Vec::new();
+    for id in 1..=metastore.greatest_id(ObjectKind::Content)? {
+        for row in metastore.object(ObjectKind::Content, id)? {
+            if let Change::PutContent(table, content) = row.object {
+                all.push(Held { table, begin: row.begin, end: row.end, content });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Manifests by digest, each with its file; what cannot be read stands with its error.
+#[derive(Default)]
+pub struct Manifests {
+    known: HashMap<Digest, Result<Arc<Manifest>, String>>,
+}
+
+impl Manifests {
+    /// Returns the manifest of a content; an empty one while nothing was flushed.
+    pub async fn of(&mut self, database: &Database, content: &Content) -> Result<Arc<Manifest>, String> {
+        let Some(digest) = content.manifest else { return Ok(Arc::default()) };
+        if !self.known.contains_key(&digest) {
+            let read = database.cold().manifest(digest).await.map_err(|error| error.to_string());
+            self.known.insert(digest, read);
+        }
+        self.known[&digest].clone()
+    }
+}
+
+/// A content that refers to a file, and as what.
+pub struct Reference {
+    pub held: Held,
+    /// The part itself, or the one whose deletion vector it is.
+    pub part: Option<Part>,
+}
+
+/// Returns the contents that refer to a file, oldest first.
+pub async fn references(database: &Database, file: FileId) -> Result<Vec<Reference>> {
+    let record = database.metastore().file(file)?;
+    let as_manifest = record.filter(|record| record.kind == FileKind::Manifest).map(|record| record.digest);
+    let mut manifests = Manifests::default();
+    let mut found = Vec::new();
+    for held in contents(database)? {
+        // Equal manifests are stored more than once; any of them may be the one that is read.
+        if as_manifest.is_some() && held.content.manifest == as_manifest {
+            found.push(Reference { held, part: None });
+            continue;
+        }
+        // One that is gone with the versions that read it refers to nothing any more.
+        let Ok(manifest) = manifests.of(database, &held.content).await else { continue };
+        let part = manifest
+            .parts
+            .iter()
+            .find(|part| part.file == file || part.deletions.is_some_and(|deletions| deletions.file == file));
+        if let Some(part) = part.cloned() {
+            found.push(Reference { held, part: Some(part) });
+        }
+    }
+    found.sort_by_key(|reference| (reference.held.begin, reference.held.table));
+    Ok(found)
+}
+
+/// Everything that keeps contents: the present, the window, and snapshots with what existed at each.
+pub struct Keepers {
+    /// The version that was the newest when the window began.
+    window_from: Version,
+    window: String,
+    pins: Vec<(Pin, Arc<Catalog>)>,
+}
+
+impl Keepers {
+    pub fn of(database: &Database) -> Result<Keepers> {
+        let metastore = database.metastore();
+        let at_start = metastore.newest_at(database.window_start())?;
+        let mut catalogs: HashMap<Version, Arc<Catalog>> = HashMap::new();
+        let mut pins = Vec::new();
+        for pin in metastore.pins()? {
+            let catalog = match catalogs.get(&pin.version) {
+                Some(catalog) => catalog.clone(),
+                None => database.moment(&resolved(database, pin.version)?)?.catalog().clone(),
+            };
+            catalogs.insert(pin.version, catalog.clone());
+            pins.push((pin, catalog));
+        }
+        Ok(Keepers {
+            window_from: at_start.map_or(Version(1), |entry| entry.version),
+            window: database.window().to_string(),
+            pins,
+        })
+    }
+
+    /// Returns what keeps a content, one sentence each; none if nothing does.
+    pub fn reasons(&self, held: &Held) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if held.end == Version::MAX {
+            reasons.push("it is what the table holds now".to_owned());
+        }
+        if held.end > self.window_from && held.end != Version::MAX {
+            let from = held.begin.max(self.window_from);
+            let upto = held.end.0 - 1;
+            reasons.push(format!("the recovery window of {} reaches back to versions {from} to {upto}", self.window));
+        }
+        for (pin, catalog) in &self.pins {
+            if held.begin <= pin.version && pin.version < held.end && admits(pin, catalog, held.table) {
+                reasons.push(format!("snapshot '{}' of version {}", pin.name, pin.version));
+            }
+        }
+        reasons
+    }
+
+    pub fn is_kept(&self, held: &Held) -> bool {
+        !self.reasons(held).is_empty()
+    }
+}
+
+/// Tells whether a snapshot speaks of a table, by the names of its version.
+fn admits(pin: &Pin, catalog: &Catalog, table: TableId) -> bool {
+    let Some(table) = catalog.table_by_id(table) else { return false };
+    let Some(database) = catalog.database_by_id(table.database) else { return false };
+    let account = catalog.account_by_id(database.account).map_or("", |account| account.name.as_str());
+    pin.admits_table(account, &database.name, &table.name).is_ok()
+}
+
+/// Returns the files that a kept content needs: `(file, kind)`, each once.
+pub fn needed(manifest: &Manifest) -> Vec<(FileId, FileKind)> {
+    let mut seen = HashSet::new();
+    let parts = manifest.parts.iter().map(|part| (part.file, FileKind::Part));
+    let vectors = manifest.parts.iter().filter_map(|part| Some((part.deletions?.file, FileKind::DeletionVector)));
+    parts.chain(vectors).filter(|(file, _)| seen.insert(*file)).collect()
+}
+
+/// Returns the error for a file that nobody knows.
+pub fn unknown(file: FileId) -> Error {
+    Error::invalid(format!("The store has no file {file}.")).with_hint("'strandline debug moment' lists parts.")
+}

@@ -1,0 +1,263 @@
+//! The debug verbs over a small store on disk.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use serde_json::Value as Json;
+use strandline_core::db::SYS;
+use strandline_core::history::snapshot::SnapshotSpec;
+use strandline_core::ids::{ColumnId, DatabaseId};
+use strandline_core::log::Scope;
+use strandline_core::schema::{Column, Table, Type};
+use strandline_core::txn::{Author, OnDuplicate};
+use tempfile::TempDir;
+
+use super::*;
+
+/// Makes a store: `shop.items (id, name)` with rows 1 to 3 flushed, then row 2 changed, then row 3 deleted, then a
+/// snapshot, a flush, and row 1 changed in the log.
+async fn make_store() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = Database::open(folder.path(), Options::default()).await.expect("opened");
+    let author = Author { account: SYS, name: "ada@localhost".to_owned() };
+    let mut txn = database.begin(author.clone());
+    let shop = txn.create_database(SYS, "shop", "").expect("made").id;
+    let items = txn.create_table(items(shop)).expect("made");
+    txn.insert(&items, &rows(&items, &[(1, "one"), (2, "two"), (3, "three")]), OnDuplicate::Error).await.expect("put");
+    txn.commit().await.expect("committed");
+    database.flush().await.expect("flushed");
+
+    let mut txn = database.begin(author.clone());
+    txn.update(&items, &keys(&items, &[2]), &rows(&items, &[(2, "zwei")])).await.expect("updated");
+    txn.commit().await.expect("committed");
+    let mut txn = database.begin(author.clone());
+    txn.delete(&items, &keys(&items, &[3])).await.expect("deleted");
+    txn.commit().await.expect("committed");
+    let spec = SnapshotSpec {
+        name: "before".to_owned(),
+        scope: Scope::Database("shop".to_owned()),
+        columns: Vec::new(),
+        when: Address::Now,
+        comment: String::new(),
+    };
+    database.create_snapshot(&spec, &author).await.expect("taken");
+    database.flush().await.expect("flushed");
+    let mut txn = database.begin(author);
+    txn.update(&items, &keys(&items, &[1]), &rows(&items, &[(1, "eins")])).await.expect("updated");
+    txn.commit().await.expect("committed");
+    database.close().await.expect("closed");
+    folder
+}
+
+fn items(database: DatabaseId) -> Table {
+    let column = |id, name: &str, ty, declared: &str| Column {
+        id: ColumnId(id),
+        name: name.to_owned(),
+        ty,
+        nullable: false,
+        declared: declared.to_owned(),
+        default: None,
+        initial: None,
+        auto_increment: false,
+        on_update: None,
+        comment: String::new(),
+    };
+    Table {
+        id: strandline_core::ids::TableId(0),
+        database,
+        name: "items".to_owned(),
+        columns: vec![column(1, "id", Type::Int64, "bigint"), column(2, "name", Type::Text, "varchar(20)")],
+        primary_key: vec![ColumnId(1)],
+        indexes: Vec::new(),
+        foreign_keys: Vec::new(),
+        view: None,
+        comment: String::new(),
+        options: Default::default(),
+        next_column: ColumnId(3),
+    }
+}
+
+fn rows(table: &Table, rows: &[(i64, &str)]) -> RecordBatch {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(id, _)| *id)));
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, name)| *name)));
+    RecordBatch::try_new(table.physical_schema(), vec![ids, names]).expect("rows")
+}
+
+fn keys(table: &Table, ids: &[i64]) -> RecordBatch {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids.iter().copied()));
+    RecordBatch::try_new(table.key_schema(), vec![ids]).expect("keys")
+}
+
+async fn run_verb(folder: &TempDir, line: &str) -> Result<Report> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        verb: Verb,
+    }
+    let words = std::iter::once("debug").chain(line.split('|'));
+    let line = <Line as clap::Parser>::try_parse_from(words)?;
+    super::report(&line.verb, folder.path()).await
+}
+
+async fn json(folder: &TempDir, line: &str) -> Json {
+    let report = run_verb(folder, line).await.unwrap_or_else(|error| panic!("{line}: {error}"));
+    assert!(!report.text().is_empty(), "{line}");
+    report.json
+}
+
+fn texts(list: &Json, key: &str) -> Vec<String> {
+    list.as_array().expect("a list").iter().map(|item| item[key].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn log_lists_what_commits_changed() {
+    let store = make_store().await;
+    let all = json(&store, "log").await;
+    let all = all.as_array().expect("a list");
+    assert!(all.is_sorted_by(|a, b| a["version"].as_u64() > b["version"].as_u64()), "newest first");
+    assert_eq!(all.last().expect("commits")["changes"]["put account"], 1);
+    let made = &all[all.len() - 2];
+    assert_eq!(made["changes"]["put table"], 1);
+    assert_eq!((&made["tables"][0]["table"], &made["tables"][0]["puts"]), (&"shop.items".into(), &3.into()));
+    assert!(made["tables"][0]["bytes"].as_u64() > Some(0));
+    assert_eq!(all.iter().filter(|entry| entry["upkeep"] == true && entry["files"] != 0).count(), 2);
+    let some = json(&store, "log|--from|2|--to|3").await;
+    assert_eq!(some.as_array().map(Vec::len), Some(2));
+    assert_eq!(json(&store, "log|-n|1").await.as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn resolve_says_why() {
+    let store = make_store().await;
+    let newest = json(&store, "log|-n|1").await[0]["version"].clone();
+    let now = json(&store, "resolve|now").await;
+    assert_eq!((&now["version"], &now["author"]), (&newest, &"ada@localhost".into()));
+    let before = json(&store, "resolve|before").await;
+    assert_eq!((&before["why"], &before["snapshot"]), (&"snapshot 'before'".into(), &"before".into()));
+    let error = run_verb(&store, "resolve|2 hours ago").await.err().expect("the store is younger").to_string();
+    assert!(error.contains("before the store was created"), "{error}");
+    let error = run_verb(&store, "resolve|befor").await.err().expect("no such snapshot").to_string();
+    assert!(error.contains("Did you mean 'before'?"), "{error}");
+}
+
+#[tokio::test]
+async fn moment_shows_parts_and_what_is_in_the_log() {
+    let store = make_store().await;
+    let now = json(&store, "moment").await;
+    let table = &now["tables"][0];
+    assert_eq!((&table["table"], &table["rows"]), (&"shop.items".into(), &2.into()));
+    assert_eq!((&table["log_puts"], &table["log_deletes"]), (&1.into(), &1.into()));
+    assert_eq!(now["parts"].as_array().map(Vec::len), table["parts"].as_u64().map(|parts| parts as usize));
+    let first = json(&store, "moment|2").await;
+    assert_eq!((&first["tables"][0]["rows"], &first["tables"][0]["parts"]), (&3.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn part_and_why_kept_name_who_refers() {
+    let store = make_store().await;
+    let parts = texts(&json(&store, "moment|before").await["parts"], "part");
+    let part = json(&store, &format!("part|{}", parts[0])).await;
+    assert_eq!((&part["rows"], &part["references"][0]["table"]), (&3.into(), &"shop.items".into()));
+    let id = part["columns"].as_array().expect("columns").iter().find(|c| c["name"] == "id").expect("the key").clone();
+    assert_eq!((&id["min"], &id["max"], &id["nulls"]), (&"1".into(), &"3".into(), &0.into()));
+
+    let kept = json(&store, &format!("why-kept|parts/{}.parquet", parts[0])).await;
+    assert_eq!(kept["kept"], true);
+    let reasons = kept["references"].to_string();
+    assert!(reasons.contains("snapshot 'before'") && reasons.contains("recovery window of 24 hours"), "{reasons}");
+
+    let error = run_verb(&store, "why-kept|0199c0ffee0070008000000000000001").await.err().expect("unknown").to_string();
+    assert!(error.contains("has no file"), "{error}");
+    assert!(run_verb(&store, "part|nonsense").await.is_err());
+}
+
+#[tokio::test]
+async fn row_finds_every_version() {
+    let store = make_store().await;
+    let did = |row: &Json| texts(&row["versions"], "did");
+    let changed = json(&store, "row|shop.items|2").await;
+    assert_eq!(changed["exists"], true);
+    assert_eq!(did(&changed), ["replaced", "put"]);
+    let names: Vec<&Json> = changed["versions"].as_array().expect("a list").iter().map(|v| &v["row"]["name"]).collect();
+    assert_eq!(names, ["zwei", "two"]);
+    let lies_in = changed["versions"][0]["lies_in"].to_string();
+    assert!(lies_in.contains("log") && lies_in.contains("part"), "{lies_in}");
+    assert!(changed["versions"][1]["lies_in"].to_string().contains("gone from version"), "{changed}");
+
+    let deleted = json(&store, "row|shop.items|3").await;
+    assert_eq!((&deleted["exists"], did(&deleted)), (&false.into(), vec!["deleted".to_owned(), "put".to_owned()]));
+    assert_eq!(did(&json(&store, "row|shop.items|9").await).len(), 0);
+    for (line, expected) in [
+        ("row|shop.items|x", "no value of column 'id'"),
+        ("row|shop.items|1|2", "The key of 'items' is (id)"),
+        ("row|items|1", "Which database"),
+        ("row|shop.item|1", "Did you mean 'items'?"),
+    ] {
+        let error = run_verb(&store, line).await.err().expect(line).to_string();
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn check_finds_a_flipped_byte_and_a_lost_file() {
+    let store = make_store().await;
+    let report = run_verb(&store, "check").await.expect("checked");
+    assert!(!report.damaged, "{}", report.json);
+    assert!(report.json["files"].as_u64() >= Some(4), "{}", report.json);
+    assert_eq!(report.json["notes"].as_array().map(Vec::len), Some(0), "{}", report.json);
+
+    let stray = store.path().join("parts/0199c0ffee0070008000000000000001.parquet");
+    std::fs::write(&stray, b"x").expect("written");
+    let report = run_verb(&store, "check").await.expect("checked");
+    assert!(!report.damaged && report.json["notes"].to_string().contains("unknown to the log"), "{}", report.json);
+    std::fs::remove_file(&stray).expect("removed");
+
+    for folder in ["parts", "deletes", "manifests"] {
+        let entry = std::fs::read_dir(store.path().join(folder)).expect("a folder").next().expect("a file");
+        let path = entry.expect("a file").path();
+        let whole = std::fs::read(&path).expect("read");
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        std::fs::write(&path, &flipped).expect("written");
+        let report = run_verb(&store, "check").await.expect("checked");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(report.damaged && report.json["damages"].to_string().contains(&name), "{name}: {}", report.json);
+        std::fs::remove_file(&path).expect("removed");
+        assert!(run_verb(&store, "check").await.expect("checked").damaged, "{name} is lost");
+        std::fs::write(&path, &whole).expect("written");
+    }
+    assert!(!run_verb(&store, "check").await.expect("checked").damaged, "all is back");
+
+    // The last copy of the text: SQLite leaves older ones in the free space of pages.
+    let path = store.path().join("metastore.db");
+    let mut bytes = std::fs::read(&path).expect("read");
+    let at = bytes.windows(13).rposition(|text| text == b"ada@localhost").expect("the author stands in the log");
+    bytes[at] ^= 2;
+    std::fs::write(&path, &bytes).expect("written");
+    let report = run_verb(&store, "check").await.expect("checked");
+    assert!(report.damaged && report.json["damages"].to_string().contains("Entry"), "{}", report.json);
+    let error = run_verb(&store, "log").await.err().expect("nothing is answered from damage");
+    assert_eq!(crate::commands::tell(&*error), ExitCode::from(DAMAGE));
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_or_in_use_is_left_alone() {
+    let empty = tempfile::tempdir().expect("a folder");
+    for verb in ["log", "check"] {
+        let error = run_verb(&empty, verb).await.err().expect("there is no store").to_string();
+        assert!(error.contains("holds no store"), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(empty.path()).expect("listed").count(), 0, "nothing was made");
+
+    let store = make_store().await;
+    let database = Database::open(store.path(), Options::default()).await.expect("opened");
+    let before = database.now().version();
+    for verb in ["log", "check"] {
+        let error = run_verb(&store, verb).await.err().expect("it is in use").to_string();
+        assert!(error.contains("in use by process"), "{error}");
+    }
+    drop(database);
+    json(&store, "moment").await;
+    let database = Database::open(store.path(), Options::default()).await.expect("opened");
+    assert_eq!(database.now().version(), before, "looking makes no commit");
+}
