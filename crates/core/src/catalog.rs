@@ -145,10 +145,7 @@ impl Change {
 
     /// Tells whether the change ends an object.
     pub fn is_drop(&self) -> bool {
-        matches!(
-            self,
-            Change::DropAccount(_) | Change::DropDatabase(_) | Change::DropTable(_) | Change::DropUser(_)
-        )
+        matches!(self, Change::DropAccount(_) | Change::DropDatabase(_) | Change::DropTable(_) | Change::DropUser(_))
     }
 
     /// Fills in what only the commit knows.

@@ -14,7 +14,10 @@ pub struct Env {
 enum Source {
     Real,
     /// A clock that moves only when told, and ids that count up.
-    Fixed { micros: AtomicI64, counter: AtomicU64 },
+    Fixed {
+        micros: AtomicI64,
+        counter: AtomicU64,
+    },
 }
 
 impl Env {

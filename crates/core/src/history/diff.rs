@@ -29,7 +29,8 @@ pub struct TableAt {
     pub table: Arc<Table>,
 }
 
-/// What changed from base to head. All rows are in the physical schema of head's table, in key order.
+/// What changed from base to head. All rows are in the physical schema of `table`, in key order: head's definition, but
+/// with NULL allowed in columns that base may lack.
 #[derive(Clone, Debug)]
 pub struct Diff {
     pub table: Arc<Table>,
@@ -66,6 +67,12 @@ impl Database {
                 base.table.name, head.table.name
             )));
         }
+        // Rows of a base that has dropped a column show NULL in it, also where head has it NOT NULL.
+        let mut shape = head.table.as_ref().clone();
+        for column in shape.columns.iter_mut().filter(|column| column.initial.is_none()) {
+            column.nullable |= base.table.column_by_id(column.id).is_none() || base.table.id != head.table.id;
+        }
+        let shape = Arc::new(shape);
         let base_layers = base.moment.layers(&base.table, base.moment.catalog(), None).await?;
         let head_layers = head.moment.layers(&head.table, head.moment.catalog(), None).await?;
         // A part shows the same rows on both sides, unless it holds a column that the base has dropped.
@@ -75,14 +82,10 @@ impl Database {
         };
         let can_share = same_lineage(&base.table, &head.table);
         let shares = |part: &Part| can_share && !shows_more(part);
-        let base_rows = side(&base_layers, &head_layers, &head.table, &shares).await?;
-        let head_rows = side(&head_layers, &base_layers, &head.table, &shares).await?;
+        let base_rows = side(&base_layers, &head_layers, &shape, &shares).await?;
+        let head_rows = side(&head_layers, &base_layers, &shape, &shares).await?;
         let by_value = head.table.has_row_id() && base.table.id != head.table.id;
-        if by_value {
-            by_values(&head.table, &base_rows, &head_rows)
-        } else {
-            by_keys(&head.table, &base_rows, &head_rows)
-        }
+        if by_value { by_values(&shape, &base_rows, &head_rows) } else { by_keys(&shape, &base_rows, &head_rows) }
     }
 }
 

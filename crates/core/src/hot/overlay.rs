@@ -25,7 +25,7 @@ use crate::cold::{Keys, encode_keys, encode_nullable_keys};
 use crate::error::{Error, Result};
 use crate::ids::{ColumnId, FileId, Version};
 use crate::log::delta::Delta;
-use crate::rows::{conform, with_column};
+use crate::rows::{fill, with_column};
 use crate::schema::Table;
 
 /// See the module's picture.
@@ -375,7 +375,17 @@ impl Overlay {
         let inner = &mut *self.inner.write();
         let mut index: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         for chunk in &inner.chunks {
-            index_rows(&mut index, columns, &conform(&chunk.batch, table)?, chunk.first)?;
+            // The overlay may hold rows of another definition than the reader's. One whose column is missing has its
+            // initial value, or NULL, which nothing matches.
+            let mut batch = chunk.batch.clone();
+            for column in columns.iter().filter_map(|id| table.column_by_id(*id)) {
+                if column.initial.is_some() && batch.column_by_name(&column.id.physical_name()).is_none() {
+                    batch = with_column(&batch, column.id, fill(column, batch.num_rows())?)?;
+                }
+            }
+            if columns.iter().all(|id| batch.column_by_name(&id.physical_name()).is_some()) {
+                index_rows(&mut index, columns, &batch, chunk.first)?;
+            }
         }
         inner.secondary.insert(columns.to_vec(), index);
         Ok(())

@@ -229,8 +229,7 @@ mod tests {
 
     #[test]
     fn truncation_is_an_error() {
-        let puts =
-            RecordBatch::try_from_iter([("c1", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef)]).unwrap();
+        let puts = RecordBatch::try_from_iter([("c1", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef)]).unwrap();
         let bytes = Delta { deletes: puts.clone(), puts, next_row_id: 0, next_auto: 0 }.encode().unwrap();
         for length in 0..bytes.len() {
             assert!(Delta::decode(&bytes[..length]).is_err(), "{length}");

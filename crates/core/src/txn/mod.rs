@@ -20,7 +20,7 @@ use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
 use crate::log::delta::Delta;
 use crate::log::{FileRecord, Pin, TableDelta};
 use crate::moment::Moment;
-use crate::rows::{with_column, columns_of, conform, entry_text, key_batch};
+use crate::rows::{columns_of, conform, entry_text, key_batch, with_column};
 use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
 use crate::schema::{Table, Type};
 use crate::txn::footprint::Footprint;

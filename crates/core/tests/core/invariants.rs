@@ -209,7 +209,7 @@ async fn invariant_8_a_restore_is_all_or_nothing() {
 
     // The parent alone cannot go back: its child would be an orphan. Nothing changes.
     let refused = db.restore(in_place(only("parent"), empty), &author()).await.unwrap_err();
-    assert_eq!(refused.kind(), Kind::MissingParent, "{refused:?}");
+    assert_eq!(refused.kind(), Kind::HasChildren, "{refused:?}");
     assert!(refused.message().contains("constraint 'fk', value '1'"), "{refused}");
     assert_eq!(db.now().version(), full);
     assert_eq!(pairs(&db, &parent).await, [(1, 0)]);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use strandline_core::db::{Database, SYS};
 use strandline_core::error::Kind;
+use strandline_core::history::diff::TableAt;
 use strandline_core::ids::ColumnId;
 use strandline_core::log::Scope;
 use strandline_core::schema::{Index, Table};
@@ -384,4 +385,36 @@ async fn a_unique_index_counts_rows_from_before_it() {
         assert_eq!(error.message(), format!("Duplicate entry '{taken}' for key 't.u'"));
     }
     insert(&db, &t, &[(9, 90)]).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_missed_the_end_of_a_unique_column_conflicts() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let mut definition = table(database, "t", Shape::Unique);
+    definition.columns[1].nullable = false;
+    let t = create_table(&db, definition).await;
+    let with_column = insert(&db, &t, &[(1, 1)]).await;
+    let mut late = db.begin(author());
+    let mut definition = t.as_ref().clone();
+    definition.columns.pop();
+    definition.indexes.clear();
+    let mut txn = db.begin(author());
+    let new = txn.alter_table(definition).unwrap();
+    txn.commit().await.unwrap();
+    let mut txn = db.begin(author());
+    let mut second = row(&new, 2, 0);
+    second.remove(&ColumnId(2));
+    txn.insert(&new, &batch(&new, &[second], None), OnDuplicate::Error).await.unwrap();
+    let without = txn.commit().await.unwrap().version;
+    put(&mut late, &t, 9, 9).await;
+    assert_eq!(late.commit().await.unwrap_err().kind(), Kind::Conflict);
+
+    // Nor does the column's end keep the two versions from being compared, either way round.
+    let before = TableAt { moment: db.at(with_column).await.unwrap(), table: t.clone() };
+    let after = TableAt { moment: db.at(without).await.unwrap(), table: new.clone() };
+    let diff = db.diff(&before, &after).await.unwrap();
+    assert_eq!((diff.inserted.num_rows(), diff.updated_to.num_rows(), diff.deleted.num_rows()), (1, 0, 0));
+    let diff = db.diff(&after, &before).await.unwrap();
+    assert_eq!((diff.inserted.num_rows(), diff.updated_to.num_rows(), diff.deleted.num_rows()), (0, 1, 1));
 }

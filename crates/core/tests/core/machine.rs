@@ -291,7 +291,12 @@ impl Machine {
             Op::DropColumn(number) => {
                 let Some(name) = self.pick(*number) else { return };
                 let mut def = state[&name].def.as_ref().clone();
-                let Some(at) = def.columns.iter().rposition(|column| column.nullable) else { return };
+                let Some(at) = def.columns.iter().rposition(|column| !def.primary_key.contains(&column.id)) else {
+                    return;
+                };
+                if def.columns.len() == 1 {
+                    return;
+                }
                 let id = def.columns.remove(at).id;
                 def.indexes.retain(|index| !index.columns.contains(&id));
                 let mut txn = db.begin(author());
@@ -710,7 +715,7 @@ fn with_column(def: &Table, initial: bool) -> Table {
     let mut def = def.clone();
     let id = def.next_column;
     def.next_column = ColumnId(id.0 + 1);
-    let mut added = column(id.0, &format!("x{id}"), Type::Int32, true);
+    let mut added = column(id.0, &format!("x{id}"), Type::Int32, !initial);
     added.initial = initial.then_some(Initial::Int(77));
     def.columns.push(added);
     def
