@@ -139,7 +139,7 @@ pub fn entry_text(columns: &[ArrayRef], row: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cold::testing::every_type;
+    use crate::schema::every_type;
 
     #[test]
     fn every_type_has_an_initial_value() {

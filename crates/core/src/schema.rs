@@ -231,3 +231,29 @@ pub struct User {
     /// Password verifiers, by authentication plugin. Never the password.
     pub verifiers: std::collections::BTreeMap<String, String>,
 }
+
+/// One of each type, for tests.
+#[cfg(test)]
+pub(crate) fn every_type() -> Vec<Type> {
+    vec![
+        Type::Bool,
+        Type::Int8,
+        Type::Int16,
+        Type::Int32,
+        Type::Int64,
+        Type::UInt8,
+        Type::UInt16,
+        Type::UInt32,
+        Type::UInt64,
+        Type::Float32,
+        Type::Float64,
+        Type::Decimal(9, 2),
+        Type::Decimal(18, 0),
+        Type::Decimal(38, 10),
+        Type::Text,
+        Type::Bytes,
+        Type::Date,
+        Type::Duration,
+        Type::DateTime,
+    ]
+}

@@ -5,6 +5,7 @@
 //! a table's version, is resolved and taken out here, and anything left over is an error.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -150,6 +151,7 @@ async fn plan_here(
 ) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     let mut query = query.clone();
     let mut shown = names::name_columns(&mut query, text, reading.state.parse_options());
+    let _ = query.visit(&mut WithoutDual);
     names::bind(&mut query, reading.state, parameters)?;
     query.locks.clear();
     let mut statement = ast::Statement::Query(Box::new(query));
@@ -229,6 +231,26 @@ async fn plan_here(
     let logical =
         SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement).map_err(failure::of_query);
     Ok((logical.map_err(|error| name_left_out_column(error, &scans))?, shown, scans))
+}
+
+/// Takes out `FROM DUAL`, which reads no table.
+struct WithoutDual;
+
+impl VisitorMut for WithoutDual {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<()> {
+        if let [from] = select.from.as_slice()
+            && from.joins.is_empty()
+            && let ast::TableFactor::Table { name, alias: None, version: None, .. } = &from.relation
+            && let [ast::ObjectNamePart::Identifier(name)] = name.0.as_slice()
+            && name.quote_style.is_none()
+            && name.value.eq_ignore_ascii_case("dual")
+        {
+            select.from.clear();
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Where a column is unknown because a snapshot does not have it, says which columns the snapshot has.
@@ -384,13 +406,13 @@ struct AliasVersions;
 impl VisitorMut for AliasVersions {
     type Break = ();
 
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> std::ops::ControlFlow<()> {
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, alias: alias @ None, version: Some(_), .. } = factor
             && let Some(ObjectNamePart::Identifier(ident)) = name.0.last()
         {
             *alias = Some(TableAlias { explicit: true, name: ident.clone(), columns: Vec::new(), at: None });
         }
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     }
 }
 

@@ -428,7 +428,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cold::testing::{column_strategy, every_type};
+    use crate::cold::testing::column_strategy;
+    use crate::schema::every_type;
 
     /// Compares two rows by Arrow's own comparison, column by column.
     fn compare(columns: &[ArrayRef], a: usize, b: usize) -> Ordering {

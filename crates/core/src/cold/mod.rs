@@ -21,7 +21,7 @@ mod reader;
 mod rows;
 mod secondary;
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;
 #[cfg(test)]
 mod tests;
 mod verified;

@@ -50,30 +50,6 @@ pub(super) async fn damage(store: &Arc<dyn ObjectStore>, record: &FileRecord, at
     store.put(&location, Bytes::from(bytes).into()).await.unwrap();
 }
 
-pub(crate) fn every_type() -> Vec<Type> {
-    vec![
-        Type::Bool,
-        Type::Int8,
-        Type::Int16,
-        Type::Int32,
-        Type::Int64,
-        Type::UInt8,
-        Type::UInt16,
-        Type::UInt32,
-        Type::UInt64,
-        Type::Float32,
-        Type::Float64,
-        Type::Decimal(9, 2),
-        Type::Decimal(18, 0),
-        Type::Decimal(38, 10),
-        Type::Text,
-        Type::Bytes,
-        Type::Date,
-        Type::Duration,
-        Type::DateTime,
-    ]
-}
-
 /// Random columns of a type, with NULLs if `nullable`. Values are often near one another and near the ends of the type.
 pub(super) fn column_strategy(ty: Type, rows: usize, nullable: bool) -> BoxedStrategy<ArrayRef> {
     fn values<T, S>(

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::footer::BLOCK_ROWS;
-use super::testing::{column_strategy, commit, damage, every_type, test_files};
+use super::testing::{column_strategy, commit, damage, test_files};
+use crate::schema::every_type;
 use super::*;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ColumnId, DatabaseId, TableId, Version};

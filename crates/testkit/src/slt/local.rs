@@ -108,6 +108,9 @@ impl Seat {
         let session = self.session.as_mut().expect("the session was opened above");
         let answer = answer(session.execute(sql).await.map_err(refusal)?).await?;
         let verb = sql.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+        if verb == "USE" {
+            self.settings.retain(|setting| !setting.to_ascii_uppercase().starts_with("USE "));
+        }
         if verb == "SET" || verb == "USE" {
             self.settings.push(sql.to_owned());
         }
