@@ -12,6 +12,8 @@ pub struct Interrupt(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     killed: AtomicBool,
+    /// A front end announced the next statement: a kill since then is meant for it.
+    announced: AtomicBool,
     notify: Notify,
 }
 
@@ -26,8 +28,22 @@ impl Interrupt {
         self.0.killed.load(Ordering::SeqCst)
     }
 
-    /// Forgets a kill that came for an earlier statement.
+    /// Forgets a kill that came for an earlier statement, before others hear of the next one.
+    pub(crate) fn announce(&self) {
+        self.clear();
+        self.0.announced.store(true, Ordering::SeqCst);
+    }
+
+    /// Begins a statement: forgets a kill that came for an earlier one, but keeps one that came since the announcement.
+    pub(crate) fn begin(&self) {
+        if !self.0.announced.swap(false, Ordering::SeqCst) {
+            self.clear();
+        }
+    }
+
+    /// Forgets everything.
     pub(crate) fn clear(&self) {
+        self.0.announced.store(false, Ordering::SeqCst);
         self.0.killed.store(false, Ordering::SeqCst);
     }
 
@@ -43,5 +59,24 @@ impl Interrupt {
             }
             notified.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_between_announcement_and_begin_is_kept() {
+        let interrupt = Interrupt::default();
+        interrupt.kill_query();
+        interrupt.announce();
+        assert!(!interrupt.is_killed(), "meant for the statement before");
+        interrupt.kill_query();
+        interrupt.begin();
+        assert!(interrupt.is_killed());
+        // A second statement of the same text, or one without a front end.
+        interrupt.begin();
+        assert!(!interrupt.is_killed());
     }
 }

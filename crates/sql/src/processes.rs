@@ -162,6 +162,10 @@ impl Process {
     /// Says what the connection does from now on, and for which statement.
     pub fn begin(&self, command: &'static str, info: &str) {
         let mut doing = self.doing.lock();
+        // Whoever sees the statement in the list may kill it, even before the session has begun it.
+        if let Some(interrupt) = &doing.interrupt {
+            interrupt.announce();
+        }
         doing.command = command;
         doing.since = Instant::now();
         doing.info.clear();

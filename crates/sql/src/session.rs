@@ -256,7 +256,7 @@ impl Session {
 
     /// Takes what a new statement needs anew, and waits for a load that still has the transaction.
     async fn begin_statement(&mut self) -> Result<()> {
-        self.state.interrupt.clear();
+        self.state.interrupt.begin();
         self.state.now = self.state.engine.db.env().now();
         self.take_back().await
     }

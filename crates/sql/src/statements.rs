@@ -21,7 +21,7 @@ use crate::names;
 use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement};
 use crate::plan::{self, Options, Planned, Reading, Source};
 use crate::scan::meta;
-use crate::session::{Session, State, interruptible, Work};
+use crate::session::{Session, State, Work, interruptible};
 use crate::show::{self, ShowAnswer};
 use crate::types::{Mode, MySqlType};
 use crate::{context, eval, run, types, users};
@@ -479,7 +479,8 @@ fn async_stream<T: Send + 'static, F: Future<Output = ()> + Send + 'static>(
 
 /// Lets an error of ours travel through the core: its message stays, its code is lost.
 fn carried(error: Error) -> CoreError {
-    CoreError::new(error.kind.unwrap_or(strandline_core::error::Kind::Invalid), error.message.clone()).with_source(error)
+    CoreError::new(error.kind.unwrap_or(strandline_core::error::Kind::Invalid), error.message.clone())
+        .with_source(error)
 }
 
 /// Returns how a column of a query would be declared.

@@ -14,12 +14,12 @@ use roaring::RoaringBitmap;
 
 use super::footer::BLOCK_ROWS;
 use super::testing::{column_strategy, commit, damage, test_files};
-use crate::schema::every_type;
 use super::*;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ColumnId, DatabaseId, TableId, Version};
 use crate::log::memory::MemoryMetastore;
 use crate::log::{FileKind, FileRecord, Metastore};
+use crate::schema::every_type;
 use crate::schema::{Column, Index, Initial, Table, Type};
 
 const PARTS_VERSION: Version = Version(77);

@@ -26,7 +26,8 @@ pub fn commits(session: &mut Session, target: Option<&Target>, limit: Option<u64
     let now = database.now();
     let mut rows = Vec::new();
     for entry in entries {
-        let (puts, deletes) = entry.tables.iter().fold((0, 0), |sum, (_, puts, deletes)| (sum.0 + puts, sum.1 + deletes));
+        let (puts, deletes) =
+            entry.tables.iter().fold((0, 0), |sum, (_, puts, deletes)| (sum.0 + puts, sum.1 + deletes));
         let tables: Vec<String> = entry
             .tables
             .iter()

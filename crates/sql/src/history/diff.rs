@@ -48,7 +48,11 @@ pub async fn branch(
     let changes = session.state.engine.database().diff(&base_at, &head_at).await?;
     match output {
         BranchOutput::Summary => {
-            let columns = [("metric", CellKind::Text), (table.0.name.as_str(), CellKind::UInt), (base.0.name.as_str(), CellKind::UInt)];
+            let columns = [
+                ("metric", CellKind::Text),
+                (table.0.name.as_str(), CellKind::UInt),
+                (base.0.name.as_str(), CellKind::UInt),
+            ];
             let rows = vec![
                 row!["INSERTED", changes.inserted.num_rows(), 0_u64],
                 row!["DELETED", changes.deleted.num_rows(), 0_u64],
@@ -107,8 +111,7 @@ fn rows(changes: &Changes, limit: usize) -> Result<Outcome> {
 fn branch_rows(changes: &Changes, table: &str, base: &str, limit: usize) -> Result<Outcome> {
     let mut labels: Vec<&str> = Vec::new();
     let mut batches: Vec<RecordBatch> = Vec::new();
-    for (label, batch) in
-        [("INSERT", &changes.inserted), ("DELETE", &changes.deleted), ("UPDATE", &changes.updated_to)]
+    for (label, batch) in [("INSERT", &changes.inserted), ("DELETE", &changes.deleted), ("UPDATE", &changes.updated_to)]
     {
         labels.extend(std::iter::repeat_n(label, batch.num_rows()));
         batches.push(batch.clone());

@@ -99,9 +99,7 @@ impl State {
                 let (database, name) = self.full_name(table)?;
                 log::Scope::Tables(database, vec![name])
             }
-            Scope::Tables { database, tables } => {
-                log::Scope::Tables(self.home(database.as_deref())?, tables.clone())
-            }
+            Scope::Tables { database, tables } => log::Scope::Tables(self.home(database.as_deref())?, tables.clone()),
         };
         let own = match &scope {
             log::Scope::Cluster => self.account == strandline_core::db::SYS,

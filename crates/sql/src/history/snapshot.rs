@@ -33,13 +33,8 @@ pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Ou
                 Some(when) => session.state.address(when).await?,
                 None => when::When::Now,
             };
-            let spec = SnapshotSpec {
-                name: create.name.clone(),
-                scope,
-                columns: create.columns.clone(),
-                when,
-                comment,
-            };
+            let spec =
+                SnapshotSpec { name: create.name.clone(), scope, columns: create.columns.clone(), when, comment };
             let author = session.state.author();
             session.state.engine.database().create_snapshot(&spec, &author).await.map(|_| ()).map_err(Error::from)
         }

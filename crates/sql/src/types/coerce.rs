@@ -115,7 +115,10 @@ fn parameter_value<'a>(value: &'a Value, target: Target<'_>) -> Val<'a> {
         Value::UInt(v) => Val::UInt(*v),
         Value::Float(v) => Val::Float(*v),
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if target.ty.storage() != Type::Bytes => Val::Text(Cow::Borrowed(text)),
+            // The bytes of a BIT are its bits, whether or not they happen to be text.
+            Ok(text) if target.ty.storage() != Type::Bytes && !matches!(target.ty, MySqlType::Bit(_)) => {
+                Val::Text(Cow::Borrowed(text))
+            }
             _ => Val::Bytes(Cow::Borrowed(bytes)),
         },
         Value::DateTime { micros, date_only: true } => Val::Date(micros.div_euclid(DAY) as i32),
