@@ -46,6 +46,7 @@ impl Server {
         let mut command = Command::new(strandline_binary()?);
         command
             .arg("serve")
+            .arg("--local-infile")
             .arg("--data")
             .arg(data)
             .args(["--listen", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{}", free_port()?)])
