@@ -26,6 +26,7 @@ use crate::parse::{self, Parsed};
 use crate::processes::Processes;
 use crate::session::Session;
 use crate::sleep;
+use crate::threads::QueryThreads;
 use crate::users;
 use crate::variables::{SERVER_VERSION, Setting, Variables};
 use crate::{expressions, scan};
@@ -37,7 +38,7 @@ pub struct Options {
     pub query_memory_bytes: usize,
     /// Where queries spill to; `None` is the system's folder for temporary files.
     pub spill_folder: Option<PathBuf>,
-    /// How many threads one query uses.
+    /// How many threads all queries compute on, and how many parts one query is cut into.
     pub threads: usize,
     /// The folder whose files LOAD DATA INFILE (without LOCAL) may read; `None` is none.
     pub load_folder: Option<PathBuf>,
@@ -189,6 +190,7 @@ fn template(db: &Database, options: &Options) -> datafusion::error::Result<Sessi
     settings.catalog.create_default_catalog_and_schema = false;
     settings.catalog.information_schema = false;
     expressions::configure(&mut config);
+    let config = config.with_extension(Arc::new(QueryThreads::start(options.threads.max(1))?));
 
     let disk = match &options.spill_folder {
         Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),

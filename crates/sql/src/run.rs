@@ -12,7 +12,7 @@ use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
@@ -23,6 +23,7 @@ use crate::interrupt::Interrupt;
 use crate::names::Shown;
 use crate::plan::Planned;
 use crate::scan::meta;
+use crate::threads::{QueryThreads, giving_way};
 use crate::types;
 
 /// Runs a query for a client. `found` counts the rows as they go out.
@@ -74,14 +75,15 @@ async fn first_batch(
     logical: &LogicalPlan,
 ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), DataFusionError> {
     let physical = physical(state, logical).await?;
-    let mut stream = execute_stream(physical, state.task_ctx())?;
+    let threads = state.config().get_extension::<QueryThreads>().expect("every engine's state has them");
+    let mut stream = threads.run(physical, state.task_ctx());
     let first = stream.next().await.transpose()?;
     Ok((stream, first))
 }
 
 /// Optimises a plan and makes it physical.
 pub async fn physical(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    state.create_physical_plan(logical).await
+    giving_way(state.create_physical_plan(logical).await?)
 }
 
 /// Ends a stream with error 1317 as soon as somebody kills the query.

@@ -635,7 +635,6 @@ async fn kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a long join never gives its thread back: no other connection is served until it ends"]
 async fn a_query_that_computes_is_killed() {
     let server = start().await;
     let (one, mut two) = (server.connect().await, server.connect().await);

@@ -1,0 +1,78 @@
+//! The threads that queries compute on.
+//!
+//! They are not the ones that serve connections: a join that computes for an hour keeps nobody from logging in, and KILL reaches it.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use futures::StreamExt;
+use tokio::runtime::{Builder, Runtime};
+
+/// Batches that wait for a slow client; the query waits beyond them.
+const BATCHES_AHEAD: usize = 2;
+/// Deeply nested expressions are evaluated by recursion.
+const STACK_BYTES: usize = 16 << 20;
+
+/// A pool of threads for running queries. It ends, without waiting for queries, when dropped.
+#[derive(Debug)]
+pub struct QueryThreads {
+    /// `None` only while dropping.
+    runtime: Option<Runtime>,
+}
+
+impl QueryThreads {
+    /// Starts `threads` threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(threads: usize) -> std::io::Result<QueryThreads> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
+        Ok(QueryThreads { runtime: Some(runtime) })
+    }
+
+    /// Runs a plan; dropping the stream ends it, at the next batch of whichever operator is at work.
+    pub fn run(&self, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let runtime = self.runtime.as_ref().expect("there until dropped");
+        let mut running = RecordBatchReceiverStreamBuilder::new(plan.schema(), BATCHES_AHEAD);
+        let batches_out = running.tx();
+        let work = async move {
+            let mut batches = execute_stream(plan, context)?;
+            while let Some(batch) = batches.next().await {
+                if batches_out.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        running.spawn_on(work, runtime.handle());
+        running.build()
+    }
+}
+
+impl Drop for QueryThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Makes joins give way. DataFusion lets only what reads rows give way, and a few rows can join to billions.
+pub fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan = plan.transform_up(|node| {
+        let multiplies =
+            matches!(node.name(), "CrossJoinExec" | "NestedLoopJoinExec" | "HashJoinExec" | "SortMergeJoinExec");
+        Ok(if multiplies { Transformed::yes(Arc::new(CooperativeExec::new(node)) as _) } else { Transformed::no(node) })
+    })?;
+    Ok(plan.data)
+}
