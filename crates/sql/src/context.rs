@@ -64,7 +64,6 @@ pub fn with<T>(
         warnings: &state.warnings,
         stats: &stats,
         snapshots: &snapshots,
-        now: state.now,
     })
 }
 

@@ -10,6 +10,7 @@
 //! A statement that fails has changed nothing: its writes are taken back to where it began.
 
 use futures::future::BoxFuture;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,6 +145,14 @@ impl Session {
             session.enter(&database)?;
         }
         Ok(session)
+    }
+
+    /// Returns a statement as text. Drivers and `mysqldump` put raw bytes into string literals.
+    ///
+    /// # Errors
+    /// 1300 for bytes that are not UTF-8 outside of quoted texts and comments.
+    pub fn text<'a>(&self, statement: &'a [u8]) -> Result<Cow<'a, str>> {
+        parse::text_of_bytes(statement, self.state.parse_options())
     }
 
     /// Splits a text into its statements.

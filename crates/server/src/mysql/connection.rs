@@ -23,7 +23,6 @@ use super::rows::RowWriter;
 use super::server::{Seat, Shared};
 use super::statements::Statements;
 use super::stream::Stream;
-use super::text;
 
 /// How long a connection may do nothing (MySQL's default `wait_timeout`).
 const IDLE_MAX: Duration = Duration::from_secs(8 * 3600);
@@ -192,7 +191,7 @@ impl Connection<'_> {
             COM_PING => self.answer_done(Ok(())),
             COM_INIT_DB => {
                 self.process.begin("Init DB", "");
-                let used = match text::name(argument) {
+                let used = match name(argument) {
                     Ok(name) => {
                         let work = self.session.use_database(name);
                         attended(self.channel, &self.interrupt, work).await?
@@ -225,7 +224,7 @@ impl Connection<'_> {
     }
 
     async fn query(&mut self, argument: &[u8]) -> std::result::Result<(), End> {
-        let sql = match text::statement(argument) {
+        let sql = match self.session.text(argument) {
             Ok(sql) => sql,
             Err(error) => return self.answer_done(Err(error)),
         };
@@ -257,7 +256,7 @@ impl Connection<'_> {
     }
 
     async fn prepare(&mut self, argument: &[u8]) -> std::result::Result<(), End> {
-        let sql = match text::statement(argument) {
+        let sql = match self.session.text(argument) {
             Ok(sql) => sql,
             Err(error) => return self.answer_done(Err(error)),
         };
@@ -314,7 +313,7 @@ impl Connection<'_> {
         self.process.begin("Field List", "");
         let mut input = Input(argument);
         let (table, pattern) = (input.until_nul(), input.rest());
-        let names = text::name(table).and_then(|table| Ok((table, text::name(pattern)?)));
+        let names = name(table).and_then(|table| Ok((table, name(pattern)?)));
         let (table, pattern) = match names {
             Ok(names) => names,
             Err(error) => return self.answer_done(Err(error)),
@@ -517,6 +516,10 @@ fn farewell(closing: Closing) -> End {
         Closing::Killed => End::Fatal(Error::new(1927, "70100", "Connection was killed")),
         Closing::ShutDown => End::Fatal(Error::new(1053, "08S01", "Server shutdown in progress")),
     }
+}
+
+fn name(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| Error::new(1300, "HY000", "Invalid utf8mb4 character string"))
 }
 
 /// Compares a name with a pattern of `%` and `_`, without case.

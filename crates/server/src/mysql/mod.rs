@@ -20,6 +20,5 @@ mod statements;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod text;
 
 pub use server::{Listener, Options, Server};

@@ -32,11 +32,10 @@ pub mod spec;
 mod table;
 mod view;
 
-pub use alter::{alter_table, apply, create_index, drop_index};
-pub use alter_spec::{AlterSpec, Alteration, Position, alter_spec};
+pub use alter::{alter_table, create_index, drop_index};
 pub use database::{alter_database, create_database, drop_database};
-pub use table::{create_table, create_table_as, create_table_like, drop_tables, rename_tables, truncate_table};
-pub use view::{create_view, drop_views, refuse_view};
+pub use table::{create_table, drop_tables, rename_tables, truncate_table};
+pub use view::{create_view, drop_views};
 
 /// Databases that exist in every account and hold no tables of the store.
 pub const VIRTUAL_DATABASES: [&str; 4] = ["information_schema", "mo_catalog", "mysql", "performance_schema"];

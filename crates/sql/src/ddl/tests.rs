@@ -443,7 +443,6 @@ async fn like_as_select_and_views() {
     assert_eq!(s.code("CREATE OR REPLACE VIEW t AS SELECT 1").await, 1347);
     assert_eq!(s.code("DROP TABLE v").await, 1051);
     assert_eq!(s.code("ALTER TABLE v ADD COLUMN a INT").await, 1347);
-    assert_eq!(refuse_view(&view, "INSERT").unwrap_err().code, 1288);
     s.ok("CREATE OR REPLACE VIEW v AS SELECT x, y FROM t").await;
     assert_eq!(s.table("v").id, view.id);
     s.ok("DROP VIEW v").await;

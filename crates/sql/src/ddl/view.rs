@@ -4,7 +4,7 @@
 //! when the view was made. Views are not updatable.
 
 use strandline_core::ids::ColumnId;
-use strandline_core::schema::{Column, Table};
+use strandline_core::schema::Column;
 
 use super::{Ddl, attributes, check_name, column, done};
 use crate::api::Done;
@@ -104,19 +104,6 @@ pub async fn drop_views(cx: &mut Ddl<'_>, names: &[TableName], if_exists: bool) 
         cx.txn.drop_table(view)?;
     }
     Ok(done(cx, 0))
-}
-
-/// Refuses to write through a view: for INSERT, UPDATE, DELETE and LOAD DATA.
-///
-/// # Errors
-/// 1288 for a view.
-pub fn refuse_view(table: &Table, statement: &str) -> Result<()> {
-    if table.is_view() {
-        let message =
-            format!("The target table {} of the {statement} is not updatable: views are read-only", table.name);
-        return Err(Error::new(1288, "HY000", message));
-    }
-    Ok(())
 }
 
 fn view_column(name: &str, declared: &str, nullable: bool, at: usize, cx: &Ddl<'_>) -> Result<Column> {

@@ -22,7 +22,7 @@ mod rewrite;
 
 pub use analyze::MySqlTypes;
 pub use operators::OperatorPlanner;
-pub use rewrite::{rewrite_expr, rewrite_statement};
+pub use rewrite::rewrite_statement;
 
 /// Sets the options that expressions depend on. NULL ordering and identifiers are the session's own affair.
 pub fn configure(config: &mut SessionConfig) {

@@ -25,11 +25,6 @@ pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
     Ok(())
 }
 
-/// Rewrites one expression and what it holds.
-pub fn rewrite_expr(expr: &mut Expr) -> Result<()> {
-    run(expr)
-}
-
 fn run(node: &mut impl VisitMut) -> Result<()> {
     match node.visit(&mut Rewriter) {
         ControlFlow::Break(error) => Err(error),

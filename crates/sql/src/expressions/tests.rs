@@ -62,9 +62,7 @@ async fn query(context: &SessionContext, sql: &str) -> Result<String> {
     let mut statements = Parser::parse_sql(&MySqlDialect {}, sql).map_err(|error| Error::syntax(error.to_string()))?;
     let mut statement = statements.remove(0);
     rewrite_statement(&mut statement)?;
-    let fail = |error: datafusion::error::DataFusionError| {
-        functions::mysql_error(&error).unwrap_or_else(|| Error::internal(error.to_string()))
-    };
+    let fail = crate::failure::of_query;
     let state = context.state();
     let plan = state.statement_to_plan(Parsed::Statement(Box::new(statement))).await.map_err(fail)?;
     let frame = context.execute_logical_plan(plan).await.map_err(fail)?;

@@ -63,29 +63,6 @@ pub fn external(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-/// Returns the MySQL error that travelled through DataFusion, if one did.
-pub fn mysql_error(error: &DataFusionError) -> Option<Error> {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = source {
-        if let Some(found) = current.downcast_ref::<Error>() {
-            return Some(found.clone());
-        }
-        source = match current.downcast_ref::<DataFusionError>() {
-            Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::ArrowError(inner, _)) => Some(inner.as_ref()),
-            Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::Diagnostic(_, inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
-            Some(DataFusionError::Collection(errors)) => errors.first().map(|first| first as _),
-            _ => match current.downcast_ref::<arrow::error::ArrowError>() {
-                Some(arrow::error::ArrowError::ExternalError(inner)) => Some(inner.as_ref()),
-                _ => current.source(),
-            },
-        };
-    }
-    None
-}
-
 /// What a call may look at beside its arguments.
 pub struct Env<'e> {
     pub settings: &'e StatementSettings,

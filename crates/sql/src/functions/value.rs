@@ -52,24 +52,6 @@ impl<'a> Val<'a> {
         matches!(self, Val::Null)
     }
 
-    /// Returns the value free of its array.
-    pub fn into_owned(self) -> Val<'static> {
-        match self {
-            Val::Null => Val::Null,
-            Val::Bool(v) => Val::Bool(v),
-            Val::Int(v) => Val::Int(v),
-            Val::UInt(v) => Val::UInt(v),
-            Val::Float(v) => Val::Float(v),
-            Val::Dec(v) => Val::Dec(v),
-            Val::Text(v) => Val::Text(Cow::Owned(v.into_owned())),
-            Val::Bytes(v) => Val::Bytes(Cow::Owned(v.into_owned())),
-            Val::Json(v) => Val::Json(Cow::Owned(v.into_owned())),
-            Val::Date(v) => Val::Date(v),
-            Val::DateTime(v, fsp) => Val::DateTime(v, fsp),
-            Val::Time(v, fsp) => Val::Time(v, fsp),
-        }
-    }
-
     /// Returns the value as text, as a client would see it; `None` for NULL.
     pub fn to_text(&self) -> Option<Cow<'_, str>> {
         Some(match self {

@@ -31,16 +31,6 @@ pub fn virtual_table(database: &str, name: &str, cx: &ShowContext<'_>) -> Option
     Some(batch(&schema, table.columns, (table.rows)(cx)).map(|batch| (schema, batch)))
 }
 
-/// Returns a made-up table's schema without making its rows.
-pub fn virtual_schema(database: &str, name: &str) -> Option<SchemaRef> {
-    find(database, name).map(|table| schema_of(table.columns))
-}
-
-/// Returns a table of information_schema.
-pub fn information_schema_table(name: &str, cx: &ShowContext<'_>) -> Option<Result<(SchemaRef, RecordBatch)>> {
-    virtual_table("information_schema", name, cx)
-}
-
 /// Returns the tables of a made-up database.
 pub fn table_names(database: &str) -> impl Iterator<Item = &'static str> {
     all().filter(move |table| table.database.eq_ignore_ascii_case(database)).map(|table| table.name)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::Array;
 use strandline_core::catalog::{Catalog, Change};
 use strandline_core::db::SYS;
-use strandline_core::ids::{ColumnId, DatabaseId, TableId, Time, UserId};
+use strandline_core::ids::{ColumnId, DatabaseId, TableId, UserId};
 use strandline_core::schema::{Account, Column, Database, ForeignKey, Index, Table, Type, User};
 
 use super::*;
@@ -86,7 +86,6 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
         warnings: &[Warning::note(1051, "Unknown table 'x'")],
         stats: &|_| TableStats { rows: 5, bytes: 100, next_auto: 6, updated: None },
         snapshots: &[],
-        now: Time(0),
     })
 }
 
@@ -116,7 +115,7 @@ fn every_table_fits_its_columns() {
             assert_eq!(schema.fields().len(), batch.num_columns(), "{}.{}", table.database, table.name);
         }
         assert!(virtual_table("information_schema", "nothing", cx).is_none());
-        let (_, keys) = information_schema_table("key_column_usage", cx).unwrap().unwrap();
+        let (_, keys) = virtual_table("information_schema", "key_column_usage", cx).unwrap().unwrap();
         assert_eq!(keys.num_rows(), 5, "two primary keys, two unique ones, one foreign key");
     });
 }

@@ -3,17 +3,20 @@
 use std::borrow::Cow;
 
 use super::Options;
+use crate::error::{Error, Result};
 
-/// Returns the bytes that a client sent as text. Quoted texts that are not UTF-8 become hexadecimal literals of the same bytes; bytes
-/// elsewhere that are not UTF-8 (comments, names) become U+FFFD.
-pub fn text_of_bytes(bytes: &[u8], options: Options) -> Cow<'_, str> {
+/// Returns the bytes that a client sent as text. Quoted texts that are not UTF-8 become hexadecimal literals of the same bytes, and in
+/// comments such bytes become U+FFFD. Errors: 1300 for such bytes anywhere else.
+pub fn text_of_bytes(bytes: &[u8], options: Options) -> Result<Cow<'_, str>> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(convert(bytes, options)),
+        Ok(text) => Ok(Cow::Borrowed(text)),
+        Err(_) => String::from_utf8(convert(bytes, options))
+            .map(Cow::Owned)
+            .map_err(|_| Error::new(1300, "HY000", "Invalid utf8mb4 character string")),
     }
 }
 
-fn convert(bytes: &[u8], options: Options) -> String {
+fn convert(bytes: &[u8], options: Options) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::with_capacity(bytes.len() + bytes.len() / 2);
     let mut at = 0;
     while at < bytes.len() {
@@ -22,19 +25,25 @@ fn convert(bytes: &[u8], options: Options) -> String {
             b'\'' => string(rest, options, &mut out),
             b'"' if !options.ansi_quotes => string(rest, options, &mut out),
             b'`' | b'"' => copy(rest, until(&rest[1..], &rest[..1]) + 1, &mut out),
-            b'#' => copy(rest, until(rest, b"\n"), &mut out),
+            b'#' => comment(rest, until(rest, b"\n"), &mut out),
             b'-' if rest.starts_with(b"--") && rest.get(2).is_none_or(|&b| b <= b' ') => {
-                copy(rest, until(rest, b"\n"), &mut out)
+                comment(rest, until(rest, b"\n"), &mut out)
             }
             // What is in a version comment is SQL.
             b'/' if rest.starts_with(b"/*") && rest.get(2) != Some(&b'!') => {
-                copy(rest, until(&rest[2..], b"*/") + 2, &mut out)
+                comment(rest, until(&rest[2..], b"*/") + 2, &mut out)
             }
             _ => copy(rest, 1, &mut out),
         };
         at += length;
     }
-    String::from_utf8_lossy(&out).into_owned()
+    out
+}
+
+fn comment(rest: &[u8], length: usize, out: &mut Vec<u8>) -> usize {
+    let length = length.min(rest.len());
+    out.extend_from_slice(String::from_utf8_lossy(&rest[..length]).as_bytes());
+    length
 }
 
 fn copy(rest: &[u8], length: usize, out: &mut Vec<u8>) -> usize {
@@ -108,7 +117,7 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8], expected: &str) {
-        assert_eq!(text_of_bytes(bytes, Options::default()), expected);
+        assert_eq!(text_of_bytes(bytes, Options::default()).unwrap(), expected);
     }
 
     #[test]
@@ -120,7 +129,8 @@ mod tests {
         );
         check(b"/* \xFF ' */ select '\xFE'", "/* \u{FFFD} ' */ select x'FE'");
         check(b"/*!40101 set @a = '\xFE' */", "/*!40101 set @a = x'FE' */");
-        check(b"select `a'\xFF`, 'x'", "select `a'\u{FFFD}`, 'x'");
-        check(b"select 'open \xFF", "select 'open \u{FFFD}");
+        for bytes in [b"select \xFF".as_slice(), b"select `a'\xFF`, 'x'", b"select 'open \xFF"] {
+            assert_eq!(text_of_bytes(bytes, Options::default()).unwrap_err().code, 1300);
+        }
     }
 }

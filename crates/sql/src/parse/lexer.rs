@@ -6,6 +6,7 @@
 //! A token's span is `line 1, column 1 + byte offset from the start of the statement's text`, so that any node of the syntax tree leads
 //! back to the source.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -24,6 +25,8 @@ pub(super) struct Raw<'a> {
     pub all: &'a str,
     /// Where the statement's first token begins and its last one ends, in bytes of `all`.
     pub start: usize,
+    /// Where the `/*! … */` begins in which the first token stands.
+    opened: Option<usize>,
     pub end: usize,
     pub tokens: Vec<TokenWithSpan>,
     /// How many `?` it holds.
@@ -35,6 +38,15 @@ pub(super) struct Raw<'a> {
 impl<'a> Raw<'a> {
     pub fn text(&self) -> &'a str {
         &self.all[self.start..self.end]
+    }
+
+    /// Returns the text from which the statement can be read again by itself: `/*!` before its first word stays, because `*/` follows.
+    pub fn text_alone(&self) -> Cow<'a, str> {
+        match self.opened {
+            None => Cow::Borrowed(self.text()),
+            Some(opened) if self.all[opened..self.start].contains(';') => Cow::Owned(format!("/*! {}", self.text())),
+            Some(opened) => Cow::Borrowed(&self.all[opened..self.end]),
+        }
     }
 }
 
@@ -69,12 +81,13 @@ pub(super) struct Lexer<'a> {
     bytes: &'a [u8],
     at: usize,
     options: Options,
-    in_version_comment: bool,
+    /// Where the `/*! … */` that is being read begins.
+    version_comment: Option<usize>,
 }
 
 impl<'a> Lexer<'a> {
     pub fn new(text: &'a str, options: Options) -> Lexer<'a> {
-        Lexer { text, bytes: text.as_bytes(), at: 0, options, in_version_comment: false }
+        Lexer { text, bytes: text.as_bytes(), at: 0, options, version_comment: None }
     }
 
     /// Returns the next statement that has any token, or `None` at the end of the text.
@@ -95,6 +108,7 @@ impl<'a> Lexer<'a> {
             all: self.text,
             start: self.at,
             end: self.at,
+            opened: None,
             tokens: Vec::with_capacity(32.min(self.bytes.len() - self.at)),
             parameters: 0,
             seen: Seen::default(),
@@ -113,6 +127,7 @@ impl<'a> Lexer<'a> {
             }
             if raw.tokens.is_empty() {
                 raw.start = from;
+                raw.opened = self.version_comment;
             }
             let token = self.token(&mut raw)?;
             body = body.after(&raw.tokens, &token);
@@ -144,7 +159,7 @@ impl<'a> Lexer<'a> {
                     self.skip_line();
                 }
                 b'/' if self.peek(1) == b'*' => {
-                    if self.peek(2) == b'!' && !self.in_version_comment {
+                    if self.peek(2) == b'!' && self.version_comment.is_none() {
                         let digits =
                             self.bytes[self.at + 3..].iter().take(6).take_while(|b| b.is_ascii_digit()).count();
                         let version = match digits {
@@ -152,8 +167,8 @@ impl<'a> Lexer<'a> {
                             n => self.text[self.at + 3..self.at + 3 + n].parse().unwrap_or(u32::MAX),
                         };
                         if version <= MYSQL_VERSION {
+                            self.version_comment = Some(self.at);
                             self.at += 3 + if digits >= 5 { digits } else { 0 };
-                            self.in_version_comment = true;
                             continue;
                         }
                     }
@@ -163,9 +178,9 @@ impl<'a> Lexer<'a> {
                         None => return Err(self.error(from, "a comment that begins here does not end")),
                     }
                 }
-                b'*' if self.in_version_comment && self.peek(1) == b'/' => {
+                b'*' if self.version_comment.is_some() && self.peek(1) == b'/' => {
                     self.at += 2;
-                    self.in_version_comment = false;
+                    self.version_comment = None;
                 }
                 _ => return Ok(()),
             }
@@ -609,6 +624,16 @@ mod tests {
     fn a_routine_body_is_one_statement() {
         assert_eq!(lex("create procedure p() begin select 1; select 2; end").len(), 1);
         assert_eq!(lex("select 1; select 2").len(), 2);
+    }
+
+    #[test]
+    fn a_statement_keeps_the_comment_that_it_stands_in() {
+        let mut lexer = Lexer::new("/*!50001 select 1 */ , 2; /*! select 3; select 4 */; select 5", Options::default());
+        let mut alone = Vec::new();
+        while let Some(raw) = lexer.next_statement().unwrap() {
+            alone.push(raw.text_alone().into_owned());
+        }
+        assert_eq!(alone, ["/*!50001 select 1 */ , 2", "/*! select 3", "/*! select 4", "select 5"]);
     }
 
     #[test]

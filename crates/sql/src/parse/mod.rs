@@ -26,13 +26,12 @@ mod tokens;
 mod user;
 
 pub use bytes::text_of_bytes;
-pub use dialect::StrandlineDialect;
 pub use history::{
-    CreateSchedule, CreateSnapshot, Diff, DiffOutput, HistoryStatement, Keep, Period, PeriodUnit, Restore, RestoreFrom,
-    RestoreTo, Rhythm, Scope, Target, Undo, Undrop, Undropped, When,
+    CreateSnapshot, Diff, DiffOutput, HistoryStatement, Restore, RestoreFrom, RestoreTo, Scope, Target, Undo, Undrop,
+    Undropped, When,
 };
-pub use matrixone::{Branch, BranchOutput, CloneDatabase, CloneTable, Keys, MatrixOne, OnConflict, Range, RangeUnit};
-pub use moments::{TableAtMoment, Tree, ensure_stripped, moments, name_parts, strip, when_of};
+pub use matrixone::{Branch, BranchOutput, CloneDatabase, CloneTable, MatrixOne};
+pub use moments::{TableAtMoment, ensure_stripped, moments, name_parts, strip};
 pub use statement::*;
 
 use sqlparser::ast::{Expr, Select};
@@ -53,12 +52,7 @@ pub struct Options {
     pub pipes_as_concat: bool,
 }
 
-/// Parses every statement of a text. Empty statements are left out. Errors: 1064 syntax, 1235 unsupported, 1436 nested too deep.
-pub fn parse(text: &str, options: Options) -> Result<Vec<Parsed>> {
-    statements(text, options).collect()
-}
-
-/// Parses a text that must hold exactly one statement. Errors: as `parse`; 1065 if it is empty.
+/// Parses a text that must hold exactly one statement. Errors: 1064 syntax, 1065 empty, 1235 unsupported, 1436 nested too deep.
 pub fn parse_one(text: &str, options: Options) -> Result<Parsed> {
     let mut lexer = Lexer::new(text, options);
     let Some(raw) = lexer.next_statement().map_err(|error| lex_error(text, 0, error))? else {
@@ -71,35 +65,13 @@ pub fn parse_one(text: &str, options: Options) -> Result<Parsed> {
     }
 }
 
-/// Returns the statements of a text one after the other, so that the first can run although the second is wrong. Ends after an error.
-pub fn statements(text: &str, options: Options) -> impl Iterator<Item = Result<Parsed>> + '_ {
-    let mut lexer = Lexer::new(text, options);
-    let mut done = 0;
-    let mut failed = false;
-    std::iter::from_fn(move || {
-        if failed {
-            return None;
-        }
-        let parsed = match lexer.next_statement() {
-            Ok(None) => return None,
-            Ok(Some(raw)) => {
-                done = raw.end;
-                parse_raw(&raw)
-            }
-            Err(error) => Err(lex_error(text, done, error)),
-        };
-        failed = parsed.is_err();
-        Some(parsed)
-    })
-}
-
 /// Splits a text into its statements without parsing them. Errors: 1064 where a text or comment does not end.
 pub fn split(text: &str, options: Options) -> Result<Vec<String>> {
     let mut lexer = Lexer::new(text, options);
     let (mut texts, mut done) = (Vec::new(), 0);
     while let Some(raw) = lexer.next_statement().map_err(|error| lex_error(text, done, error))? {
         done = raw.end;
-        texts.push(raw.text().to_owned());
+        texts.push(raw.text_alone().into_owned());
     }
     Ok(texts)
 }

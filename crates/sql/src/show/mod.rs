@@ -51,7 +51,6 @@ pub struct ShowContext<'a> {
     pub stats: &'a (dyn Fn(&Table) -> TableStats + Send + Sync),
     /// Snapshots that this account may see.
     pub snapshots: &'a [Pin],
-    pub now: Time,
 }
 
 /// How large a table is.

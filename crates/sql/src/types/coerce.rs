@@ -103,11 +103,6 @@ pub fn coerce_given<'a>(
     }
 }
 
-/// Converts one bound parameter. The result has one row.
-pub fn coerce_value(value: &Value, target: Target<'_>, row: u64) -> Result<Coerced> {
-    rows(1, std::iter::once(parameter_value(value, target)), target, row)
-}
-
 fn parameter_value<'a>(value: &'a Value, target: Target<'_>) -> Val<'a> {
     match value {
         Value::Null => Val::Null,
@@ -125,12 +120,6 @@ fn parameter_value<'a>(value: &'a Value, target: Target<'_>) -> Val<'a> {
         Value::DateTime { micros, .. } => Val::DateTime(*micros, 6),
         Value::Time(micros) => Val::Time(*micros, 6),
     }
-}
-
-/// Converts one literal of the statement's text. The result has one row. Placeholders and dialects' own strings are
-/// refused.
-pub fn coerce_literal(literal: &Literal, negative: bool, target: Target<'_>, row: u64) -> Result<Coerced> {
-    rows(1, std::iter::once(literal_value(literal, negative)?), target, row)
 }
 
 fn literal_value(literal: &Literal, negative: bool) -> Result<Val<'_>> {

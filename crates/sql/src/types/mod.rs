@@ -4,7 +4,6 @@
 //! it reads back to the same type. On Arrow fields it travels under the metadata key [`DECLARED`]. Text is always
 //! utf8mb4 with the collation utf8mb4_bin: comparisons see bytes.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
@@ -17,7 +16,7 @@ use crate::error::{Error, Result};
 mod coerce;
 
 pub(crate) use coerce::json_reason;
-pub use coerce::{Coerced, Given, Mode, Target, coerce_array, coerce_given, coerce_literal, coerce_text, coerce_value};
+pub use coerce::{Given, Mode, Target, coerce_array, coerce_given, coerce_text};
 
 /// The metadata key of an Arrow field that holds the declared type.
 pub const DECLARED: &str = "strandline:declared";
@@ -258,10 +257,10 @@ impl MySqlType {
         }
     }
 
-    /// Returns an Arrow field of this type that carries its declaration.
+    #[cfg(test)]
     pub fn field(&self, name: &str, nullable: bool) -> Field {
-        Field::new(name, self.storage().arrow(), nullable)
-            .with_metadata(HashMap::from([(DECLARED.to_owned(), self.to_string())]))
+        let declared = std::collections::HashMap::from([(DECLARED.to_owned(), self.to_string())]);
+        Field::new(name, self.storage().arrow(), nullable).with_metadata(declared)
     }
 
     pub fn unsigned(&self) -> bool {

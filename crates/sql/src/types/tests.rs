@@ -199,13 +199,14 @@ fn parameters_and_literals_are_stored() {
     use crate::api::Value;
     use sqlparser::ast::Value as Literal;
     let ty = MySqlType::parse("datetime").unwrap();
-    let done = coerce_value(&Value::Int(20_240_131), target(&ty, Mode::Strict), 1).unwrap();
+    let done = coerce_given([Given::Value(&Value::Int(20_240_131))].into_iter(), target(&ty, Mode::Strict), 1).unwrap();
     assert_eq!(shown(&ty, &done.array), "2024-01-31 00:00:00");
     let ty = MySqlType::parse("varbinary(4)").unwrap();
-    let done = coerce_literal(&Literal::HexStringLiteral("41ff".into()), false, target(&ty, Mode::Strict), 1).unwrap();
+    let hex = Literal::HexStringLiteral("41ff".into());
+    let done = coerce_given([Given::Literal(&hex, false)].into_iter(), target(&ty, Mode::Strict), 1).unwrap();
     assert_eq!(done.array.as_any().downcast_ref::<arrow::array::BinaryArray>().unwrap().value(0), [0x41, 0xff]);
     let ty = MySqlType::parse("bigint").unwrap();
     let number = Literal::Number("9223372036854775808".into(), false);
-    let done = coerce_literal(&number, true, target(&ty, Mode::Strict), 1).unwrap();
+    let done = coerce_given([Given::Literal(&number, true)].into_iter(), target(&ty, Mode::Strict), 1).unwrap();
     assert_eq!(shown(&ty, &done.array), "-9223372036854775808");
 }

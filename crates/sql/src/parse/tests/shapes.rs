@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::parse::HistoryStatement as H;
+use crate::parse::history::{CreateSchedule, Keep, Period, PeriodUnit, Rhythm};
+use crate::parse::matrixone::{OnConflict, Range, RangeUnit};
 
 fn history(text: &str) -> HistoryStatement {
     match one(text) {
