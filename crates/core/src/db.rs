@@ -27,7 +27,7 @@ use crate::log::sqlite::SqliteMetastore;
 use crate::log::{EntryQuery, Metastore, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
-use crate::store::{Head, Opens, Store};
+use crate::store::{Head, Stamps, Store};
 use crate::txn::sequencer::{Prepared, Sequencer};
 use crate::txn::{Author, Ids, Txn, footprint::Footprint};
 use crate::when::{self, Resolved, When, Window};
@@ -43,6 +43,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// A table is flushed when its recent rows take this many bytes.
     pub flush_bytes: usize,
+    /// The largest tables are flushed when the recent rows of all take this many bytes.
+    pub flush_total_bytes: usize,
     /// Recent rows are flushed after this many seconds, if there are enough to be worth a file.
     pub flush_seconds: u64,
     /// A large load writes a run of rows to a part when it has gathered this many.
@@ -56,6 +58,7 @@ impl Default for Options {
             env: Env::real(),
             cache_bytes: 512 << 20,
             flush_bytes: 32 << 20,
+            flush_total_bytes: 256 << 20,
             flush_seconds: 300,
             load_rows: 1 << 20,
             window: Window::DEFAULT,
@@ -119,9 +122,9 @@ impl Database {
         let contents: Vec<_> = head
             .catalog
             .all_tables()
-            .filter_map(|table| Some((table.id, head.catalog.content(table.id)?.clone())))
+            .filter_map(|table| Some((table.clone(), head.catalog.content(table.id)?.clone())))
             .collect();
-        hot.start(contents.into_iter());
+        hot.start(head.version, contents.into_iter());
         let ids = Arc::new(Ids::load(&*metastore)?);
         let store = Arc::new(Store {
             env: options.env.clone(),
@@ -129,10 +132,12 @@ impl Database {
             hot,
             cold,
             head: ArcSwap::from_pointee(head),
-            opens: Opens::default(),
+            opens: Arc::default(),
+            transactions: Arc::default(),
+            stamps: Stamps::default(),
             load_rows: options.load_rows,
         });
-        let sequencer = Arc::new(Sequencer::new(store.clone()));
+        let sequencer = Arc::new(Sequencer::start(store.clone())?);
         let database = Database(Arc::new(Inner {
             store,
             sequencer,
@@ -264,7 +269,7 @@ impl Database {
     async fn first_commit(&self) -> Result<()> {
         let account = Account { id: SYS, name: "sys".to_owned() };
         let prepared = Prepared {
-            read: Version(0),
+            read: Arc::new(self.0.store.transactions.hold(Version(0))),
             account: SYS,
             author: "system".to_owned(),
             what: "CREATE STORE".to_owned(),

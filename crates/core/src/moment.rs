@@ -42,7 +42,7 @@ impl Moment {
 
     /// Returns the moment of an older version, whose catalog and time the caller has read.
     pub(crate) fn past(store: &Arc<Store>, version: Version, time: Time, catalog: Arc<Catalog>) -> Moment {
-        Moment(Arc::new(Inner { version, time, catalog, store: store.clone(), _hold: store.hold(version) }))
+        Moment(Arc::new(Inner { version, time, catalog, store: store.clone(), _hold: store.opens.hold(version) }))
     }
 
     pub fn version(&self) -> Version {

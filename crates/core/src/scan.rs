@@ -402,7 +402,7 @@ impl<'a> Layers<'a> {
                 }
             }
         }
-        overlay.resolved(version, &found);
+        overlay.resolved(&kills, &found);
         Ok(())
     }
 }

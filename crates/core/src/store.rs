@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::catalog::Catalog;
 use crate::cold::Cold;
@@ -21,7 +21,11 @@ pub struct Store {
     pub cold: Cold,
     /// The newest visible commit.
     pub head: ArcSwap<Head>,
-    pub opens: Opens,
+    /// What open moments read: it is not collected.
+    pub opens: Arc<Opens>,
+    /// What open transactions read: the memory of who wrote what reaches back to there.
+    pub transactions: Arc<Opens>,
+    pub stamps: Stamps,
     /// How many rows of a large load make a run.
     pub load_rows: usize,
 }
@@ -34,32 +38,41 @@ pub struct Head {
     pub catalog: Arc<Catalog>,
 }
 
-/// The versions that open moments read: they are not collected, and the memory of who wrote what reaches back to them.
+/// Versions that somebody reads, each with how many do.
 #[derive(Default)]
 pub struct Opens(Mutex<BTreeMap<Version, usize>>);
 
 /// Keeps a version open until it is dropped.
 pub struct Hold {
-    store: Arc<Store>,
+    opens: Arc<Opens>,
     version: Version,
+}
+
+/// Keeps commit times and questions about times in one order: once somebody was told what the newest commit at or before
+/// a time is, no commit gets that time or an earlier one.
+#[derive(Default)]
+pub struct Stamps {
+    state: Mutex<Asked>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Asked {
+    /// The latest time that somebody asked about.
+    latest: Time,
+    /// The first time that commits under way have.
+    under_way: Option<Time>,
 }
 
 impl Store {
     /// Returns the newest commit, held open.
     pub fn hold_head(self: &Arc<Self>) -> (Arc<Head>, Hold) {
-        // The lock keeps the sequencer from forgetting this version between the two steps.
+        // The lock keeps whoever asks for the oldest from passing over this version between the two steps.
         let mut opens = self.opens.0.lock();
         let head = self.head.load_full();
         *opens.entry(head.version).or_default() += 1;
-        drop(opens);
         let version = head.version;
-        (head, Hold { store: self.clone(), version })
-    }
-
-    /// Holds a version open.
-    pub fn hold(self: &Arc<Self>, version: Version) -> Hold {
-        *self.opens.0.lock().entry(version).or_default() += 1;
-        Hold { store: self.clone(), version }
+        (head, Hold { opens: self.opens.clone(), version })
     }
 }
 
@@ -69,20 +82,81 @@ impl Opens {
         self.0.lock().first_key_value().map_or(newest, |(version, _)| *version)
     }
 
-    /// Returns all open versions.
-    pub fn all(&self) -> Vec<Version> {
-        self.0.lock().keys().copied().collect()
+    /// Holds a version open.
+    pub fn hold(self: &Arc<Self>, version: Version) -> Hold {
+        *self.0.lock().entry(version).or_default() += 1;
+        Hold { opens: self.clone(), version }
+    }
+}
+
+impl Hold {
+    pub fn version(&self) -> Version {
+        self.version
+    }
+}
+
+impl Stamps {
+    /// Returns the first time that commits may have which begin now, not before `earliest`.
+    pub fn begin(&self, earliest: Time) -> Time {
+        let mut state = self.state.lock();
+        let first = earliest.max(state.latest.plus_micros(1));
+        state.under_way = Some(first);
+        first
+    }
+
+    /// The commits under way are visible, or failed.
+    pub fn end(&self) {
+        self.state.lock().under_way = None;
+        self.ended.notify_all();
+    }
+
+    /// Returns when every commit that has this time or an earlier one is visible, and no other will have.
+    pub fn settle(&self, time: Time) {
+        let mut state = self.state.lock();
+        while state.under_way.is_some_and(|first| first <= time) {
+            self.ended.wait(&mut state);
+        }
+        state.latest = state.latest.max(time);
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut opens = self.store.opens.0.lock();
+        let mut opens = self.opens.0.lock();
         if let Some(count) = opens.get_mut(&self.version) {
             *count -= 1;
             if *count == 0 {
                 opens.remove(&self.version);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_commit_gets_a_time_that_was_asked_about() {
+        let stamps = Stamps::default();
+        stamps.settle(Time(100));
+        assert_eq!(stamps.begin(Time(50)), Time(101));
+        stamps.end();
+        assert_eq!(stamps.begin(Time(200)), Time(200));
+    }
+
+    #[test]
+    fn who_asks_about_a_time_waits_for_its_commits() {
+        let stamps = Stamps::default();
+        let first = stamps.begin(Time(100));
+        // Before the commits under way: nothing to wait for.
+        stamps.settle(Time(99));
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| stamps.settle(first));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            assert!(!asking.is_finished());
+            stamps.end();
+        });
+        assert_eq!(stamps.begin(Time(0)), Time(101));
     }
 }

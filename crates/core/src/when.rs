@@ -82,6 +82,7 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
                 )
                 .with_hint("Give a time in the past; times without a zone are taken in the session's time zone."));
             }
+            store.stamps.settle(*time);
             let entry = store.metastore.newest_at(*time)?.ok_or_else(|| before_the_store(store, *time))?;
             if *time < now.plus_micros(-window.0) {
                 // Older than the window: only what a snapshot keeps, and only exactly.

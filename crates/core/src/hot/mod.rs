@@ -6,40 +6,49 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::catalog::{Change, Content, Inherited};
+use crate::catalog::{Catalog, Change, Content, Inherited};
 use crate::error::Result;
-use crate::ids::{TableId, Version};
+use crate::ids::{ColumnId, TableId, Version};
 use crate::log::Metastore;
 use crate::log::delta::Delta;
 use crate::schema::Table;
 
 pub mod overlay;
 
-use overlay::Overlay;
+use overlay::{Counters, Overlay};
 
 /// All overlays.
 pub struct Hot {
     metastore: Arc<dyn Metastore>,
     live: RwLock<HashMap<TableId, Live>>,
+    /// The newest commit that live overlays are made up to: those not built yet, when they are built.
+    published: AtomicU64,
     /// Overlays of contents that have been replaced, most recently used last.
     past: Mutex<Vec<(Ranges, Arc<Slot>)>>,
     past_bytes_max: usize,
 }
 
-/// Which deltas an overlay is made of. Contents that differ only in their manifest share one.
+/// Which deltas an overlay is made of, and by what they name rows. Contents that differ only in their manifest share one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Ranges {
     table: TableId,
+    key: Vec<ColumnId>,
     inherited: Vec<Inherited>,
     flushed: Version,
 }
 
 impl Ranges {
-    fn of(table: TableId, content: &Content) -> Ranges {
-        Ranges { table, inherited: content.inherited.clone(), flushed: content.flushed }
+    fn of(table: &Table, content: &Content) -> Ranges {
+        Ranges {
+            table: table.id,
+            key: table.key_columns(),
+            inherited: content.inherited.clone(),
+            flushed: content.flushed,
+        }
     }
 }
 
@@ -50,27 +59,31 @@ struct Live {
 
 /// An overlay that may still have to be built. The lock is held while it is.
 #[derive(Default)]
-struct Slot(Mutex<Option<Arc<Overlay>>>);
+struct Slot {
+    overlay: Mutex<Option<Arc<Overlay>>>,
+    /// Those of the content before: numbers that were handed out under it are not handed out again.
+    counters: Option<Arc<Counters>>,
+}
 
 /// How many past overlays are kept at most, however small.
 const PAST_MAX: usize = 256;
 
 impl Hot {
     pub fn new(metastore: Arc<dyn Metastore>, past_bytes_max: usize) -> Hot {
-        Hot { metastore, live: RwLock::default(), past: Mutex::default(), past_bytes_max }
+        Hot {
+            metastore,
+            live: RwLock::default(),
+            published: AtomicU64::default(),
+            past: Mutex::default(),
+            past_bytes_max,
+        }
     }
 
     /// Returns the overlay of what `table` holds through `content`, complete up to `version`.
     pub fn overlay(&self, table: &Table, content: &Content, version: Version) -> Result<Arc<Overlay>> {
-        let ranges = Ranges::of(table.id, content);
-        if let Some(live) = self.live.read().get(&table.id)
-            && live.ranges == ranges
-            && let Some(overlay) = &*live.slot.0.lock()
-        {
-            return Ok(overlay.clone());
-        }
-        let (slot, is_live) = self.slot(&ranges);
-        let mut built = slot.0.lock();
+        let ranges = Ranges::of(table, content);
+        let slot = self.slot(&ranges);
+        let mut built = slot.overlay.lock();
         match &*built {
             Some(overlay) if overlay.upto() >= version => Ok(overlay.clone()),
             Some(overlay) => {
@@ -79,9 +92,11 @@ impl Hot {
                 Ok(overlay.clone())
             }
             None => {
-                // A live overlay takes all that is durable: commits that were published before it stood passed it by.
-                let upto = if is_live { Version::MAX } else { version };
-                let overlay = Arc::new(self.build(table, content, &ranges, upto)?);
+                // Commits that were published before a live overlay stood passed it by. Read before asking what is live: where a
+                // commit gave the table another content, that content is live by the time the commit counts as published.
+                let published = Version(self.published.load(Ordering::SeqCst));
+                let upto = if self.is_live(&ranges) { version.max(published) } else { version };
+                let overlay = Arc::new(self.build(content, &ranges, slot.counters.clone(), upto)?);
                 overlay.covers(version);
                 *built = Some(overlay.clone());
                 Ok(overlay)
@@ -89,11 +104,21 @@ impl Hot {
         }
     }
 
-    /// Lays a commit over the live overlays: the last step before it becomes visible.
-    pub fn publish(&self, version: Version, changes: &[Change], deltas: &[(TableId, Delta)]) -> Result<()> {
+    /// Lays a commit over the live overlays: the last step before it becomes visible. `catalog` is as the commit left it.
+    pub fn publish(
+        &self,
+        version: Version,
+        catalog: &Catalog,
+        changes: &[Change],
+        deltas: &[(TableId, Delta)],
+    ) -> Result<()> {
         for change in changes {
             match change {
-                Change::PutContent(table, content) => self.switch(*table, content),
+                Change::PutContent(table, content) => {
+                    if let Some(table) = catalog.table_by_id(*table) {
+                        self.switch(table, content);
+                    }
+                }
                 Change::DropTable(table) => {
                     if let Some(old) = self.live.write().remove(table) {
                         self.retire(old);
@@ -102,10 +127,11 @@ impl Hot {
                 _ => {}
             }
         }
+        self.published.store(version.0, Ordering::SeqCst);
         for (table, delta) in deltas {
             let slot = self.live.read().get(table).map(|live| live.slot.clone());
             if let Some(slot) = slot
-                && let Some(overlay) = &*slot.0.lock()
+                && let Some(overlay) = &*slot.overlay.lock()
             {
                 overlay.apply(version, delta)?;
             }
@@ -113,11 +139,12 @@ impl Hot {
         Ok(())
     }
 
-    /// Declares the contents of the newest catalog, at open. Nothing is read yet.
-    pub fn start(&self, contents: impl Iterator<Item = (TableId, Arc<Content>)>) {
+    /// Declares the newest version and the contents of its catalog, at open. Nothing is read yet.
+    pub fn start(&self, newest: Version, contents: impl Iterator<Item = (Arc<Table>, Arc<Content>)>) {
+        self.published.store(newest.0, Ordering::SeqCst);
         let mut live = self.live.write();
         for (table, content) in contents {
-            live.insert(table, Live { ranges: Ranges::of(table, &content), slot: Arc::default() });
+            live.insert(table.id, Live { ranges: Ranges::of(&table, &content), slot: Arc::default() });
         }
     }
 
@@ -128,53 +155,54 @@ impl Hot {
         slots
             .into_iter()
             .filter_map(|(table, slot)| {
-                let overlay = slot.0.lock().clone()?;
+                let overlay = slot.overlay.lock().clone()?;
                 let (rows, bytes) = overlay.size();
                 Some((table, rows, bytes))
             })
             .collect()
     }
 
-    /// Makes `content` the live one of its table.
-    fn switch(&self, table: TableId, content: &Content) {
+    /// Makes `content` the live one of its table. Only the sequencer does, one commit at a time.
+    fn switch(&self, table: &Table, content: &Content) {
         let ranges = Ranges::of(table, content);
-        let mut live = self.live.write();
-        let slot = match live.get(&table) {
-            Some(old) if old.ranges == ranges => return,
-            Some(old) if content.inherited.is_empty() => {
+        let old = self.live.read().get(&table.id).map(|live| (live.ranges.clone(), live.slot.clone()));
+        let slot = match old {
+            Some((old, _)) if old == ranges => return,
+            Some((old, slot)) => {
+                let overlay = slot.overlay.lock().clone();
+                let counters = overlay.as_ref().map(|overlay| overlay.counters().clone()).or(slot.counters.clone());
+                if let Some(counters) = &counters {
+                    counters.go_on_from(content);
+                }
                 // A flush, or a content without a log behind it: what came after is all there is.
-                let overlay = old.slot.0.lock().as_ref().map(|overlay| {
-                    let after = overlay.after(content.flushed);
-                    after.next_row_id().fetch_max(content.next_row_id, std::sync::atomic::Ordering::Relaxed);
-                    match content.next_auto {
-                        // A table that is emptied counts from the start.
-                        1 => after.next_auto().store(1, std::sync::atomic::Ordering::Relaxed),
-                        next => _ = after.next_auto().fetch_max(next, std::sync::atomic::Ordering::Relaxed),
-                    }
-                    Arc::new(after)
-                });
-                Arc::new(Slot(Mutex::new(overlay)))
+                let same_key = old.key == ranges.key;
+                let after = overlay.filter(|_| same_key && content.inherited.is_empty());
+                Slot { overlay: Mutex::new(after.map(|old| Arc::new(old.after(content.flushed)))), counters }
             }
-            _ => Arc::default(),
+            None => Slot::default(),
         };
-        if let Some(old) = live.insert(table, Live { ranges, slot }) {
+        if let Some(old) = self.live.write().insert(table.id, Live { ranges, slot: Arc::new(slot) }) {
             self.retire(old);
         }
     }
 
     fn retire(&self, old: Live) {
-        if old.slot.0.lock().is_some() {
+        if old.slot.overlay.lock().is_some() {
             self.past.lock().push((old.ranges, old.slot));
             self.trim();
         }
     }
 
-    /// Returns the slot of these ranges, and whether it is the live one.
-    fn slot(&self, ranges: &Ranges) -> (Arc<Slot>, bool) {
+    fn is_live(&self, ranges: &Ranges) -> bool {
+        self.live.read().get(&ranges.table).is_some_and(|live| live.ranges == *ranges)
+    }
+
+    /// Returns the slot of these ranges.
+    fn slot(&self, ranges: &Ranges) -> Arc<Slot> {
         if let Some(live) = self.live.read().get(&ranges.table)
             && live.ranges == *ranges
         {
-            return (live.slot.clone(), true);
+            return live.slot.clone();
         }
         let mut past = self.past.lock();
         let entry = match past.iter().position(|(known, _)| known == ranges) {
@@ -185,7 +213,7 @@ impl Hot {
         past.push(entry);
         drop(past);
         self.trim();
-        (slot, false)
+        slot
     }
 
     /// Forgets past overlays beyond the budget, the least recently used first. Readers keep theirs.
@@ -195,7 +223,7 @@ impl Hot {
         let mut kept = 0;
         for (_, slot) in past.iter().rev() {
             // A slot that is being built is in use.
-            bytes += slot.0.try_lock().and_then(|overlay| overlay.as_ref().map(|o| o.size().1)).unwrap_or(0);
+            bytes += slot.overlay.try_lock().and_then(|overlay| overlay.as_ref().map(|o| o.size().1)).unwrap_or(0);
             if kept > 0 && (bytes > self.past_bytes_max || kept >= PAST_MAX) {
                 break;
             }
@@ -205,9 +233,16 @@ impl Hot {
         past.drain(..surplus);
     }
 
-    fn build(&self, table: &Table, content: &Content, ranges: &Ranges, upto: Version) -> Result<Overlay> {
-        let key = table.key_columns().iter().map(|id| id.physical_name()).collect();
-        let overlay = Overlay::new(key, Version::default(), content.next_row_id, content.next_auto);
+    fn build(
+        &self,
+        content: &Content,
+        ranges: &Ranges,
+        counters: Option<Arc<Counters>>,
+        upto: Version,
+    ) -> Result<Overlay> {
+        let key = ranges.key.iter().map(|id| id.physical_name()).collect();
+        let counters = counters.unwrap_or_else(|| Arc::new(Counters::new(content.next_row_id, content.next_auto)));
+        let overlay = Overlay::new(key, Version::default(), counters);
         for range in &ranges.inherited {
             for (at, body) in self.metastore.deltas(range.origin, range.after, range.upto)? {
                 overlay.apply(at, &Delta::decode(&body)?)?;

@@ -21,6 +21,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use parking_lot::RwLock;
 use roaring::RoaringBitmap;
 
+use crate::catalog::Content;
 use crate::cold::{Keys, encode_keys, encode_nullable_keys};
 use crate::error::{Error, Result};
 use crate::ids::{ColumnId, FileId, Version};
@@ -49,6 +50,16 @@ impl Counters {
     pub fn new(next_row_id: u64, next_auto: u64) -> Counters {
         Counters { next_row_id: AtomicU64::new(next_row_id), next_auto: AtomicU64::new(next_auto) }
     }
+
+    /// Goes on under a new content of the table.
+    pub fn go_on_from(&self, content: &Content) {
+        self.next_row_id.fetch_max(content.next_row_id, Ordering::Relaxed);
+        match content.next_auto {
+            // A table that is emptied counts from the start.
+            1 => self.next_auto.store(1, Ordering::Relaxed),
+            next => _ = self.next_auto.fetch_max(next, Ordering::Relaxed),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -72,10 +83,10 @@ struct Chunk {
 }
 
 /// A key that a commit deleted, whose row lies in some part.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kill {
-    pub version: Version,
     pub key: Box<[u8]>,
+    pub version: Version,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,40 +142,33 @@ pub enum Known {
 impl Overlay {
     /// Returns an empty overlay for rows identified by these columns (physical names). Deltas up to `upto` are taken
     /// as applied.
-    pub fn new(key: Vec<String>, upto: Version, next_row_id: u64, next_auto: u64) -> Overlay {
-        Overlay {
-            key,
-            inner: RwLock::new(Inner { upto, ..Inner::default() }),
-            counters: Arc::new(Counters::new(next_row_id, next_auto)),
-        }
+    pub fn new(key: Vec<String>, upto: Version, counters: Arc<Counters>) -> Overlay {
+        Overlay { key, inner: RwLock::new(Inner { upto, ..Inner::default() }), counters }
     }
 
     /// Lays a delta on top. Deltas come in the order of their versions; one that was applied before is skipped.
-    /// Returns, per deleted key, whether it was a kill: its row is not in this overlay.
-    pub fn apply(&self, version: Version, delta: &Delta) -> Result<Vec<bool>> {
+    pub fn apply(&self, version: Version, delta: &Delta) -> Result<()> {
         let deleted = encode_keys(delta.deletes.columns())?;
         let put = self.keys_of(&delta.puts)?;
         self.counters.next_row_id.fetch_max(delta.next_row_id, Ordering::Relaxed);
         self.counters.next_auto.fetch_max(delta.next_auto, Ordering::Relaxed);
         let inner = &mut *self.inner.write();
         if version <= inner.upto {
-            return Ok(vec![false; deleted.len()]);
+            return Ok(());
         }
         inner.upto = version;
-        let killed = (0..deleted.len()).map(|at| inner.delete(deleted.get(at), version)).collect();
-        inner.put(&delta.puts, &put, version)?;
-        Ok(killed)
+        deleted.iter().for_each(|key| inner.delete(key, version));
+        inner.put(&delta.puts, &put, version)
     }
 
     /// As `apply`, for a transaction's own writes: several may share one statement number.
-    pub fn write(&self, statement: Version, delta: &Delta) -> Result<Vec<bool>> {
+    pub fn write(&self, statement: Version, delta: &Delta) -> Result<()> {
         let deleted = encode_keys(delta.deletes.columns())?;
         let put = self.keys_of(&delta.puts)?;
         let inner = &mut *self.inner.write();
         inner.upto = statement;
-        let killed = (0..deleted.len()).map(|at| inner.delete(deleted.get(at), statement)).collect();
-        inner.put(&delta.puts, &put, statement)?;
-        Ok(killed)
+        deleted.iter().for_each(|key| inner.delete(key, statement));
+        inner.put(&delta.puts, &put, statement)
     }
 
     /// Takes back everything after `statement`.
@@ -289,12 +293,6 @@ impl Overlay {
         (chunk.batch.slice((row - chunk.first) as usize, 1), inner.born[row as usize])
     }
 
-    /// Returns the key of the row with this number.
-    pub fn key_of_row(&self, row: u32) -> Result<Box<[u8]>> {
-        let (batch, _) = self.row(row);
-        Ok(self.keys_of(&batch)?.get(0).into())
-    }
-
     /// Returns the rows visible at `version`, in chunks, without those whose number is in `without`; with a last
     /// `_version` column if asked for.
     pub fn visible(&self, version: Version, without: &HashSet<u32>, with_version: bool) -> Result<Vec<RecordBatch>> {
@@ -325,13 +323,6 @@ impl Overlay {
             }
         }
         Ok(batches)
-    }
-
-    /// Counts the rows visible at `version`.
-    pub fn count_visible(&self, version: Version) -> u64 {
-        let inner = self.inner.read();
-        let born = &inner.born;
-        (0..born.len()).filter(|row| born[*row] <= version && version < inner.died[*row]).count() as u64
     }
 
     /// Returns the numbers of the rows that these keys name at `version`.
@@ -395,7 +386,7 @@ impl Overlay {
     pub fn unresolved(&self, version: Version) -> Vec<Kill> {
         let inner = self.inner.read();
         let mut kills: Vec<Kill> = inner.kills.iter().filter(|kill| kill.version <= version).cloned().collect();
-        kills.sort_by(|a, b| a.key.cmp(&b.key).then(a.version.cmp(&b.version)));
+        kills.sort_unstable();
         kills
     }
 
@@ -404,14 +395,14 @@ impl Overlay {
         !self.inner.read().kills.is_empty()
     }
 
-    /// Records where killed rows lie, and that all kills up to `version` have been looked for.
-    pub fn resolved(&self, version: Version, found: &[(FileId, u32, Version)]) {
+    /// Records where killed rows lie, and that these kills, as `unresolved` gave them, have been looked for.
+    pub fn resolved(&self, kills: &[Kill], found: &[(FileId, u32, Version)]) {
         let mut inner = self.inner.write();
         for (file, position, killed) in found {
             let at = inner.hidden.entry(*file).or_default().entry(*position).or_insert(*killed);
             *at = (*at).min(*killed);
         }
-        inner.kills.retain(|kill| kill.version > version);
+        inner.kills.retain(|kill| kills.binary_search(kill).is_err());
     }
 
     /// Returns the positions of a part that are hidden at `version`.
@@ -431,7 +422,7 @@ impl Overlay {
         inner.hidden.get(&file).and_then(|positions| positions.get(&position)).is_some_and(|v| *v <= version)
     }
 
-    /// Returns every key touched, with whether it stands now and whether its row was new (never in a part before).
+    /// Returns every key touched.
     pub fn keys(&self) -> Vec<Box<[u8]>> {
         self.inner.read().slots.keys().cloned().collect()
     }
@@ -472,8 +463,8 @@ impl Inner {
         }
     }
 
-    /// Deletes a key; tells whether its row must lie in a part.
-    fn delete(&mut self, key: &[u8], version: Version) -> bool {
+    /// Deletes a key. Where no row here has it, its row must lie in a part.
+    fn delete(&mut self, key: &[u8], version: Version) {
         let op = Op { version, row: DELETED };
         match self.slots.get_mut(key) {
             Some(ops) => {
@@ -481,7 +472,7 @@ impl Inner {
                 ops.push(op);
                 if last.row != DELETED {
                     self.died[last.row as usize] = version;
-                    return false;
+                    return;
                 }
             }
             None => {
@@ -490,7 +481,6 @@ impl Inner {
         }
         self.kills.push(Kill { version, key: key.into() });
         self.bytes += key.len() + 48;
-        true
     }
 
     fn put(&mut self, rows: &RecordBatch, keys: &Keys, version: Version) -> Result<()> {
@@ -595,4 +585,32 @@ fn index_rows(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int32Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    #[test]
+    fn a_kill_that_comes_while_others_are_looked_for_stays() {
+        let schema = Arc::new(Schema::new(vec![Field::new("c1", DataType::Int32, false)]));
+        let keys =
+            |key: i32| RecordBatch::try_new(schema.clone(), vec![Arc::new(Int32Array::from(vec![key]))]).unwrap();
+        let delete = |key| Delta {
+            puts: RecordBatch::new_empty(schema.clone()),
+            deletes: keys(key),
+            next_row_id: 0,
+            next_auto: 0,
+        };
+        let overlay = Overlay::new(vec!["c1".to_owned()], Version::default(), Arc::new(Counters::new(1, 1)));
+        overlay.apply(Version(5), &delete(5)).unwrap();
+        let looked_for = overlay.unresolved(Version(6));
+        overlay.apply(Version(6), &delete(6)).unwrap();
+        overlay.resolved(&looked_for, &[]);
+        let left: Vec<Version> = overlay.unresolved(Version(6)).iter().map(|kill| kill.version).collect();
+        assert_eq!(left, [Version(6)]);
+    }
 }

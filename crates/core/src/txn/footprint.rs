@@ -83,10 +83,12 @@ fn finish(hasher: &blake3::Hasher) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Who touched what last, as far back as any open moment reads.
+/// Who touched what last, as far back as any open transaction reads.
 #[derive(Default)]
 pub struct Recent {
     touched: HashMap<u64, Touched>,
+    /// What was written up to here may be forgotten.
+    forgotten: Version,
     /// Prune when the map has grown to this.
     prune_at: usize,
 }
@@ -101,7 +103,8 @@ impl Recent {
     /// Tells whether a transaction that read at `read` may commit.
     pub fn allows(&self, footprint: &Footprint, read: Version) -> bool {
         let last = |hash: &u64| self.touched.get(hash).copied().unwrap_or_default();
-        footprint.writes.iter().all(|hash| last(hash).written <= read && last(hash).leaned <= read)
+        read >= self.forgotten
+            && footprint.writes.iter().all(|hash| last(hash).written <= read && last(hash).leaned <= read)
             && footprint.leans.iter().all(|hash| last(hash).written <= read)
             && footprint.overrules.iter().all(|hash| last(hash).written <= read)
     }
@@ -138,6 +141,7 @@ impl Recent {
     pub fn prune(&mut self, oldest: Version) {
         if self.touched.len() >= self.prune_at.max(4096) {
             self.touched.retain(|_, touched| touched.written.max(touched.leaned) > oldest);
+            self.forgotten = oldest;
             self.prune_at = self.touched.len() * 2;
         }
     }

@@ -23,6 +23,7 @@ use crate::moment::Moment;
 use crate::rows::{columns_of, conform, entry_text, key_batch, with_column};
 use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
 use crate::schema::{Table, Type};
+use crate::store::Hold;
 use crate::txn::footprint::Footprint;
 use crate::txn::sequencer::{Committed, Prepared};
 
@@ -67,6 +68,8 @@ pub struct Txn {
     sequencer: Arc<sequencer::Sequencer>,
     ids: Arc<Ids>,
     moment: Moment,
+    /// Keeps the memory of who wrote what since.
+    read: Arc<Hold>,
     author: Author,
     what: Option<String>,
     catalog: Arc<Catalog>,
@@ -112,16 +115,20 @@ pub struct Savepoint {
     counters: HashMap<TableId, Arc<Counters>>,
 }
 
+/// How many bytes of rows one commit may bring into the log. The metastore takes no row of a gigabyte.
+const COMMIT_BYTES_MAX: usize = 768 << 20;
 /// How often a large load tries to get its turn among small commits.
 const LOAD_TRIES: usize = 20;
 
 impl Txn {
     pub(crate) fn new(sequencer: Arc<sequencer::Sequencer>, ids: Arc<Ids>, moment: Moment, author: Author) -> Txn {
         let catalog = moment.catalog().clone();
+        let read = Arc::new(moment.store().transactions.hold(moment.version()));
         Txn {
             sequencer,
             ids,
             moment,
+            read,
             author,
             what: None,
             catalog,
@@ -531,8 +538,19 @@ impl Txn {
                 table_deltas.push(TableDelta { table: *id, puts, deletes, body: bytes::Bytes::new() });
             }
         }
+        let bytes: usize = table_deltas.iter().map(|delta| delta.body.len()).sum();
+        if bytes > COMMIT_BYTES_MAX {
+            let message = format!(
+                "The transaction changes rows of {} MB; one commit takes {}.",
+                bytes >> 20,
+                COMMIT_BYTES_MAX >> 20
+            );
+            return Err(
+                Error::invalid(message).with_hint("Nothing was applied; change the rows in several transactions.")
+            );
+        }
         Ok(Prepared {
-            read: self.moment.version(),
+            read: self.read.clone(),
             account: self.author.account,
             author: self.author.name.clone(),
             what: self.what.clone().unwrap_or_default(),
@@ -659,7 +677,7 @@ impl Txn {
     fn own(&mut self, table: &Arc<Table>) -> &mut OwnRows {
         let own = self.rows.entry(table.id).or_insert_with(|| {
             let key = table.key_columns().iter().map(|id| id.physical_name()).collect();
-            let overlay = Overlay::new(key, Version::default(), 1, 1);
+            let overlay = Overlay::new(key, Version::default(), Arc::new(Counters::new(1, 1)));
             OwnTable { table: table.clone(), rows: OwnRows { overlay, parts: Vec::new() } }
         });
         &mut own.rows

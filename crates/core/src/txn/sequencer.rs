@@ -1,11 +1,11 @@
 //! The only place that appends to the log.
 //!
-//! Committers queue up; one of them, whoever finds the writer free, commits for all that wait: checks each against
-//! what was committed since it read, numbers it, makes the group durable with one append, lays it over the hot tier,
-//! and only then moves the head that readers see. Durable before visible, visible before acknowledged.
+//! One thread commits for all that wait: it checks each against what was committed since it read, numbers it, makes
+//! the group durable with one append, lays it over the hot tier, and only then moves the head that readers see.
+//! Durable before visible, visible before acknowledged.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -15,26 +15,28 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, Digest, TableId, Time, Version};
 use crate::log::delta::Delta;
 use crate::log::{Entry, EntryHead, FileRecord, Pin, TableDelta};
-use crate::store::{Head, Store};
+use crate::store::{Head, Hold, Store};
 use crate::txn::footprint::{Footprint, Recent};
 
-/// Orders all commits of a store.
+/// Orders all commits of a store, on a thread of its own.
 pub struct Sequencer {
-    store: Arc<Store>,
-    queue: Mutex<VecDeque<Request>>,
-    writer: Mutex<Writer>,
+    /// `None` only while dropping.
+    requests: Option<mpsc::Sender<Request>>,
+    /// Why no further commit is accepted.
+    poisoned: Arc<Mutex<Option<String>>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 struct Writer {
+    store: Arc<Store>,
     recent: Recent,
-    /// Why no further commit is accepted.
-    poisoned: Option<String>,
+    poisoned: Arc<Mutex<Option<String>>>,
 }
 
 /// A transaction that is ready to commit: everything encoded, everything written but the log.
 pub struct Prepared {
-    /// The version that it read.
-    pub read: Version,
+    /// The version that it read, held until the commit is decided.
+    pub read: Arc<Hold>,
     pub account: AccountId,
     pub author: String,
     pub what: String,
@@ -64,68 +66,104 @@ struct Request {
     reply: oneshot::Sender<Result<Committed>>,
 }
 
+const RESTART: &str = "Restart the server; nothing that was acknowledged is lost.";
 /// How many commits share one append at most.
 const GROUP_MAX: usize = 128;
 
 impl Sequencer {
-    pub fn new(store: Arc<Store>) -> Sequencer {
-        let writer = Writer { recent: Recent::default(), poisoned: None };
-        Sequencer { store, queue: Mutex::default(), writer: Mutex::new(writer) }
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(store: Arc<Store>) -> Result<Sequencer> {
+        let (requests, waiting) = mpsc::channel();
+        let poisoned = Arc::new(Mutex::new(None));
+        let mut writer = Writer { store, recent: Recent::default(), poisoned: poisoned.clone() };
+        let thread = std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || writer.serve(&waiting))?;
+        Ok(Sequencer { requests: Some(requests), poisoned, thread: Some(thread) })
     }
 
-    /// Commits. `Conflict` means that nothing was applied and the transaction may be run again.
+    /// Commits. `Conflict` means that nothing was applied and the transaction may be run again. A commit that was asked for
+    /// is decided also if nobody waits for the answer.
     pub async fn commit(&self, prepared: Prepared) -> Result<Committed> {
         let (reply, answer) = oneshot::channel();
-        self.queue.lock().push_back(Request { prepared, reply });
-        self.drive();
-        answer.await.map_err(|_| Error::internal("BUG: a commit was dropped without an answer."))?
+        let requests = self.requests.as_ref().expect("there until dropped");
+        let gone =
+            |_| Error::new(Kind::Closed, "No more commits are accepted: the sequencer ended.").with_hint(RESTART);
+        requests.send(Request { prepared, reply }).map_err(|error| gone(drop(error)))?;
+        answer.await.map_err(|error| gone(drop(error)))?
     }
 
     /// Refuses every further commit.
     pub fn close(&self) {
-        self.writer.lock().poisoned.get_or_insert_with(|| "The store is closed.".to_owned());
+        self.poisoned.lock().get_or_insert_with(|| "The store is closed.".to_owned());
     }
+}
 
-    /// Commits groups until nobody waits, unless somebody else is at it.
-    fn drive(&self) {
-        while !self.queue.lock().is_empty() {
-            let Some(mut writer) = self.writer.try_lock() else { return };
-            loop {
-                let group: Vec<Request> = {
-                    let mut queue = self.queue.lock();
-                    // A commit that stores a pin may fail by itself (the name is taken): it goes alone.
-                    let count = match queue.iter().position(|request| !request.prepared.pins.is_empty()) {
-                        Some(0) => 1,
-                        Some(at) => at.min(GROUP_MAX),
-                        None => queue.len().min(GROUP_MAX),
-                    };
-                    queue.drain(..count).collect()
-                };
-                if group.is_empty() {
-                    break;
+impl Drop for Sequencer {
+    fn drop(&mut self) {
+        self.requests = None;
+        // The store is free for the next process once the thread let go of it.
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Writer {
+    /// Commits group after group until nobody can ask any more.
+    fn serve(&mut self, waiting: &mpsc::Receiver<Request>) {
+        // A commit that stores a pin may fail by itself (the name is taken): it goes alone.
+        let is_alone = |request: &Request| !request.prepared.pins.is_empty();
+        let mut next = waiting.recv().ok();
+        while let Some(first) = next.take() {
+            let alone = is_alone(&first);
+            let mut group = vec![first];
+            while !alone && group.len() < GROUP_MAX {
+                match waiting.try_recv() {
+                    Ok(request) if is_alone(&request) => {
+                        next = Some(request);
+                        break;
+                    }
+                    Ok(request) => group.push(request),
+                    Err(_) => break,
                 }
-                self.commit_group(&mut writer, group);
             }
+            self.commit_group(group);
+            next = next.or_else(|| waiting.recv().ok());
         }
     }
 
-    fn commit_group(&self, writer: &mut Writer, group: Vec<Request>) {
-        if let Some(reason) = &writer.poisoned {
+    fn commit_group(&mut self, group: Vec<Request>) {
+        let poisoned = self.poisoned.lock().clone();
+        if let Some(reason) = poisoned {
             for request in group {
-                let error = Error::new(Kind::Closed, format!("No more commits are accepted: {reason}"))
-                    .with_hint("Restart the server; nothing that was acknowledged is lost.");
+                let error =
+                    Error::new(Kind::Closed, format!("No more commits are accepted: {reason}")).with_hint(RESTART);
                 drop(request.reply.send(Err(error)));
             }
             return;
         }
+        self.commit_open(group);
+        self.store.stamps.end();
+        let oldest = self.store.transactions.oldest(self.store.head.load().version);
+        self.recent.prune(oldest);
+    }
+
+    fn poison(&self, reason: String) {
+        *self.poisoned.lock() = Some(reason);
+    }
+
+    fn commit_open(&mut self, group: Vec<Request>) {
         let head = self.store.head.load_full();
-        let (mut version, mut time, mut catalog) = (head.version, head.time, head.catalog.clone());
+        let (mut version, mut catalog) = (head.version, head.catalog.clone());
+        let mut earliest = self.store.stamps.begin(self.store.env.now().max(head.time.plus_micros(1)));
         let mut entries = Vec::with_capacity(group.len());
         let mut accepted = Vec::with_capacity(group.len());
         for request in group {
             let Request { mut prepared, reply } = request;
-            if !writer.recent.allows(&prepared.footprint, prepared.read)
-                || !writer.recent.allows_loads(&prepared.loads, prepared.read)
+            if !self.recent.allows(&prepared.footprint, prepared.read.version())
+                || !self.recent.allows_loads(&prepared.loads, prepared.read.version())
                 || !expected(&prepared, &catalog)
             {
                 let error = Error::conflict("Another transaction changed the same rows or objects first.")
@@ -134,9 +172,10 @@ impl Sequencer {
                 continue;
             }
             version = version.next();
-            time = self.store.env.now().max(time.plus_micros(1));
+            let time = earliest.max(self.store.env.now());
+            earliest = time.plus_micros(1);
             prepared.footprint.writes.extend(prepared.loads.iter().map(|(hash, _)| *hash));
-            writer.recent.record(&prepared.footprint, version);
+            self.recent.record(&prepared.footprint, version);
             for change in &mut prepared.changes {
                 change.stamp(version);
             }
@@ -169,10 +208,10 @@ impl Sequencer {
             return;
         }
         if let Err(error) = self.store.metastore.append(&entries) {
-            writer.recent.take_back(head.version);
+            self.recent.take_back(head.version);
             if !matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Unavailable) {
                 tracing::error!(%error, "a durable write failed: no further commit is accepted");
-                writer.poisoned = Some(format!("a durable write failed ({error})"));
+                self.poison(format!("a durable write failed ({error})"));
             }
             for (_, _, reply) in accepted {
                 let copy = Error::new(error.kind(), error.message());
@@ -183,23 +222,28 @@ impl Sequencer {
             }
             return;
         }
+        let mut shown = Ok(());
         for (entry, (head, deltas, reply)) in entries.iter().zip(accepted) {
             let committed = Committed { version: head.version, time: head.time };
-            let published = self.store.hot.publish(head.version, &entry.changes, &deltas);
-            self.store.head.store(Arc::new(head));
             let files: Vec<_> = entry.files.iter().map(|file| file.id).collect();
             self.store.cold.files().committed(&files);
-            drop(reply.send(match published {
-                Ok(()) => Ok(committed),
+            if shown.is_ok() {
+                shown = self.store.hot.publish(head.version, &head.catalog, &entry.changes, &deltas);
+            }
+            drop(reply.send(match &shown {
+                Ok(()) => {
+                    self.store.head.store(Arc::new(head));
+                    Ok(committed)
+                }
+                // Readers stay before it: nobody sees a commit without its rows.
                 Err(error) => {
-                    tracing::error!(%error, "a durable commit cannot be shown: no further commit is accepted");
-                    writer.poisoned = Some(format!("a durable commit cannot be shown ({error})"));
-                    Err(error)
+                    let reason = format!("commit {} is durable and cannot be shown ({error})", committed.version);
+                    tracing::error!("{reason}: no further commit is accepted");
+                    self.poison(reason.clone());
+                    Err(Error::new(Kind::Closed, reason).with_hint(RESTART))
                 }
             }));
         }
-        let oldest = self.store.opens.oldest(version);
-        writer.recent.prune(oldest);
     }
 }
 

@@ -19,10 +19,12 @@ use crate::error::{Kind, Result};
 use crate::ids::TableId;
 use crate::txn::bulk::sorted_rows;
 
-/// Parts with fewer live rows than this are small.
-const SMALL_ROWS: u64 = 128 * 1024;
+/// Parts whose live rows take less than this in their file are small.
+const SMALL_BYTES: u64 = 8 << 20;
 /// So many small parts are merged into one.
 const SMALL_PARTS: usize = 8;
+/// One flush merges no more than this much of files: their rows stand in memory, some times as large.
+const MERGE_BYTES: u64 = 32 << 20;
 /// A table with fewer recent rows is not flushed by age.
 const AGED_ROWS: usize = 1000;
 
@@ -50,7 +52,7 @@ impl Database {
         let cold = self.cold();
         let mut rows = layers.hot_rows(true)?;
         let mut kept: Vec<Part> = Vec::new();
-        let mut small: Vec<(Part, RoaringBitmap)> = Vec::new();
+        let mut small: Vec<(u64, Part, RoaringBitmap)> = Vec::new();
         let mut files = Vec::new();
         for part in &layers.manifest.parts {
             let excluded = layers.excluded(part).await?;
@@ -59,20 +61,30 @@ impl Database {
             if live == 0 {
                 continue;
             }
-            if live < SMALL_ROWS {
-                small.push((part, excluded));
+            let live_bytes = (part.bytes as f64 * live as f64 / part.rows as f64) as u64;
+            if live_bytes < SMALL_BYTES {
+                small.push((live_bytes, part, excluded));
             } else {
                 kept.push(self.with_deletions(part, &excluded, &mut files).await?);
             }
         }
-        if small.len() < SMALL_PARTS {
-            for (part, excluded) in small {
-                kept.push(self.with_deletions(part, &excluded, &mut files).await?);
+        small.sort_by_key(|(bytes, ..)| *bytes);
+        let merging = match small.len() {
+            few if few < SMALL_PARTS => 0,
+            _ => {
+                let sums = small.iter().scan(0, |sum, (bytes, ..)| {
+                    *sum += bytes;
+                    Some(*sum)
+                });
+                sums.take_while(|sum| *sum <= MERGE_BYTES).count()
             }
-        } else {
-            for (part, excluded) in small {
+        };
+        for (at, (_, part, excluded)) in small.into_iter().enumerate() {
+            if at < merging {
                 let scan = cold.scan(&table, &part, content.parts_version, None, &excluded, true).await?;
                 rows.extend(scan.try_collect::<Vec<_>>().await?);
+            } else {
+                kept.push(self.with_deletions(part, &excluded, &mut files).await?);
             }
         }
         rows.retain(|batch| batch.num_rows() > 0);
@@ -127,7 +139,7 @@ impl Database {
                     return;
                 }
                 if let Err(error) = database.tick(seconds).await {
-                    tracing::warn!(%error, "background flush failed; it will be tried again");
+                    tracing::warn!(%error, "background upkeep failed; it will be tried again");
                 }
             }
         });
@@ -136,9 +148,16 @@ impl Database {
     async fn tick(&self, seconds: u64) -> Result<()> {
         let options = self.options();
         let aged = seconds.is_multiple_of(options.flush_seconds.max(1));
-        for (table, rows, bytes) in self.unflushed() {
-            if bytes >= options.flush_bytes || (aged && rows >= AGED_ROWS) {
-                self.flush_table(table).await?;
+        let mut unflushed = self.unflushed();
+        unflushed.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
+        let mut total: usize = unflushed.iter().map(|(_, _, bytes)| bytes).sum();
+        for (table, rows, bytes) in unflushed {
+            let crowded = total > options.flush_total_bytes;
+            if bytes >= options.flush_bytes || crowded || (aged && rows >= AGED_ROWS) {
+                match self.flush_table(table).await {
+                    Ok(_) => total -= bytes,
+                    Err(error) => tracing::warn!(%error, %table, "a background flush failed; it will be tried again"),
+                }
             }
         }
         if seconds.is_multiple_of(10) {

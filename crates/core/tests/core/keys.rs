@@ -418,3 +418,67 @@ async fn a_writer_that_missed_the_end_of_a_unique_column_conflicts() {
     let diff = db.diff(&after, &before).await.unwrap();
     assert_eq!((diff.inserted.num_rows(), diff.updated_to.num_rows(), diff.deleted.num_rows()), (0, 1, 1));
 }
+
+#[tokio::test]
+async fn a_table_takes_another_key() {
+    // The columns of the key before and after.
+    let (id, v) = (ColumnId(1), ColumnId(2));
+    let cases: [(&[ColumnId], &[ColumnId]); 5] =
+        [(&[id], &[id, v]), (&[id, v], &[id]), (&[], &[id]), (&[id], &[]), (&[id], &[v])];
+    for (before, after) in cases {
+        let db = Database::in_memory(options()).await.unwrap();
+        let database = create_database(&db, "d").await;
+        let mut definition = table(database, "t", Shape::Keyed);
+        definition.columns[1].nullable = false;
+        definition.primary_key = before.to_vec();
+        let old = create_table(&db, definition).await;
+        insert(&db, &old, &[(1, 1), (2, 2)]).await;
+        db.flush().await.unwrap();
+        let then = insert(&db, &old, &[(3, 3)]).await;
+
+        let mut txn = db.begin(author());
+        let rows = read(db.cold(), &txn.scan(&old).await.unwrap()).await;
+        let rows: Vec<_> = rows.into_values().collect();
+        let mut definition = old.as_ref().clone();
+        definition.primary_key = after.to_vec();
+        let rows = batch(&definition, &rows, None);
+        let new = txn.rebuild_table(definition, futures::stream::iter([Ok(rows)])).await.unwrap();
+        txn.commit().await.unwrap();
+
+        // Rows that only the new key tells apart.
+        let more: &[(i32, i32)] = if after == [id] { &[(4, 1)] } else { &[(1, 4), (1, 5)] };
+        insert(&db, &new, more).await;
+        assert_eq!(try_insert(&db, &new, &more[..1]).await.is_err(), !after.is_empty(), "{before:?} to {after:?}");
+        let expected = 3 + more.len() as u64 + u64::from(after.is_empty());
+        for flushed in [false, true] {
+            let now = db.now();
+            let scan = now.scan(&new).await.unwrap();
+            let rows = read(db.cold(), &scan).await;
+            assert_eq!(rows.len() as u64, expected, "{before:?} to {after:?}, flushed: {flushed}");
+            for key in rows.keys() {
+                assert!(now.get(&new, key).await.unwrap().is_some(), "{before:?} to {after:?}, flushed: {flushed}");
+            }
+            let past = db.at(then).await.unwrap();
+            assert_eq!(past.scan(&old).await.unwrap().row_count(), 3, "the past keeps its key");
+            db.flush().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn row_ids_go_on_over_another_content() {
+    let (db, t) = one(Shape::Keyless).await;
+    insert(&db, &t, &[(1, 1)]).await;
+    let mut rebuilding = db.begin(author());
+    let rows = batch(&t, &[row(&t, 7, 7)], None);
+    let new = rebuilding.rebuild_table(t.as_ref().clone(), futures::stream::iter([Ok(rows)])).await.unwrap();
+    // Drawn under the old content after the new one was made, and taken back.
+    let mut lost = db.begin(author());
+    lost.insert(&t, &batch(&t, &[row(&t, 8, 8), row(&t, 9, 9)], None), OnDuplicate::Error).await.unwrap();
+    let drawn = read(db.cold(), &lost.scan(&t).await.unwrap()).await.into_keys().max().unwrap();
+    drop(lost);
+    rebuilding.commit().await.unwrap();
+    insert(&db, &new, &[(10, 10)]).await;
+    let now = read(db.cold(), &db.now().scan(&new).await.unwrap()).await;
+    assert!(*now.keys().max().unwrap() > drawn);
+}
