@@ -369,11 +369,19 @@ pub fn find_table(
 ) -> Result<(Arc<Database>, Arc<Table>)> {
     let found = catalog
         .database(account, database)
-        .map_err(|_| Error::new(1049, "42000", format!("Unknown database '{database}'")))?;
-    let table = catalog
-        .table(found, name)
-        .map_err(|_| Error::new(1146, "42S02", format!("Table '{}.{name}' doesn't exist", found.name)))?;
+        .map_err(|missing| Error::new(1049, "42000", hinted(format!("Unknown database '{database}'"), &missing)))?;
+    let table = catalog.table(found, name).map_err(|missing| {
+        Error::new(1146, "42S02", hinted(format!("Table '{}.{name}' doesn't exist", found.name), &missing))
+    })?;
     Ok((found.clone(), table.clone()))
+}
+
+/// Puts what the core suggests behind MySQL's words.
+fn hinted(message: String, missing: &strandline_core::error::Error) -> String {
+    match missing.hint() {
+        Some(hint) => format!("{message}. {hint}"),
+        None => message,
+    }
 }
 
 /// Fails if a snapshot does not speak of a table.

@@ -394,7 +394,8 @@ impl Counts {
 
 fn effect(counts: Counts, auto: Auto, upserted: bool, state: &State) -> Effect {
     let records = counts.inserted + counts.ignored + counts.found;
-    let duplicates = counts.replaced + counts.ignored + counts.changed;
+    let updated = if state.login.found_rows { counts.found } else { counts.changed };
+    let duplicates = counts.replaced + counts.ignored + updated;
     let affected = counts.inserted + counts.replaced + 2 * counts.changed;
     let info = if records > 1 {
         format!("Records: {records}  Duplicates: {duplicates}  Warnings: {}", state.warnings.len())
