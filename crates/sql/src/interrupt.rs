@@ -34,6 +34,11 @@ impl Interrupt {
         self.0.announced.store(true, Ordering::SeqCst);
     }
 
+    /// Announces one more statement of a text: a kill since the text was announced ends what is left of it.
+    pub fn announce_next(&self) {
+        self.0.announced.store(true, Ordering::SeqCst);
+    }
+
     /// Begins a statement: forgets a kill that came for an earlier one, but keeps one that came since the announcement.
     pub(crate) fn begin(&self) {
         if !self.0.announced.swap(false, Ordering::SeqCst) {
@@ -75,7 +80,11 @@ mod tests {
         interrupt.kill_query();
         interrupt.begin();
         assert!(interrupt.is_killed());
-        // A second statement of the same text, or one without a front end.
+        // The next statement of the same text.
+        interrupt.announce_next();
+        interrupt.begin();
+        assert!(interrupt.is_killed());
+        // One without a front end.
         interrupt.begin();
         assert!(!interrupt.is_killed());
     }

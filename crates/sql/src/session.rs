@@ -267,7 +267,9 @@ impl Session {
     async fn begin_statement(&mut self) -> Result<()> {
         self.state.interrupt.begin();
         self.state.now = self.state.engine.db.env().now();
-        self.take_back().await
+        self.take_back().await?;
+        // Killed after it was announced: not every statement has a place where it would notice.
+        if self.state.interrupt.is_killed() { Err(run::interrupted()) } else { Ok(()) }
     }
 
     /// Waits for a load that is under way, and takes back what it was lent.

@@ -478,3 +478,13 @@ async fn temporal_parameters_keep_their_type() {
     assert_eq!(kinds, [ColumnKind::Date, ColumnKind::DateTime, ColumnKind::Time]);
     assert_eq!(text_of(rows).await.unwrap(), "1970-01-02|1970-01-01 00:00:01.000001|-01:00:00");
 }
+
+#[tokio::test]
+async fn a_kill_between_two_statements_of_a_text_ends_it() {
+    let mut session = session().await;
+    done(&mut session, "CREATE TABLE t (id INT PRIMARY KEY)").await;
+    session.interrupt().kill_query();
+    session.interrupt().announce_next();
+    assert_eq!(fails(&mut session, "INSERT INTO t VALUES (1)").await.code, 1317);
+    check(&mut session, "SELECT COUNT(*) FROM t", "0").await;
+}

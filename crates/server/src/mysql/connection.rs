@@ -240,6 +240,9 @@ impl Connection<'_> {
             Err(error) => return self.answer_done(Err(error)),
         };
         for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                self.interrupt.announce_next();
+            }
             let went_well = self.statement(part, at + 1 < parts.len()).await?;
             if !went_well {
                 break;
