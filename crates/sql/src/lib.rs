@@ -12,6 +12,7 @@ mod explain;
 mod expressions;
 mod failure;
 mod functions;
+mod hidden;
 mod history;
 mod information_schema;
 mod interrupt;

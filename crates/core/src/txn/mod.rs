@@ -245,6 +245,11 @@ impl Txn {
         self.layers(table).await?.scan().await
     }
 
+    /// As `scan`; rows in memory show the commit that wrote them, in a last column `_version`.
+    pub async fn scan_with_versions(&self, table: &Arc<Table>) -> Result<TableScan> {
+        self.layers(table).await?.scan_with_versions().await
+    }
+
     /// Returns the row with this key, as a batch of one.
     pub async fn get(&self, table: &Arc<Table>, key: &[u8]) -> Result<Option<RecordBatch>> {
         let layers = self.layers(table).await?;
