@@ -188,3 +188,10 @@ def test_kill_query(server, conn):
     killer.join()
     assert time.monotonic() - start < 10
     assert rows(conn, "SELECT 1") == ((1,),), "the connection lives on"
+
+
+def test_silent_client_is_sent_away(server):
+    with server.connect(read_timeout=60) as conn:
+        rows(conn, "SET wait_timeout = 1")
+        assert b"inactivity" in conn._rfile.read(), "the last words before the end of the stream"
+        conn._force_close()

@@ -38,10 +38,7 @@ pub fn has_version(schema: &Schema) -> bool {
 ///
 /// # Errors
 /// 1235 for joins that compare columns by name: they would compare this one.
-pub fn leave_out_version(
-    statement: &mut ast::Statement,
-    shows: impl Fn(Option<&str>, &str) -> bool,
-) -> Result<()> {
+pub fn leave_out_version(statement: &mut ast::Statement, shows: impl Fn(Option<&str>, &str) -> bool) -> Result<()> {
     match statement.visit(&mut LeaveOut { shows }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::error::Error;
 
 /// Ends the statement that runs in a session. Clones are the same.
 #[derive(Clone, Default)]
@@ -65,6 +68,38 @@ impl Interrupt {
             notified.await;
         }
     }
+}
+
+/// What ends a statement before it is done: a kill, or its time is up.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    pub interrupt: Interrupt,
+    pub deadline: Option<Instant>,
+}
+
+impl Ends {
+    /// Waits until the statement must end, and says why.
+    pub async fn reached(&self) -> Error {
+        let late = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.interrupt.killed() => interrupted(),
+            () = late => {
+                let message = "Query execution was interrupted, maximum statement execution time exceeded";
+                Error::new(3024, "HY000", message)
+            }
+        }
+    }
+}
+
+/// 1317: somebody killed the query.
+pub(crate) fn interrupted() -> Error {
+    Error::new(1317, "70100", "Query execution was interrupted")
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod hidden;
 mod history;
 mod information_schema;
 mod interrupt;
+mod locks;
 mod names;
 mod parse;
 mod plan;

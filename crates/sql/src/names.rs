@@ -11,8 +11,9 @@ use std::ops::ControlFlow;
 
 use datafusion::common::ScalarValue;
 use sqlparser::ast::{
-    self, DataType, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TimezoneInfo, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
+    self, DataType, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TimezoneInfo, TypedString,
+    UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::api;

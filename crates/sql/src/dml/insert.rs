@@ -90,6 +90,8 @@ pub async fn execute(
         write(state, txn, &target, built, &how, parameters, mode).await?
     } else {
         let query = insert.source.as_ref().expect("what has neither values nor assignments has a query");
+        crate::locks::check(query)?;
+        crate::locks::take(state, txn, query, parameters).await?;
         let reading = Reading { state, source: Source::Txn(txn) };
         let planned = Box::pin(plan::query(reading, query, text, parameters, &plan::Options::default())).await?;
         Box::pin(select(state, txn, &target, &columns, planned, &how, parameters, mode)).await?
