@@ -171,19 +171,3 @@ def flights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flights")
     flights.write(folder)
     return folder
-
-
-# What is known to be wrong in the server, by the start of the test's name. Strict: a test that passes again must leave here.
-KNOWN_GAPS = {
-    "test_prepared_every_type_there_and_back": "a negative TIME of more than a day is read wrongly from a prepared parameter",
-    "test_dump_of_mariadb_loads_unchanged": "one object more than the dump holds is listed after a load",
-    "test_insert_id_and_row_count": "an UPDATE that changes nothing counts changed rows, not matched ones, for PyMySQL",
-    "test_errors_have_mysqls_codes_and_say_the_next_step[SELECT * FROM orderz": "a missing table of a SELECT is not told what is like it",
-}
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        for name, reason in KNOWN_GAPS.items():
-            if item.name.startswith(name):
-                item.add_marker(pytest.mark.xfail(strict=True, reason=reason))

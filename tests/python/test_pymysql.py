@@ -2,6 +2,7 @@
 
 import pymysql
 import pytest
+from pymysql.constants import CLIENT
 
 import values
 
@@ -41,9 +42,40 @@ def test_insert_id_and_row_count(conn):
     with conn.cursor() as cursor:
         assert cursor.execute("INSERT INTO t (v) VALUES (1), (2)") == 2
         assert cursor.lastrowid == 1
-        # PyMySQL asks for rows found: a row that already held the value counts.
-        assert cursor.execute("UPDATE t SET v = 1") == 2
+        assert cursor.execute("UPDATE t SET v = 1") == 1, "the other row already held the value"
         assert cursor.execute("DELETE FROM t WHERE id = 9") == 0
+
+
+@pytest.mark.parametrize("found_rows", [False, True])
+def test_affected_rows(server, mariadb, database, found_rows):
+    """Changed rows, or matched ones where the client asks for these: as MariaDB counts them."""
+    statements = [
+        "CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE, v INT)",
+        "INSERT INTO t VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)",
+        "UPDATE t SET v = 1",
+        "UPDATE t SET v = 1",
+        "UPDATE t SET v = v + 1 ORDER BY id DESC LIMIT 2",
+        "UPDATE t SET v = 9 WHERE id = 99",
+        "INSERT INTO t VALUES (1, 1, 7) ON DUPLICATE KEY UPDATE v = 8",
+        "INSERT INTO t VALUES (1, 1, 7) ON DUPLICATE KEY UPDATE v = 8",
+        "INSERT INTO t VALUES (1, 1, 7), (4, 4, 4), (2, 2, 2) ON DUPLICATE KEY UPDATE v = 8",
+        "REPLACE INTO t VALUES (1, 1, 8)",
+        "REPLACE INTO t VALUES (1, 2, 8)",
+        "REPLACE INTO t VALUES (1, 2, 8)",
+        "REPLACE INTO t VALUES (9, 9, 9)",
+        "INSERT IGNORE INTO t VALUES (9, 9, 9), (10, 10, 10)",
+        "DELETE FROM t ORDER BY id LIMIT 2",
+        "DELETE FROM t",
+    ]
+    flag = CLIENT.FOUND_ROWS if found_rows else 0
+    mariadb.run("mysql", "-e", f"CREATE OR REPLACE DATABASE {database}")
+    theirs = pymysql.connect(unix_socket=str(mariadb.socket), user="root", database=database, client_flag=flag)
+    with server.connect(database=database, client_flag=flag) as ours, theirs:
+        for sql in statements:
+            with ours.cursor() as here, theirs.cursor() as there:
+                assert here.execute(sql) == there.execute(sql), sql
+                assert here._result.message == there._result.message, sql
+            assert rows(ours, "SELECT ROW_COUNT()") == rows(theirs, "SELECT ROW_COUNT()"), sql
 
 
 def test_transactions(server, conn, database):
@@ -156,3 +188,10 @@ def test_kill_query(server, conn):
     killer.join()
     assert time.monotonic() - start < 10
     assert rows(conn, "SELECT 1") == ((1,),), "the connection lives on"
+
+
+def test_silent_client_is_sent_away(server):
+    with server.connect(read_timeout=60) as conn:
+        rows(conn, "SET wait_timeout = 1")
+        assert b"inactivity" in conn._rfile.read(), "the last words before the end of the stream"
+        conn._force_close()

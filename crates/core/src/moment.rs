@@ -63,6 +63,11 @@ impl Moment {
         self.layers(table, &self.0.catalog, None).await?.scan().await
     }
 
+    /// As `scan`; rows in memory show the commit that wrote them, in a last column `_version`.
+    pub async fn scan_with_versions(&self, table: &Arc<Table>) -> Result<TableScan> {
+        self.layers(table, &self.0.catalog, None).await?.scan_with_versions().await
+    }
+
     /// Returns the row with this key ([`crate::cold::encode_keys`]), as a batch of one in `table.physical_schema()`.
     pub async fn get(&self, table: &Arc<Table>, key: &[u8]) -> Result<Option<RecordBatch>> {
         let layers = self.layers(table, &self.0.catalog, None).await?;

@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use roaring::RoaringBitmap;
 
 use crate::catalog::Content;
@@ -26,7 +27,7 @@ pub struct TableScan {
     pub table: Arc<Table>,
     pub version: Version,
     pub parts: Vec<PartScan>,
-    /// Visible rows in memory, in `table.physical_schema()`.
+    /// Visible rows in memory, in `table.physical_schema()`; then `_version` if it was asked for.
     pub rows: Vec<RecordBatch>,
 }
 
@@ -34,9 +35,16 @@ pub struct TableScan {
 #[derive(Clone)]
 pub struct PartScan {
     pub part: Arc<Part>,
-    /// Who wrote the rows that carry no version of their own.
+    /// Who wrote the rows that carry no version of their own; `Version::MAX` for a transaction's own rows.
     pub version: Version,
     pub excluded: RoaringBitmap,
+}
+
+impl PartScan {
+    /// Returns who wrote the rows, where the file has no `_version` column that says it of each.
+    pub fn common_version(&self) -> Option<Version> {
+        self.part.common_version(self.version)
+    }
 }
 
 impl TableScan {
@@ -120,6 +128,16 @@ impl<'a> Layers<'a> {
 
     /// Returns all visible rows.
     pub async fn scan(&self) -> Result<TableScan> {
+        self.scan_rows(false).await
+    }
+
+    /// As `scan`, with a last column `_version` on the rows in memory: the commit that wrote each, NULL for what the
+    /// transaction itself wrote.
+    pub async fn scan_with_versions(&self) -> Result<TableScan> {
+        self.scan_rows(true).await
+    }
+
+    async fn scan_rows(&self, with_version: bool) -> Result<TableScan> {
         let mut parts = Vec::with_capacity(self.manifest.parts.len());
         for part in &self.manifest.parts {
             let excluded = self.excluded(part).await?;
@@ -128,7 +146,14 @@ impl<'a> Layers<'a> {
                 parts.push(PartScan { part: Arc::new(part.clone()), version, excluded });
             }
         }
-        let mut rows = self.hot_rows(false)?;
+        let mut rows = self.hot_rows(with_version)?;
+        if with_version {
+            let nullable = |batch: RecordBatch| {
+                let (versions, columns) = batch.columns().split_last().expect("the rows have their version");
+                with_versions(&self.table, columns, versions.clone())
+            };
+            rows = rows.into_iter().map(nullable).collect::<Result<_>>()?;
+        }
         if let Some(own) = self.own {
             for pending in &own.parts {
                 let excluded = pending_excluded(own, pending);
@@ -137,7 +162,14 @@ impl<'a> Layers<'a> {
                 }
             }
             for batch in own.overlay.visible(OWN, &HashSet::new(), false)? {
-                rows.push(conform(&batch, &self.table)?);
+                let batch = conform(&batch, &self.table)?;
+                rows.push(match with_version {
+                    true => {
+                        let none = arrow::array::new_null_array(&DataType::UInt64, batch.num_rows());
+                        with_versions(&self.table, batch.columns(), none)?
+                    }
+                    false => batch,
+                });
             }
         }
         Ok(TableScan { table: self.table.clone(), version: self.version, parts, rows })
@@ -405,6 +437,18 @@ impl<'a> Layers<'a> {
         overlay.resolved(&kills, &found);
         Ok(())
     }
+}
+
+/// Returns the schema of rows that show who wrote them: `table.physical_schema()`, then `_version`.
+pub fn versioned_schema(table: &Table) -> SchemaRef {
+    let mut fields: Vec<FieldRef> = table.physical_schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(ColumnId::VERSION.physical_name(), DataType::UInt64, true)));
+    Arc::new(Schema::new(fields))
+}
+
+fn with_versions(table: &Table, columns: &[ArrayRef], versions: ArrayRef) -> Result<RecordBatch> {
+    let columns = columns.iter().cloned().chain([versions]).collect();
+    Ok(RecordBatch::try_new(versioned_schema(table), columns)?)
 }
 
 /// Returns the positions of a transaction's own part that are not visible to it.

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::error::Error;
 
 /// Ends the statement that runs in a session. Clones are the same.
 #[derive(Clone, Default)]
@@ -31,6 +34,11 @@ impl Interrupt {
     /// Forgets a kill that came for an earlier statement, before others hear of the next one.
     pub(crate) fn announce(&self) {
         self.clear();
+        self.0.announced.store(true, Ordering::SeqCst);
+    }
+
+    /// Announces one more statement of a text: a kill since the text was announced ends what is left of it.
+    pub fn announce_next(&self) {
         self.0.announced.store(true, Ordering::SeqCst);
     }
 
@@ -62,6 +70,38 @@ impl Interrupt {
     }
 }
 
+/// What ends a statement before it is done: a kill, or its time is up.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    pub interrupt: Interrupt,
+    pub deadline: Option<Instant>,
+}
+
+impl Ends {
+    /// Waits until the statement must end, and says why.
+    pub async fn reached(&self) -> Error {
+        let late = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.interrupt.killed() => interrupted(),
+            () = late => {
+                let message = "Query execution was interrupted, maximum statement execution time exceeded";
+                Error::new(3024, "HY000", message)
+            }
+        }
+    }
+}
+
+/// 1317: somebody killed the query.
+pub(crate) fn interrupted() -> Error {
+    Error::new(1317, "70100", "Query execution was interrupted")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +115,11 @@ mod tests {
         interrupt.kill_query();
         interrupt.begin();
         assert!(interrupt.is_killed());
-        // A second statement of the same text, or one without a front end.
+        // The next statement of the same text.
+        interrupt.announce_next();
+        interrupt.begin();
+        assert!(interrupt.is_killed());
+        // One without a front end.
         interrupt.begin();
         assert!(!interrupt.is_killed());
     }

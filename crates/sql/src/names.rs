@@ -11,8 +11,9 @@ use std::ops::ControlFlow;
 
 use datafusion::common::ScalarValue;
 use sqlparser::ast::{
-    self, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    self, DataType, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TimezoneInfo, TypedString,
+    UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::api;
@@ -144,11 +145,19 @@ pub fn parameter(value: &api::Value) -> Expr {
         },
         api::Value::DateTime { micros, date_only } => {
             let text = strandline_core::ids::Time(*micros).to_string();
-            let text = if *date_only { &text[..10] } else { text.as_str() };
-            plain(Value::SingleQuotedString(text.to_owned()))
+            match date_only {
+                true => typed(DataType::Date, text[..10].to_owned()),
+                false => typed(DataType::Datetime(None), text),
+            }
         }
-        api::Value::Time(micros) => plain(Value::SingleQuotedString(duration_text(*micros))),
+        api::Value::Time(micros) => typed(DataType::Time(None, TimezoneInfo::None), duration_text(*micros)),
     }
+}
+
+/// Returns `DATE '…'` and the like.
+fn typed(data_type: DataType, text: String) -> Expr {
+    let value = Value::SingleQuotedString(text).into();
+    Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax: false })
 }
 
 /// Writes a duration as MySQL's TIME: `-12:34:56.000001`.

@@ -36,9 +36,9 @@ use crate::expressions;
 use crate::failure;
 use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
-use crate::scan::MomentTable;
+use crate::scan::{Hidden, MomentTable};
 use crate::session::State;
-use crate::{api, context};
+use crate::{api, context, hidden};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -158,6 +158,7 @@ async fn plan_here(
     expressions::rewrite_statement(&mut statement)?;
     names::fold(&mut statement);
 
+    let versions = hidden::names_version(&statement);
     let mut tables = Tables { session, database, sources: HashMap::new(), missing: HashMap::new() };
     let mut scans = Vec::new();
     let found = parse::moments(&statement)?;
@@ -199,7 +200,8 @@ async fn plan_here(
             Some((moment, _)) => Reading { source: Source::Moment(moment), ..reading },
         };
         let pin = at.as_ref().and_then(|(_, pin)| pin.as_ref());
-        match resolve(here, session, &database, &name, pin, options, depth, &mut scans).await {
+        let shown_hidden = Hidden { row_id: options.with_row_id, version: versions };
+        match resolve(here, session, &database, &name, pin, shown_hidden, depth, &mut scans).await {
             Ok((source, columns)) => {
                 shown.add(columns);
                 if table.when.is_some() {
@@ -226,6 +228,14 @@ async fn plan_here(
         })?;
     }
     parse::ensure_stripped(&statement)?;
+    if versions {
+        hidden::leave_out_version(&mut statement, |database, name| {
+            let database = database.map(str::to_owned).or_else(|| tables.database.clone()).unwrap_or_default();
+            let source = tables.sources.get(&(database, name.to_owned()));
+            // A view shows a column of this name only if it was made with one.
+            source.is_some_and(|source| source.get_logical_plan().is_none() && hidden::has_version(&source.schema()))
+        })?;
+    }
 
     let parser = ParserOptions::from(&session.config_options().sql_parser);
     let logical =
@@ -279,7 +289,7 @@ async fn resolve(
     database: &str,
     name: &str,
     pin: Option<&Pin>,
-    options: &Options,
+    hidden: Hidden,
     depth: usize,
     scans: &mut Vec<Scanned>,
 ) -> Result<(Arc<dyn TableSource>, Vec<String>)> {
@@ -291,9 +301,11 @@ async fn resolve(
         check_scope(pin, reading, &database, &table)?;
     }
     let Some(view) = &table.view else {
-        let scan = match reading.source {
-            Source::Moment(moment) => moment.scan(&table).await?,
-            Source::Txn(txn) => txn.scan(&table).await?,
+        let scan = match (reading.source, hidden.version) {
+            (Source::Moment(moment), false) => moment.scan(&table).await?,
+            (Source::Moment(moment), true) => moment.scan_with_versions(&table).await?,
+            (Source::Txn(txn), false) => txn.scan(&table).await?,
+            (Source::Txn(txn), true) => txn.scan_with_versions(&table).await?,
         };
         scans.push(Scanned {
             database: database.name.clone(),
@@ -306,7 +318,7 @@ async fn resolve(
         });
         let zone = if reading.state.variables.is_utc() { None } else { Some(reading.state.zone()?) };
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
-        let provider = MomentTable::new(scan, &database.name, options.with_row_id, zone).only(columns);
+        let provider = MomentTable::new(scan, &database.name, hidden, zone).only(columns);
         return Ok((provider_as_source(Arc::new(provider)), Vec::new()));
     };
     if depth >= VIEW_DEPTH_MAX {
@@ -369,11 +381,19 @@ pub fn find_table(
 ) -> Result<(Arc<Database>, Arc<Table>)> {
     let found = catalog
         .database(account, database)
-        .map_err(|_| Error::new(1049, "42000", format!("Unknown database '{database}'")))?;
-    let table = catalog
-        .table(found, name)
-        .map_err(|_| Error::new(1146, "42S02", format!("Table '{}.{name}' doesn't exist", found.name)))?;
+        .map_err(|missing| Error::new(1049, "42000", hinted(format!("Unknown database '{database}'"), &missing)))?;
+    let table = catalog.table(found, name).map_err(|missing| {
+        Error::new(1146, "42S02", hinted(format!("Table '{}.{name}' doesn't exist", found.name), &missing))
+    })?;
     Ok((found.clone(), table.clone()))
+}
+
+/// Puts what the core suggests behind MySQL's words.
+fn hinted(message: String, missing: &strandline_core::error::Error) -> String {
+    match missing.hint() {
+        Some(hint) => format!("{message}. {hint}"),
+        None => message,
+    }
 }
 
 /// Fails if a snapshot does not speak of a table.

@@ -63,6 +63,9 @@ pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> 
     if sql.len() > TEXT_BYTES_MAX || !sql.get(..6)?.eq_ignore_ascii_case("SELECT") {
         return None;
     }
+    if session.state.variables.select_limit().is_some() {
+        return None;
+    }
     let mut text = std::mem::take(&mut session.points.text);
     let values = cut(sql, parameters, &mut text);
     let shape = match &values {
@@ -219,7 +222,12 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
 
 /// Returns the SELECT of a query that has nothing beside it but LIMIT, and the constant of that.
 fn plain_select(query: &Query) -> Option<(&Select, Option<usize>)> {
-    if query.with.is_some() || query.order_by.is_some() || query.fetch.is_some() || !query.pipe_operators.is_empty() {
+    if !query.locks.is_empty()
+        || query.with.is_some()
+        || query.order_by.is_some()
+        || query.fetch.is_some()
+        || !query.pipe_operators.is_empty()
+    {
         return None;
     }
     let limit = match &query.limit_clause {

@@ -19,24 +19,36 @@ use futures::stream::{self, BoxStream};
 use crate::api::{ColumnMeta, Rows};
 use crate::error::{Error, Result};
 use crate::failure;
-use crate::interrupt::Interrupt;
+use crate::interrupt::Ends;
 use crate::names::Shown;
 use crate::plan::Planned;
 use crate::scan::meta;
 use crate::threads::{QueryThreads, giving_way};
 use crate::types;
 
-/// Runs a query for a client. `found` counts the rows as they go out.
-pub async fn rows(planned: Planned, interrupt: Interrupt, found: Arc<AtomicU64>) -> Result<Rows> {
+/// Runs a query for a client. `found` counts the rows as they go out, unless their `total` is known.
+pub async fn rows(planned: Planned, ends: Ends, found: Arc<AtomicU64>, total: Option<u64>) -> Result<Rows> {
     let columns = column_metas(planned.logical.schema(), &planned.shown);
     let (schema, batches) = start(planned).await?;
-    found.store(0, Ordering::Relaxed);
+    found.store(total.unwrap_or(0), Ordering::Relaxed);
     let counted = batches.inspect(move |batch| {
-        if let Ok(batch) = batch {
+        if let Ok(batch) = batch
+            && total.is_none()
+        {
             found.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         }
     });
-    Ok(Rows { columns, schema, batches: interruptible(counted.boxed(), interrupt), warnings: 0 })
+    Ok(Rows { columns, schema, batches: ended(counted.boxed(), ends), warnings: 0 })
+}
+
+/// Runs a query to its end and counts its rows.
+pub async fn count(planned: Planned) -> Result<u64> {
+    let (_, mut batches) = start(planned).await?;
+    let mut rows = 0;
+    while let Some(batch) = batches.next().await {
+        rows += batch?.num_rows() as u64;
+    }
+    Ok(rows)
 }
 
 /// Runs a query to its end.
@@ -86,30 +98,22 @@ pub async fn physical(state: &SessionState, logical: &LogicalPlan) -> Result<Arc
     giving_way(state.create_physical_plan(logical).await?)
 }
 
-/// Ends a stream with error 1317 as soon as somebody kills the query.
-fn interruptible(
-    batches: BoxStream<'static, Result<RecordBatch>>,
-    interrupt: Interrupt,
-) -> BoxStream<'static, Result<RecordBatch>> {
-    stream::unfold(Some((batches, interrupt)), |running| async move {
-        let (mut batches, interrupt) = running?;
+/// Ends a stream with an error as soon as somebody kills the query, or its time is up.
+fn ended(batches: BoxStream<'static, Result<RecordBatch>>, ends: Ends) -> BoxStream<'static, Result<RecordBatch>> {
+    stream::unfold(Some((batches, ends)), |running| async move {
+        let (mut batches, ends) = running?;
         let next = tokio::select! {
             biased;
-            () = interrupt.killed() => Some(Err(interrupted())),
+            error = ends.reached() => Some(Err(error)),
             next = batches.next() => next,
         };
         match next {
-            Some(Ok(batch)) => Some((Ok(batch), Some((batches, interrupt)))),
+            Some(Ok(batch)) => Some((Ok(batch), Some((batches, ends)))),
             Some(Err(error)) => Some((Err(error), None)),
             None => None,
         }
     })
     .boxed()
-}
-
-/// 1317: somebody killed the query.
-pub fn interrupted() -> Error {
-    Error::new(1317, "70100", "Query execution was interrupted")
 }
 
 /// Says what the protocol tells of each column of a plan.

@@ -39,9 +39,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use strandline_core::ids::ColumnId;
+use strandline_core::ids::{ColumnId, Version};
 use strandline_core::log::FileKind;
-use strandline_core::scan::{PartScan, TableScan};
+use strandline_core::scan::{PartScan, TableScan, versioned_schema};
 use strandline_core::schema::{Column, Initial, Table, Type};
 
 use crate::functions::settings::Zone;
@@ -94,6 +94,26 @@ fn logical_field(table: &Table, column: &Column, database: &str) -> Field {
     Field::new(column.name.to_lowercase(), column.ty.arrow(), column.nullable).with_metadata(metadata)
 }
 
+fn version_field(table: &Table, database: &str) -> Field {
+    let name = ColumnId::VERSION.physical_name();
+    let metadata = HashMap::from([
+        (meta::DECLARED.to_owned(), "bigint unsigned".to_owned()),
+        (meta::NAME.to_owned(), name.clone()),
+        (meta::TABLE.to_owned(), table.name.clone()),
+        (meta::DATABASE.to_owned(), database.to_owned()),
+    ]);
+    Field::new(name, DataType::UInt64, true).with_metadata(metadata)
+}
+
+/// The columns of a table that no `*` stands for, where a statement asks for them.
+#[derive(Clone, Copy, Default)]
+pub struct Hidden {
+    /// The key of a table without a primary key.
+    pub row_id: bool,
+    /// The commit that wrote the row.
+    pub version: bool,
+}
+
 /// A table at one moment, for one statement.
 pub struct MomentTable {
     scan: TableScan,
@@ -106,21 +126,33 @@ pub struct MomentTable {
 }
 
 impl MomentTable {
-    /// Makes a provider of what `scan` shows. `with_row_id` adds the hidden key where the table has one. TIMESTAMPs are
-    /// shown in `zone`.
-    pub fn new(scan: TableScan, database: &str, with_row_id: bool, zone: Option<Zone>) -> MomentTable {
-        let schema = logical_schema(&scan.table, database, with_row_id);
+    /// Makes a provider of what `scan` shows, and of its hidden columns those in `hidden`; for `_version` the scan must
+    /// be one with versions. TIMESTAMPs are shown in `zone`.
+    pub fn new(scan: TableScan, database: &str, hidden: Hidden, zone: Option<Zone>) -> MomentTable {
+        let mut schema = logical_schema(&scan.table, database, hidden.row_id);
         let mut columns: Vec<ColumnId> = scan.table.columns.iter().map(|column| column.id).collect();
         if schema.fields().len() > columns.len() {
             columns.push(ColumnId::ROW_ID);
         }
+        if hidden.version {
+            let mut fields: Vec<Field> = schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+            fields.push(version_field(&scan.table, database));
+            schema = Arc::new(Schema::new(fields));
+            columns.push(ColumnId::VERSION);
+        }
         MomentTable { scan, schema, columns, database: database.to_owned(), zone }
+    }
+
+    fn shows_versions(&self) -> bool {
+        self.columns.contains(&ColumnId::VERSION)
     }
 
     /// Shows only these columns: what a snapshot of some columns has. None given means all.
     pub fn only(mut self, columns: &[ColumnId]) -> MomentTable {
         if !columns.is_empty() {
-            let kept: Vec<usize> = (0..self.columns.len()).filter(|at| columns.contains(&self.columns[*at])).collect();
+            let kept: Vec<usize> = (0..self.columns.len())
+                .filter(|at| columns.contains(&self.columns[*at]) || self.columns[*at] == ColumnId::VERSION)
+                .collect();
             self.schema =
                 Arc::new(Schema::new(kept.iter().map(|at| self.schema.field(*at).clone()).collect::<Vec<_>>()));
             self.columns = kept.iter().map(|at| self.columns[*at]).collect();
@@ -140,13 +172,18 @@ impl MomentTable {
         let table = &self.scan.table;
         let physical = table.physical_schema();
         let present = &group[0].part.columns;
-        let fields: Vec<Field> = physical
+        let mut fields: Vec<Field> = physical
             .fields()
             .iter()
             .zip(table.columns.iter().map(|column| column.id).chain([ColumnId::ROW_ID]))
             .filter(|(_, id)| present.contains(id))
             .map(|(field, _)| field.as_ref().clone())
             .collect();
+        // Read from the file where each row has its own, else the same for all of them.
+        let version = group[0].common_version();
+        if version.is_none() {
+            fields.push(Field::new(ColumnId::VERSION.physical_name(), DataType::UInt64, true));
+        }
         let file_schema = Arc::new(Schema::new(fields));
         let wanted: Vec<usize> =
             projected.iter().filter_map(|&at| file_schema.index_of(&self.columns[at].physical_name()).ok()).collect();
@@ -169,12 +206,13 @@ impl MomentTable {
             .with_limit(limit)
             .with_projection_indices(Some(wanted))?
             .build();
-        self.rename(state, DataSourceExec::from_data_source(config), projected, output)
+        self.rename(state, DataSourceExec::from_data_source(config), version, projected, output)
     }
 
     /// Returns the plan that reads the rows in memory.
     fn read_rows(&self, state: &dyn Session, projected: &[usize], output: &Schema) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let schema = self.scan.table.physical_schema();
+        let table = &self.scan.table;
+        let schema = if self.shows_versions() { versioned_schema(table) } else { table.physical_schema() };
         let wanted = projected
             .iter()
             .map(|&at| schema.index_of(&self.columns[at].physical_name()))
@@ -184,14 +222,16 @@ impl MomentTable {
             schema,
             Some(wanted),
         )?;
-        self.rename(state, DataSourceExec::from_data_source(source), projected, output)
+        self.rename(state, DataSourceExec::from_data_source(source), None, projected, output)
     }
 
-    /// Puts logical names over physical ones, and the initial value where a column is missing.
+    /// Puts logical names over physical ones, and the initial value where a column is missing. `version` wrote rows that
+    /// do not say who wrote them.
     fn rename(
         &self,
         state: &dyn Session,
         input: Arc<dyn ExecutionPlan>,
+        version: Option<Version>,
         projected: &[usize],
         output: &Schema,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
@@ -203,6 +243,10 @@ impl MomentTable {
                 let name = id.physical_name();
                 let expr: Arc<dyn PhysicalExpr> = match schema.index_of(&name) {
                     Ok(index) => Arc::new(PhysicalColumn::new(&name, index)),
+                    Err(_) if id == ColumnId::VERSION => {
+                        let committed = version.filter(|version| *version != Version::MAX);
+                        Arc::new(Literal::new(ScalarValue::UInt64(committed.map(|version| version.0))))
+                    }
                     Err(_) => Arc::new(Literal::new(initial_value(&self.scan.table, id)?)),
                 };
                 let field = self.schema.field(at);
@@ -244,7 +288,7 @@ impl TableProvider for MomentTable {
         };
         let output = self.schema.project(projected)?;
         let mut inputs = Vec::new();
-        for group in groups_of_parts(&self.scan.parts) {
+        for group in groups_of_parts(&self.scan.parts, self.shows_versions()) {
             inputs.push(self.read_parts(state, projected, &output, &group, limit)?);
         }
         if inputs.is_empty() || self.scan.rows.iter().any(|batch| batch.num_rows() > 0) {
@@ -359,11 +403,17 @@ fn initial_scalar(initial: &Initial, ty: Type) -> Option<ScalarValue> {
     })
 }
 
-/// Groups parts that hold the same columns, in the order in which the sets first appear.
-fn groups_of_parts(parts: &[PartScan]) -> Vec<Vec<&PartScan>> {
+/// Groups parts that hold the same columns, in the order in which the sets first appear. With `by_version`, the rows of a
+/// group also say their version in the same way.
+fn groups_of_parts(parts: &[PartScan], by_version: bool) -> Vec<Vec<&PartScan>> {
+    let alike = |a: &PartScan, b: &PartScan| {
+        a.part.columns == b.part.columns
+            && a.part.has_version_column() == b.part.has_version_column()
+            && (!by_version || a.common_version() == b.common_version())
+    };
     let mut groups: Vec<Vec<&PartScan>> = Vec::new();
     for part in parts {
-        match groups.iter_mut().find(|group| group[0].part.columns == part.part.columns) {
+        match groups.iter_mut().find(|group| alike(group[0], part)) {
             Some(group) => group.push(part),
             None => groups.push(vec![part]),
         }

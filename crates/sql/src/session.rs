@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use datafusion::common::ScalarValue;
 use datafusion::execution::session_state::SessionState;
+use sqlparser::ast::Query;
 use strandline_core::error::Kind;
 use strandline_core::ids::{AccountId, Time};
 use strandline_core::log::Pin;
@@ -26,8 +27,9 @@ use strandline_core::txn::{Author, Savepoint, Txn};
 use strandline_core::when;
 
 pub use crate::interrupt::Interrupt;
+use crate::interrupt::{Ends, interrupted};
 
-use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Value};
+use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Rows, Value};
 use crate::dml::{self, Effect};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -37,8 +39,8 @@ use crate::plan::{self, Planned, Reading, Source};
 use crate::run;
 use crate::users;
 use crate::variables::Variables;
-use crate::warning::Warning;
-use crate::{explain, history, names, point, set, statements};
+use crate::warning::{Level, Warning};
+use crate::{explain, history, locks, names, point, set, statements};
 
 /// How often a statement that lost a commit to another is run again before the client is told.
 const TRIES: u32 = 10;
@@ -267,7 +269,9 @@ impl Session {
     async fn begin_statement(&mut self) -> Result<()> {
         self.state.interrupt.begin();
         self.state.now = self.state.engine.db.env().now();
-        self.take_back().await
+        self.take_back().await?;
+        // Killed after it was announced: not every statement has a place where it would notice.
+        if self.state.interrupt.is_killed() { Err(interrupted()) } else { Ok(()) }
     }
 
     /// Waits for a load that is under way, and takes back what it was lent.
@@ -294,14 +298,20 @@ impl Session {
     }
 
     /// Keeps what SHOW WARNINGS and ROW_COUNT() say of the statement that ended.
-    fn finish(&mut self, outcome: Result<Outcome>) -> Result<Outcome> {
-        match &outcome {
-            Ok(Outcome::Done(done)) => self.state.row_count = i64::try_from(done.affected_rows).unwrap_or(i64::MAX),
+    fn finish(&mut self, mut outcome: Result<Outcome>) -> Result<Outcome> {
+        if !self.state.variables.sql_notes() {
+            self.state.warnings.retain(|warning| warning.level != Level::Note);
+        }
+        match &mut outcome {
+            Ok(Outcome::Done(done)) => {
+                done.warnings = u16::try_from(self.state.warnings.len()).unwrap_or(u16::MAX);
+                self.state.row_count = i64::try_from(done.affected_rows).unwrap_or(i64::MAX);
+            }
             Ok(_) => self.state.row_count = -1,
             Err(error) => {
                 self.state.row_count = -1;
                 self.state.warnings.push(Warning {
-                    level: crate::warning::Level::Error,
+                    level: Level::Error,
                     code: error.code,
                     message: error.message.clone(),
                 });
@@ -314,17 +324,22 @@ impl Session {
         if !matches!(&parsed.statement, Statement::Show(parse::Show::Warnings { .. } | parse::Show::Errors { .. })) {
             self.state.warnings.clear();
         }
+        let heeds_locks = matches!(
+            &parsed.statement,
+            Statement::Query(_) | Statement::SelectInto { .. } | Statement::Insert(_) | Statement::Explain { .. }
+        );
+        if parsed.locking && !heeds_locks {
+            return Err(locks::in_subquery());
+        }
         if parameters.len() != parsed.parameters {
             return Err(Error::syntax(
                 "You have an error in your SQL syntax: '?' stands in a statement that was not prepared",
             ));
         }
         match &parsed.statement {
-            Statement::Query(_) => {
-                let planned = self.plan(parsed, parameters).await?;
-                let rows = Box::pin(run::rows(planned, self.state.interrupt.clone(), self.state.found_rows.clone()));
-                let rows = interruptible(&self.interrupt(), rows).await?;
-                Ok(Outcome::Rows(rows))
+            Statement::Query(query) => {
+                let ends = self.ends(parsed);
+                Box::pin(until(&ends, self.read(parsed, query, parameters, ends.clone()))).await.map(Outcome::Rows)
             }
             Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => {
                 Box::pin(self.write(parsed, parameters)).await.map(Outcome::Done)
@@ -386,6 +401,44 @@ impl Session {
         }
     }
 
+    /// Starts a query for the client.
+    async fn read(&mut self, parsed: &Parsed, query: &Query, parameters: &[Value], ends: Ends) -> Result<Rows> {
+        self.lock_rows(parsed, query, parameters).await?;
+        let total = match statements::without_limit(query) {
+            Some(all) => Some(run::count(self.plan_query(&all, &parsed.text, parameters).await?).await?),
+            None => None,
+        };
+        let planned = self.plan_query(query, &parsed.text, parameters).await?;
+        run::rows(planned, ends, self.state.found_rows.clone(), total).await
+    }
+
+    /// Heeds `FOR UPDATE` and `FOR SHARE` of a query. Outside a transaction there is nothing to hold on to.
+    pub(crate) async fn lock_rows(&mut self, parsed: &Parsed, query: &Query, parameters: &[Value]) -> Result<()> {
+        if !parsed.locking {
+            return Ok(());
+        }
+        locks::check(query)?;
+        match self.reader() {
+            Reader::Moment(_) => Ok(()),
+            Reader::Transaction => {
+                let (state, txn) = self.state_and_txn()?;
+                locks::take(state, txn, query, parameters).await
+            }
+        }
+    }
+
+    /// Returns what ends a SELECT: a kill, or the time that its hint or `max_execution_time` gives it.
+    pub(crate) fn ends(&self, parsed: &Parsed) -> Ends {
+        let millis = parsed.max_execution_ms.unwrap_or_else(|| self.state.variables.max_execution_ms());
+        let deadline = (millis > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(millis));
+        Ends { interrupt: self.interrupt(), deadline }
+    }
+
+    /// Returns how long the client may say nothing.
+    pub fn idle_max(&self) -> Duration {
+        Duration::from_secs(self.state.variables.wait_timeout())
+    }
+
     /// Plans a query as this session reads: the past it was set to, the open transaction, or the newest moment.
     pub(crate) async fn plan(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Planned> {
         let Statement::Query(query) = &parsed.statement else {
@@ -394,12 +447,9 @@ impl Session {
         self.plan_query(query, &parsed.text, parameters).await
     }
 
-    pub(crate) async fn plan_query(
-        &mut self,
-        query: &sqlparser::ast::Query,
-        text: &str,
-        parameters: &[Value],
-    ) -> Result<Planned> {
+    pub(crate) async fn plan_query(&mut self, query: &Query, text: &str, parameters: &[Value]) -> Result<Planned> {
+        let limited = self.state.variables.select_limit().and_then(|limit| statements::with_limit(query, limit));
+        let query = limited.as_ref().unwrap_or(query);
         let reader = self.reader();
         let reading = Reading { state: &self.state, source: reader.source(&self.open) };
         Box::pin(plan::query(reading, query, text, parameters, &plan::Options::default())).await
@@ -742,7 +792,7 @@ impl names::Values for State {
             "pseudo_thread_id" => Ok(ScalarValue::UInt64(Some(u64::from(self.login.connection_id)))),
             "warning_count" => Ok(ScalarValue::Int64(Some(self.warnings.len() as i64))),
             "error_count" => {
-                let errors = self.warnings.iter().filter(|warning| warning.level == crate::warning::Level::Error);
+                let errors = self.warnings.iter().filter(|warning| warning.level == Level::Error);
                 Ok(ScalarValue::Int64(Some(errors.count() as i64)))
             }
             "timestamp" => Ok(ScalarValue::Float64(Some(self.now.0 as f64 / 1e6))),
@@ -778,7 +828,16 @@ impl names::Values for State {
 pub(crate) async fn interruptible<T>(interrupt: &Interrupt, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         biased;
-        () = interrupt.killed() => Err(run::interrupted()),
+        () = interrupt.killed() => Err(interrupted()),
+        result = work => result,
+    }
+}
+
+/// Runs `work` until it is done or the statement must end.
+pub(crate) async fn until<T>(ends: &Ends, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        error = ends.reached() => Err(error),
         result = work => result,
     }
 }

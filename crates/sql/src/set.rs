@@ -10,7 +10,8 @@ use crate::parse::{Isolation, SetItem, SetValue, TransactionScope, VariableScope
 use crate::plan::Reading;
 use crate::session::Session;
 use crate::statements;
-use crate::variables::{Setting, known};
+use crate::variables::{Access, Setting, known};
+use crate::warning::Warning;
 
 /// Carries out SET. Its items take effect one after the other; the first that fails ends it.
 pub async fn execute(session: &mut Session, items: &[SetItem], parameters: &[Value]) -> Result<Done> {
@@ -69,11 +70,16 @@ async fn variable(
             if known.name == "autocommit" {
                 return autocommit(session, &setting).await;
             }
-            set(session, name, &setting)
+            set(session, name, &setting)?;
         }
-        VariableScope::Global => session.state.engine.globals.write().set_system(name, &setting),
-        VariableScope::Persist | VariableScope::PersistOnly => Err(Error::unsupported("SET PERSIST")),
+        VariableScope::Global => session.state.engine.globals.write().set_system(name, &setting)?,
+        VariableScope::Persist | VariableScope::PersistOnly => return Err(Error::unsupported("SET PERSIST")),
     }
+    if known.access == Access::Idle && !known.is_default(&setting) {
+        let message = format!("There is nothing here that '{}' would change", known.name);
+        session.state.warnings.push(Warning::note(1235, message));
+    }
+    Ok(())
 }
 
 fn set(session: &mut Session, name: &str, setting: &Setting) -> Result<()> {

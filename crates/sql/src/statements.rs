@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use sqlparser::ast::{SelectItem, SetExpr, WildcardAdditionalOptions};
+use sqlparser::ast::{LimitClause, Query, SelectItem, SetExpr, WildcardAdditionalOptions};
 use strandline_core::error::{Error as CoreError, Result as CoreResult};
 use strandline_core::ids::TableId;
 use strandline_core::schema::Table;
@@ -21,18 +21,22 @@ use crate::names;
 use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement};
 use crate::plan::{self, Options, Planned, Reading, Source};
 use crate::scan::meta;
-use crate::session::{Session, State, Work, interruptible};
+use crate::session::{Session, State, Work, interruptible, until};
 use crate::show::{self, ShowAnswer};
 use crate::types::{Mode, MySqlType};
+use crate::warning::Warning;
 use crate::{context, eval, run, types, users};
 
 /// Carries out a statement of these kinds.
 pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value]) -> Result<Outcome> {
     match &parsed.statement {
         Statement::SelectInto { query, variables } => {
-            let planned = session.plan_query(query, &parsed.text, parameters).await?;
-            let interrupt = session.interrupt();
-            let (_, batches) = interruptible(&interrupt, run::collect(planned)).await?;
+            let ends = session.ends(parsed);
+            let work = async {
+                session.lock_rows(parsed, query, parameters).await?;
+                run::collect(session.plan_query(query, &parsed.text, parameters).await?).await
+            };
+            let (_, batches) = until(&ends, Box::pin(work)).await?;
             select_into(session, variables, &batches)
         }
         Statement::Do(exprs) => {
@@ -90,6 +94,9 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
         Statement::LockTables(_) => {
             // Isolation is by snapshots; what a lock would keep others from seeing they do not see anyway.
             session.commit().await?;
+            let message =
+                "LOCK TABLES keeps nobody out: of two transactions that change the same row, the first to commit wins";
+            session.state.warnings.push(Warning::note(1235, message));
             Ok(done())
         }
         Statement::UnlockTables => Ok(done()),
@@ -227,16 +234,36 @@ fn query_text<'a>(query: &sqlparser::ast::Query, text: &'a str) -> Option<&'a st
     text.get(start..)
 }
 
+/// Returns a query that has no LIMIT of its own with this one.
+pub(crate) fn with_limit(query: &Query, limit: u64) -> Option<Query> {
+    let limited = query.limit_clause.is_some() || query.fetch.is_some() || matches!(*query.body, SetExpr::Query(_));
+    if limited {
+        return None;
+    }
+    let number = sqlparser::ast::Value::Number(limit.to_string(), false);
+    let limit = Some(sqlparser::ast::Expr::Value(number.into()));
+    let limit_clause = Some(LimitClause::LimitOffset { limit, offset: None, limit_by: Vec::new() });
+    Some(Query { limit_clause, ..query.clone() })
+}
+
+/// Returns a query without its LIMIT, if FOUND_ROWS() is to count the rows without it: SQL_CALC_FOUND_ROWS.
+pub(crate) fn without_limit(query: &Query) -> Option<Query> {
+    let mut first = query.body.as_ref();
+    while let SetExpr::SetOperation { left, .. } = first {
+        first = left;
+    }
+    let SetExpr::Select(select) = first else { return None };
+    let counts = select.select_modifiers.as_ref().is_some_and(|modifiers| modifiers.sql_calc_found_rows);
+    (counts && query.limit_clause.is_some()).then(|| Query { limit_clause: None, ..query.clone() })
+}
+
 fn select_into(session: &mut Session, variables: &[String], batches: &[RecordBatch]) -> Result<Outcome> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if rows > 1 {
         return Err(Error::new(1172, "42000", "Result consisted of more than one row"));
     }
     let Some(batch) = batches.first() else {
-        session
-            .state
-            .warnings
-            .push(crate::warning::Warning::warning(1329, "No data - zero rows fetched, selected, or processed"));
+        session.state.warnings.push(Warning::warning(1329, "No data - zero rows fetched, selected, or processed"));
         return Ok(done());
     };
     if batch.num_columns() != variables.len() {

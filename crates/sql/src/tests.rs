@@ -7,7 +7,7 @@ use arrow::datatypes::*;
 use futures::StreamExt;
 use strandline_core::db::{Database, Options};
 
-use crate::api::{Done, Login, Outcome, Rows, Value};
+use crate::api::{ColumnKind, Done, Login, Outcome, Rows, Value};
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -462,4 +462,29 @@ async fn show_and_set() {
     check(s, "SELECT at FROM ts WHERE at = '2026-01-01 12:00:00'", "2026-01-01 12:00:00.000000").await;
     done(s, "SET time_zone = 'UTC'").await;
     check(s, "SELECT at FROM ts WHERE id = 1", "2026-01-01 10:00:00.000000").await;
+}
+
+#[tokio::test]
+async fn temporal_parameters_keep_their_type() {
+    let mut session = session().await;
+    let prepared = session.prepare("SELECT ?, ?, ?").await.unwrap();
+    let parameters = vec![
+        Value::DateTime { micros: 86_400_000_000, date_only: true },
+        Value::DateTime { micros: 1_000_001, date_only: false },
+        Value::Time(-3_600_000_000),
+    ];
+    let Outcome::Rows(rows) = session.execute_prepared(&prepared, parameters).await.unwrap() else { panic!("rows") };
+    let kinds: Vec<ColumnKind> = rows.columns.iter().map(|column| column.kind).collect();
+    assert_eq!(kinds, [ColumnKind::Date, ColumnKind::DateTime, ColumnKind::Time]);
+    assert_eq!(text_of(rows).await.unwrap(), "1970-01-02|1970-01-01 00:00:01.000001|-01:00:00");
+}
+
+#[tokio::test]
+async fn a_kill_between_two_statements_of_a_text_ends_it() {
+    let mut session = session().await;
+    done(&mut session, "CREATE TABLE t (id INT PRIMARY KEY)").await;
+    session.interrupt().kill_query();
+    session.interrupt().announce_next();
+    assert_eq!(fails(&mut session, "INSERT INTO t VALUES (1)").await.code, 1317);
+    check(&mut session, "SELECT COUNT(*) FROM t", "0").await;
 }

@@ -21,6 +21,8 @@ pub enum Access {
     ReadOnly,
     /// Any value of its kind. The session heeds it, or it asks for something that is so anyway.
     Free,
+    /// Any value of its kind, though there is nothing here that it would change: a note says so.
+    Idle,
     /// Only the value that it has: another would be a promise that we do not keep.
     Fixed,
 }
@@ -41,6 +43,16 @@ pub struct Known {
     pub kind: Kind,
     pub access: Access,
     pub default: &'static str,
+}
+
+impl Known {
+    /// Tells whether a setting leaves the variable as it is by itself.
+    pub fn is_default(&self, setting: &Setting) -> bool {
+        match setting {
+            Setting::Default => true,
+            Setting::Value(value) => normal(self, value).is_ok_and(|value| value.eq_ignore_ascii_case(self.default)),
+        }
+    }
 }
 
 const fn fact(name: &'static str, default: &'static str) -> Known {
@@ -71,6 +83,11 @@ const fn fixed(name: &'static str, kind: Kind, default: &'static str) -> Known {
     Known { name, kind, access: Access::Fixed, default }
 }
 
+/// Makes a variable idle: what it tunes in MySQL is not here.
+const fn idle(known: Known) -> Known {
+    Known { access: Access::Idle, ..known }
+}
+
 /// Every system variable, by name.
 pub const KNOWN: &[Known] = &[
     text("as_of", ""),
@@ -78,34 +95,34 @@ pub const KNOWN: &[Known] = &[
     fixed("auto_increment_offset", Kind::Number, "1"),
     switch("autocommit", "1"),
     fixed("big_tables", Kind::Switch, "0"),
-    number("bulk_insert_buffer_size", "8388608"),
+    idle(number("bulk_insert_buffer_size", "8388608")),
     text("character_set_client", "utf8mb4"),
     text("character_set_connection", "utf8mb4"),
-    text("character_set_database", "utf8mb4"),
+    idle(text("character_set_database", "utf8mb4")),
     fact("character_set_filesystem", "binary"),
     text("character_set_results", "utf8mb4"),
-    text("character_set_server", "utf8mb4"),
+    idle(text("character_set_server", "utf8mb4")),
     fact("character_set_system", "utf8mb3"),
-    text("collation_connection", "utf8mb4_0900_ai_ci"),
-    text("collation_database", "utf8mb4_0900_ai_ci"),
-    text("collation_server", "utf8mb4_0900_ai_ci"),
+    idle(text("collation_connection", "utf8mb4_0900_ai_ci")),
+    idle(text("collation_database", "utf8mb4_0900_ai_ci")),
+    idle(text("collation_server", "utf8mb4_0900_ai_ci")),
     fixed("completion_type", Kind::Text, "NO_CHAIN"),
-    number("connect_timeout", "10"),
-    number("cte_max_recursion_depth", "1000"),
+    idle(number("connect_timeout", "10")),
+    idle(number("cte_max_recursion_depth", "1000")),
     fact("datadir", ""),
     fact("default_authentication_plugin", "caching_sha2_password"),
-    text("default_collation_for_utf8mb4", "utf8mb4_0900_ai_ci"),
-    text("default_storage_engine", "InnoDB"),
-    text("default_tmp_storage_engine", "InnoDB"),
-    number("default_week_format", "0"),
-    number("div_precision_increment", "4"),
+    idle(text("default_collation_for_utf8mb4", "utf8mb4_0900_ai_ci")),
+    idle(text("default_storage_engine", "InnoDB")),
+    idle(text("default_tmp_storage_engine", "InnoDB")),
+    fixed("default_week_format", Kind::Number, "0"),
+    fixed("div_precision_increment", Kind::Number, "4"),
     fixed("end_markers_in_json", Kind::Switch, "0"),
     fact_number("error_count", "0"),
     fixed("event_scheduler", Kind::Text, "OFF"),
     fixed("explicit_defaults_for_timestamp", Kind::Switch, "1"),
     switch("foreign_key_checks", "1"),
     fact_switch("general_log", "0"),
-    number("group_concat_max_len", "1048576"),
+    idle(number("group_concat_max_len", "1048576")),
     fact("gtid_mode", "OFF"),
     fact_switch("have_openssl", "1"),
     fact("have_profiling", "NO"),
@@ -114,38 +131,38 @@ pub const KNOWN: &[Known] = &[
     fact("hostname", "localhost"),
     fact_number("identity", "0"),
     fact("init_connect", ""),
-    number("innodb_lock_wait_timeout", "50"),
+    idle(number("innodb_lock_wait_timeout", "50")),
     fact("innodb_version", "8.0.30"),
     fact_number("innodb_page_size", "16384"),
-    number("insert_id", "0"),
-    number("interactive_timeout", "28800"),
+    fixed("insert_id", Kind::Number, "0"),
+    idle(number("interactive_timeout", "28800")),
     fact_number("last_insert_id", "0"),
     fixed("lc_messages", Kind::Text, "en_US"),
-    text("lc_time_names", "en_US"),
+    fixed("lc_time_names", Kind::Text, "en_US"),
     fact("license", "Apache-2.0"),
     fact_switch("local_infile", "1"),
-    number("lock_wait_timeout", "31536000"),
+    idle(number("lock_wait_timeout", "31536000")),
     fact_switch("log_bin", "0"),
     fixed("low_priority_updates", Kind::Switch, "0"),
     fact_number("lower_case_file_system", "0"),
     // Names keep their case and compare without it. 1 would promise that they are stored in lower case, 0 that case
     // tells tables apart.
     fact_number("lower_case_table_names", "2"),
-    number("max_allowed_packet", "67108864"),
-    number("max_connections", "1000"),
-    number("max_error_count", "1024"),
+    idle(number("max_allowed_packet", "67108864")),
+    idle(number("max_connections", "1000")),
+    idle(number("max_error_count", "1024")),
     number("max_execution_time", "0"),
-    number("max_heap_table_size", "16777216"),
-    number("max_join_size", "18446744073709551615"),
-    number("max_length_for_sort_data", "4096"),
-    number("max_sort_length", "1024"),
-    number("max_user_connections", "0"),
+    idle(number("max_heap_table_size", "16777216")),
+    idle(number("max_join_size", "18446744073709551615")),
+    idle(number("max_length_for_sort_data", "4096")),
+    idle(number("max_sort_length", "1024")),
+    idle(number("max_user_connections", "0")),
     fact_number("net_buffer_length", "16384"),
-    number("net_read_timeout", "600"),
-    number("net_write_timeout", "600"),
+    idle(number("net_read_timeout", "600")),
+    idle(number("net_write_timeout", "600")),
     fixed("new", Kind::Switch, "0"),
     fixed("old_passwords", Kind::Number, "0"),
-    text("optimizer_switch", ""),
+    idle(text("optimizer_switch", "")),
     fact_switch("performance_schema", "0"),
     fact("plugin_dir", ""),
     fact_number("port", "3306"),
@@ -156,42 +173,42 @@ pub const KNOWN: &[Known] = &[
     fixed("query_cache_size", Kind::Number, "0"),
     fixed("query_cache_type", Kind::Text, "OFF"),
     fixed("read_only", Kind::Switch, "0"),
-    switch("require_secure_transport", "0"),
+    fixed("require_secure_transport", Kind::Switch, "0"),
     fact("secure_file_priv", ""),
-    number("server_id", "1"),
+    idle(number("server_id", "1")),
     fact("server_uuid", ""),
-    text("session_track_gtids", "OFF"),
-    switch("session_track_schema", "1"),
-    switch("session_track_state_change", "0"),
+    idle(text("session_track_gtids", "OFF")),
+    idle(switch("session_track_schema", "1")),
+    idle(switch("session_track_state_change", "0")),
     text(
         "session_track_system_variables",
         "time_zone,autocommit,character_set_client,character_set_results,character_set_connection",
     ),
-    text("session_track_transaction_info", "OFF"),
+    idle(text("session_track_transaction_info", "OFF")),
     fixed("show_create_table_verbosity", Kind::Switch, "0"),
     fact_switch("skip_name_resolve", "1"),
     fact_switch("skip_networking", "0"),
     fixed("sql_auto_is_null", Kind::Switch, "0"),
-    switch("sql_big_selects", "1"),
-    switch("sql_log_bin", "1"),
-    switch("sql_log_off", "0"),
+    idle(switch("sql_big_selects", "1")),
+    idle(switch("sql_log_bin", "1")),
+    idle(switch("sql_log_off", "0")),
     text("sql_mode", DEFAULT_SQL_MODE),
     switch("sql_notes", "1"),
-    switch("sql_quote_show_create", "1"),
+    fixed("sql_quote_show_create", Kind::Switch, "1"),
     fixed("sql_require_primary_key", Kind::Switch, "0"),
     switch("sql_safe_updates", "0"),
     number("sql_select_limit", "18446744073709551615"),
-    switch("sql_warnings", "0"),
+    idle(switch("sql_warnings", "0")),
     fact("ssl_ca", ""),
     fact("socket", ""),
     fixed("super_read_only", Kind::Switch, "0"),
     fact("system_time_zone", "UTC"),
-    number("table_open_cache", "4000"),
-    number("thread_cache_size", "9"),
+    idle(number("table_open_cache", "4000")),
+    idle(number("thread_cache_size", "9")),
     text("time_zone", "SYSTEM"),
-    number("timestamp", "0"),
+    fixed("timestamp", Kind::Number, "0"),
     fact("tls_version", "TLSv1.2,TLSv1.3"),
-    number("tmp_table_size", "16777216"),
+    idle(number("tmp_table_size", "16777216")),
     text("transaction_isolation", "REPEATABLE-READ"),
     switch("transaction_read_only", "0"),
     text("tx_isolation", "REPEATABLE-READ"),
@@ -234,11 +251,18 @@ pub struct Variables {
     user: HashMap<String, ScalarValue>,
     zone: TimeZone,
     autocommit: bool,
+    select_limit: Option<u64>,
 }
 
 impl Default for Variables {
     fn default() -> Variables {
-        Variables { changed: HashMap::new(), user: HashMap::new(), zone: TimeZone::UTC, autocommit: true }
+        Variables {
+            changed: HashMap::new(),
+            user: HashMap::new(),
+            zone: TimeZone::UTC,
+            autocommit: true,
+            select_limit: None,
+        }
     }
 }
 
@@ -291,6 +315,13 @@ impl Variables {
         match known.name {
             "time_zone" => self.zone = zone(&value)?,
             "autocommit" => self.autocommit = value == "1",
+            "sql_select_limit" => {
+                let limit = whole(known, &value)?;
+                self.select_limit = (limit < u64::MAX).then_some(limit);
+            }
+            "max_execution_time" | "wait_timeout" => {
+                whole(known, &value)?;
+            }
             "sql_mode" => check_sql_mode(&value)?,
             "transaction_isolation" | "tx_isolation" => {
                 check_isolation(&value)?;
@@ -357,9 +388,24 @@ impl Variables {
         self.raw("sql_safe_updates") == "1"
     }
 
-    /// Returns how many rows a SELECT without a LIMIT gives at most.
-    pub fn select_limit(&self) -> Option<usize> {
-        self.changed.get("sql_select_limit").and_then(|limit| limit.parse().ok())
+    /// Returns how many rows a SELECT without a LIMIT gives at most; none is all of them.
+    pub fn select_limit(&self) -> Option<u64> {
+        self.select_limit
+    }
+
+    /// Returns how long a SELECT may run; 0 is for ever.
+    pub fn max_execution_ms(&self) -> u64 {
+        self.raw("max_execution_time").parse().unwrap_or(0)
+    }
+
+    /// Returns after how many seconds a client that says nothing is sent away.
+    pub fn wait_timeout(&self) -> u64 {
+        self.raw("wait_timeout").parse::<u64>().map_or(28_800, |seconds| seconds.clamp(1, 31_536_000))
+    }
+
+    /// Tells whether notes are kept for SHOW WARNINGS.
+    pub fn sql_notes(&self) -> bool {
+        self.raw("sql_notes") == "1"
     }
 
     pub fn transaction_read_only(&self) -> bool {
@@ -413,6 +459,12 @@ fn normal(known: &Known, value: &ScalarValue) -> Result<String> {
         },
         Kind::Text => Ok(shown),
     }
+}
+
+fn whole(known: &Known, value: &str) -> Result<u64> {
+    value.parse().map_err(|_| {
+        Error::new(1231, "42000", format!("Variable '{}' can't be set to the value of '{value}'", known.name))
+    })
 }
 
 /// Returns the zone that a name or an offset such as `+02:00` stands for.

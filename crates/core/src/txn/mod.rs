@@ -54,6 +54,15 @@ pub enum OnDuplicate {
     Replace,
 }
 
+/// How a transaction holds on to rows that it read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lock {
+    /// Others may hold on to them too.
+    Shared,
+    /// Of those who hold on to them, only the first to commit may.
+    Exclusive,
+}
+
 /// What an insert did, in rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Inserted {
@@ -78,6 +87,9 @@ pub struct Txn {
     /// The number of the statement that runs.
     statement: Version,
     footprint: Footprint,
+    /// Rows that it read so that nobody may change them before it commits. Going back to a savepoint keeps them: what
+    /// was read is known.
+    locks: Footprint,
     pins: Vec<Pin>,
     /// Files written for this transaction, not yet reachable by anyone else.
     files: Vec<FileRecord>,
@@ -136,6 +148,7 @@ impl Txn {
             rows: BTreeMap::new(),
             statement: Version(1),
             footprint: Footprint::default(),
+            locks: Footprint::default(),
             pins: Vec::new(),
             files: Vec::new(),
             foreign_key_checks: true,
@@ -250,6 +263,11 @@ impl Txn {
     /// Returns all rows of a table that this transaction sees.
     pub async fn scan(&self, table: &Arc<Table>) -> Result<TableScan> {
         self.layers(table).await?.scan().await
+    }
+
+    /// As `scan`; rows in memory show the commit that wrote them, in a last column `_version`.
+    pub async fn scan_with_versions(&self, table: &Arc<Table>) -> Result<TableScan> {
+        self.layers(table).await?.scan_with_versions().await
     }
 
     /// Returns the row with this key, as a batch of one.
@@ -388,6 +406,19 @@ impl Txn {
         Ok(keys.num_rows() as u64)
     }
 
+    /// Holds on to the rows with these keys (`table.key_schema()`), as they are at the transaction's moment: it commits
+    /// only if nobody changes them before. Nobody waits. A transaction that writes nothing holds nobody up.
+    pub fn lock(&mut self, table: &Arc<Table>, keys: &RecordBatch, how: Lock) -> Result<()> {
+        let columns = table.key_columns();
+        let held = match how {
+            Lock::Shared => &mut self.locks.leans,
+            Lock::Exclusive => &mut self.locks.writes,
+        };
+        held.extend(encode_keys(keys.columns())?.iter().map(|key| footprint::row(table.id, &columns, key)));
+        self.locks.leans.push(footprint::table(table.id));
+        Ok(())
+    }
+
     /// Reserves `count` AUTO_INCREMENT values and returns the first. Values of a transaction that is taken back are
     /// lost, as in MySQL.
     pub async fn next_auto(&mut self, table: &Arc<Table>, count: u64) -> Result<u64> {
@@ -480,6 +511,8 @@ impl Txn {
     /// Encodes everything that the commit will say.
     async fn prepare(&mut self) -> Result<Prepared> {
         let mut footprint = self.footprint.clone();
+        footprint.writes.extend(&self.locks.writes);
+        footprint.leans.extend(&self.locks.leans);
         let mut deltas = Vec::new();
         let mut table_deltas = Vec::new();
         let mut changes = self.changes.clone();

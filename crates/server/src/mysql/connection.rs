@@ -24,8 +24,6 @@ use super::server::{Seat, Shared};
 use super::statements::Statements;
 use super::stream::Stream;
 
-/// How long a connection may do nothing (MySQL's default `wait_timeout`).
-const IDLE_MAX: Duration = Duration::from_secs(8 * 3600);
 /// How long a statement has to end in order after its client left.
 const ABANDON_AFTER: Duration = Duration::from_secs(60);
 /// What we swallow of a packet that is too large, so that the client reads our error.
@@ -136,7 +134,7 @@ impl Connection<'_> {
             let read = tokio::select! {
                 biased;
                 closing = self.process.asked_to_close() => return farewell(closing),
-                read = timeout(IDLE_MAX, self.channel.read_command(&mut payload, bytes_max)) => read,
+                read = timeout(self.session.idle_max(), self.channel.read_command(&mut payload, bytes_max)) => read,
             };
             match read {
                 Ok(Ok(())) => {}
@@ -240,6 +238,9 @@ impl Connection<'_> {
             Err(error) => return self.answer_done(Err(error)),
         };
         for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                self.interrupt.announce_next();
+            }
             let went_well = self.statement(part, at + 1 < parts.len()).await?;
             if !went_well {
                 break;

@@ -16,6 +16,9 @@ pub struct ParameterType {
     unsigned: bool,
 }
 
+/// MySQL's TIME ends at 838:59:59.
+const HOURS_MAX: i64 = 838;
+
 /// Reads the values of `count` parameters from what follows the statement's id, flags and iteration count.
 ///
 /// `types` are those of the last execution; they are replaced if the client sends new ones. `long` are values that
@@ -145,11 +148,13 @@ fn time(input: &mut Input<'_>) -> Result<Value, Malformed> {
     let days = i64::from(input.u32()?);
     let [hours, minutes, seconds] = input.array::<3>()?.map(i64::from);
     let micros = if length == 12 { i64::from(input.u32()?) } else { 0 };
-    // At most 2^32 days: far within 64 bits.
-    let size = (((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-        .checked_mul(1_000_000)
-        .and_then(|size| size.checked_add(micros))
-        .ok_or(Malformed)?;
+    let hours = days * 24 + hours;
+    let size = match hours {
+        0..=HOURS_MAX => ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros,
+        // As MySQL's server does. It is also what clients count on that send a negative duration as its days rounded
+        // down and the rest as a positive time: mysql-connector's -838:59:59 arrives as minus 35 days and 01:00:01.
+        _ => ((HOURS_MAX * 60 + 59) * 60 + 59) * 1_000_000,
+    };
     Ok(Value::Time(if negative { -size } else { size }))
 }
 
@@ -186,6 +191,10 @@ mod tests {
         );
         check(1, b"\x00\x01\x0A\x00\x00", Ok(&[Value::Bytes(b"0000-00-00".to_vec())]));
         check(1, b"\x00\x01\x0B\x00\x08\x01\x01\0\0\0\x01\x00\x00", Ok(&[Value::Time(-25 * 3_600_000_000)]));
+        // Minus 35 days and 01:00:01, and as many days as there can be.
+        let most = ((838 * 60 + 59) * 60 + 59) * 1_000_000;
+        check(1, b"\x00\x01\x0B\x00\x08\x01\x23\0\0\0\x01\x00\x01", Ok(&[Value::Time(-most)]));
+        check(1, b"\x00\x01\x0B\x00\x08\x00\xFF\xFF\xFF\xFF\xFF\xFF\xFF", Ok(&[Value::Time(most)]));
     }
 
     #[test]

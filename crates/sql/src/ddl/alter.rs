@@ -406,7 +406,7 @@ impl Work {
     }
 
     fn rename_column(&mut self, at: usize, name: &str) -> Result<()> {
-        super::check_name(name, 1166, "column")?;
+        super::column::check_column_name(name)?;
         let old = self.new.columns[at].name.clone();
         if self.new.columns.iter().enumerate().any(|(other, c)| other != at && c.name.eq_ignore_ascii_case(name)) {
             return Err(Error::new(1060, "42S21", format!("Duplicate column name '{name}'")));

@@ -19,13 +19,20 @@ pub struct BuiltColumn {
     pub implicit: bool,
 }
 
+/// Refuses what cannot be the name of a column.
+pub fn check_column_name(name: &str) -> Result<()> {
+    check_name(name, 1166, "column")?;
+    let lower = name.to_lowercase();
+    if lower.starts_with("_row_id") || lower == "_version" {
+        return Err(Error::new(1166, "42000", format!("Incorrect column name '{name}': the name is the store's own")));
+    }
+    Ok(())
+}
+
 /// Makes a column of its specification.
 pub fn build(spec: &ColumnSpec, id: ColumnId, clock: Clock<'_>) -> Result<BuiltColumn> {
     let name = &spec.name;
-    check_name(name, 1166, "column")?;
-    if name.starts_with("_row_id") || name == "_version" {
-        return Err(Error::new(1166, "42000", format!("Incorrect column name '{name}': the name is the store's own")));
-    }
+    check_column_name(name)?;
     let serial = spec.is_serial();
     let ty = with_charset(MySqlType::from_ast(&spec.data_type)?, spec.charset.as_deref());
     let declared = ty.to_string();

@@ -1,7 +1,11 @@
 //! DELETE from one table or several: a SELECT of the keys, then those rows go.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::Schema;
 use sqlparser::ast::{FromTable, TableFactor};
 use strandline_core::ids::ColumnId;
 use strandline_core::txn::Txn;
@@ -50,7 +54,7 @@ pub async fn execute(
     let mut exprs = Vec::new();
     let mut places = Vec::new();
     for named in &targets {
-        let names = key_names(named);
+        let names = named.key_names();
         places.push((exprs.len(), names.len()));
         exprs.extend(names.iter().map(|name| eval::column(Some(&named.alias), name)));
     }
@@ -62,22 +66,7 @@ pub async fn execute(
     for (named, (first, width)) in targets.iter().zip(places) {
         let table = &named.target.table;
         txn.set_what(format!("DELETE {}", named.target.name()));
-        let key: Vec<ArrayRef> = found.columns()[first..first + width].to_vec();
-        let keep = first_of_each(&key, found.num_rows())?;
-        let key = key
-            .iter()
-            .zip(&named.key_types())
-            .map(|(column, ty)| match ty {
-                Some(ty) => super::to_utc(column, ty, state),
-                None => Ok(column.clone()),
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let fields: Vec<_> =
-            table.key_schema().fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let keys =
-            RecordBatch::try_new(std::sync::Arc::new(arrow::datatypes::Schema::new(fields)), key).map_err(arrow)?;
-        let keys = filter_record_batch(&keys, &keep).map_err(arrow)?;
-        let keys = RecordBatch::try_new(table.key_schema(), keys.columns().to_vec()).map_err(arrow)?;
+        let keys = named.keys(state, &found, first..first + width)?;
         if keys.num_rows() > 0 {
             affected += txn.delete(table, &keys).await?;
         }
@@ -86,24 +75,39 @@ pub async fn execute(
 }
 
 impl Named {
+    /// Returns the keys of rows that a SELECT found, each once, without those that an outer join made up. They stand in
+    /// the columns `at`, in the order of [`Named::key_names`].
+    pub fn keys(&self, state: &State, found: &RecordBatch, at: Range<usize>) -> Result<RecordBatch> {
+        let key: Vec<ArrayRef> = found.columns()[at].to_vec();
+        let keep = first_of_each(&key, found.num_rows())?;
+        let key = key
+            .iter()
+            .zip(&self.key_types())
+            .map(|(column, ty)| match ty {
+                Some(ty) => super::to_utc(column, ty, state),
+                None => Ok(column.clone()),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let schema = self.target.table.key_schema();
+        let fields: Vec<_> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+        let keys = RecordBatch::try_new(Arc::new(Schema::new(fields)), key).map_err(arrow)?;
+        let keys = filter_record_batch(&keys, &keep).map_err(arrow)?;
+        RecordBatch::try_new(schema, keys.columns().to_vec()).map_err(arrow)
+    }
+
+    /// Returns the names of the key's columns.
+    pub fn key_names(&self) -> Vec<String> {
+        let table = &self.target.table;
+        let name = |id: &ColumnId| table.column_by_id(*id).map_or(id.physical_name(), |c| c.name.to_lowercase());
+        table.key_columns().iter().map(name).collect()
+    }
+
     /// Returns the types of the key's columns; none for `_row_id`.
     fn key_types(&self) -> Vec<Option<crate::types::MySqlType>> {
         let position = |id: &ColumnId| self.target.table.columns.iter().position(|column| column.id == *id);
         let table = &self.target.table;
         table.key_columns().iter().map(|id| position(id).map(|at| self.target.types[at].clone())).collect()
     }
-}
-
-fn key_names(named: &Named) -> Vec<String> {
-    let table = &named.target.table;
-    table
-        .key_columns()
-        .iter()
-        .map(|id| match table.column_by_id(*id) {
-            Some(column) => column.name.to_lowercase(),
-            None => id.physical_name(),
-        })
-        .collect()
 }
 
 fn target_of<'a>(name: &(Option<String>, String), tables: &'a [Named]) -> Result<&'a Named> {

@@ -90,6 +90,8 @@ pub async fn execute(
         write(state, txn, &target, built, &how, parameters, mode).await?
     } else {
         let query = insert.source.as_ref().expect("what has neither values nor assignments has a query");
+        crate::locks::check(query)?;
+        crate::locks::take(state, txn, query, parameters).await?;
         let reading = Reading { state, source: Source::Txn(txn) };
         let planned = Box::pin(plan::query(reading, query, text, parameters, &plan::Options::default())).await?;
         Box::pin(select(state, txn, &target, &columns, planned, &how, parameters, mode)).await?
@@ -394,7 +396,8 @@ impl Counts {
 
 fn effect(counts: Counts, auto: Auto, upserted: bool, state: &State) -> Effect {
     let records = counts.inserted + counts.ignored + counts.found;
-    let duplicates = counts.replaced + counts.ignored + counts.changed;
+    let updated = if state.login.found_rows { counts.found } else { counts.changed };
+    let duplicates = counts.replaced + counts.ignored + updated;
     let affected = counts.inserted + counts.replaced + 2 * counts.changed;
     let info = if records > 1 {
         format!("Records: {records}  Duplicates: {duplicates}  Warnings: {}", state.warnings.len())

@@ -30,6 +30,7 @@ mod update;
 mod values;
 
 pub use insert::insert_rows;
+pub use update::{Named, found_rows};
 
 /// What a statement did to rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

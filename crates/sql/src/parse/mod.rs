@@ -155,7 +155,21 @@ fn lex_error(text: &str, start: usize, error: LexError) -> Error {
 fn parse_raw(raw: &Raw<'_>) -> Result<Parsed> {
     let mut cursor = Cursor::new(raw);
     let (statement, locking) = statement(&mut cursor)?;
-    Ok(Parsed { statement, text: raw.text().to_owned(), parameters: raw.parameters, locking })
+    let max_execution_ms = max_execution_ms(raw.text());
+    Ok(Parsed { statement, text: raw.text().to_owned(), parameters: raw.parameters, locking, max_execution_ms })
+}
+
+/// Reads the one optimizer hint that changes what a client sees. The others advise a planner that is not ours.
+fn max_execution_ms(text: &str) -> Option<u64> {
+    let (verb, rest) = text.split_at_checked(6)?;
+    if !verb.eq_ignore_ascii_case("SELECT") {
+        return None;
+    }
+    let hints = rest.trim_start().strip_prefix("/*+")?;
+    let hints = hints[..hints.find("*/")?].to_ascii_uppercase();
+    let (_, argument) = hints.split_once("MAX_EXECUTION_TIME")?;
+    let (number, _) = argument.trim_start().strip_prefix('(')?.split_once(')')?;
+    number.trim().parse().ok()
 }
 
 /// Parses from the cursor to the end of the statement. The second value: whether it asks for locks.

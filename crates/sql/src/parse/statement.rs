@@ -16,6 +16,8 @@ pub struct Parsed {
     pub parameters: usize,
     /// `FOR UPDATE`, `FOR SHARE` or `LOCK IN SHARE MODE` stands in it.
     pub locking: bool,
+    /// `/*+ MAX_EXECUTION_TIME(n) */` right behind SELECT, in milliseconds.
+    pub max_execution_ms: Option<u64>,
 }
 
 /// What a text asks for.

@@ -262,6 +262,8 @@ impl Rewriter<'_> {
                     }
                     if word.keyword == Keyword::LOCK && self.is(1, "IN") && self.is(2, "SHARE") && self.is(3, "MODE") {
                         self.done.locking = true;
+                        self.push(token.span, keyword_word("FOR", Keyword::FOR));
+                        self.push(token.span, keyword_word("SHARE", Keyword::SHARE));
                         self.at += 4;
                         continue;
                     }

@@ -316,6 +316,20 @@ fn parameters_are_numbered_in_each_statement() {
 }
 
 #[test]
+fn the_time_a_select_may_take() {
+    for (text, millis) in [
+        ("select /*+ MAX_EXECUTION_TIME(150) */ 1", Some(150)),
+        ("SELECT /*+ NO_INDEX_MERGE(t) max_execution_time ( 7 ) */ * from t", Some(7)),
+        ("select /* MAX_EXECUTION_TIME(150) */ 1", None),
+        ("select '/*+ MAX_EXECUTION_TIME(150) */'", None),
+        ("select /*+ MAX_EXECUTION_TIME(x) */ 1", None),
+        ("select 1", None),
+    ] {
+        assert_eq!(parse_one(text, Options::default()).unwrap().max_execution_ms, millis, "{text}");
+    }
+}
+
+#[test]
 fn locks_are_reported() {
     for (text, locking) in [
         ("select * from t", false),
