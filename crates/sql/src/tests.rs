@@ -488,3 +488,21 @@ async fn a_kill_between_two_statements_of_a_text_ends_it() {
     assert_eq!(fails(&mut session, "INSERT INTO t VALUES (1)").await.code, 1317);
     check(&mut session, "SELECT COUNT(*) FROM t", "0").await;
 }
+
+#[tokio::test]
+async fn rows_of_a_large_load_know_their_commit() {
+    let mut session = session().await;
+    done(&mut session, "CREATE TABLE t (id INT PRIMARY KEY, v LONGTEXT)").await;
+    done(&mut session, "BEGIN").await;
+    // Enough that they go to files that say the version once for all of their rows.
+    let numbers = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 900)";
+    done(&mut session, &format!("INSERT INTO t {numbers} SELECT i, REPEAT('x', 65000) FROM n")).await;
+    let Ok(Outcome::Rows(explained)) = run(&mut session, "EXPLAIN SELECT id FROM t").await else { panic!("rows") };
+    let explained = text_of(explained).await.unwrap();
+    assert!(!explained.contains(" 0 parts"), "{explained}");
+    check(&mut session, "SELECT COUNT(*), COUNT(_version) FROM t", "900|0").await;
+    done(&mut session, "COMMIT").await;
+    done(&mut session, "UPDATE t SET v = '' WHERE id = 7").await;
+    check(&mut session, "SELECT COUNT(_version), COUNT(DISTINCT _version) FROM t", "900|2").await;
+    check(&mut session, "SELECT id FROM t WHERE _version = (SELECT MAX(_version) FROM t)", "7").await;
+}
