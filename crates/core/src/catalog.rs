@@ -3,14 +3,14 @@
 //! A catalog is immutable. A commit's changes make a new one that shares everything untouched. Every object is a
 //! row `(kind, id, begin, end)` of the metastore, so the catalog of an old version is read with one query.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, What, closest};
 use crate::ids::{AccountId, DatabaseId, Digest, TableId, UserId, Version};
-use crate::schema::{Account, Database, Table, User};
+use crate::schema::{Account, Database, ForeignKey, Table, User, fold, same_name};
 
 /// What a table holds from a version on.
 ///
@@ -168,6 +168,8 @@ pub struct Catalog {
     table_names: HashMap<(DatabaseId, String), TableId>,
     /// `(account, lower-case name)` to database.
     database_names: HashMap<(AccountId, String), DatabaseId>,
+    /// Lower-case name of a table that foreign keys refer to, whatever its database, to the tables that have them.
+    referring: HashMap<String, HashSet<TableId>>,
 }
 
 impl Catalog {
@@ -194,12 +196,17 @@ impl Catalog {
             Change::PutTable(table) => {
                 if let Some(old) = self.tables.insert(table.id, table.clone()) {
                     self.forget_table_name(&old);
+                    self.forget_references(&old);
+                }
+                for key in &table.foreign_keys {
+                    self.referring.entry(fold(&key.parent_table)).or_default().insert(table.id);
                 }
                 self.table_names.insert((table.database, fold(&table.name)), table.id);
             }
             Change::DropTable(id) => {
                 if let Some(old) = self.tables.remove(id) {
                     self.forget_table_name(&old);
+                    self.forget_references(&old);
                 }
                 self.contents.remove(id);
             }
@@ -223,6 +230,18 @@ impl Catalog {
         }
     }
 
+    fn forget_references(&mut self, old: &Table) {
+        for key in &old.foreign_keys {
+            let parent = fold(&key.parent_table);
+            if let Some(children) = self.referring.get_mut(&parent) {
+                children.remove(&old.id);
+                if children.is_empty() {
+                    self.referring.remove(&parent);
+                }
+            }
+        }
+    }
+
     fn forget_database_name(&mut self, old: &Database) {
         let key = (old.account, fold(&old.name));
         if self.database_names.get(&key) == Some(&old.id) {
@@ -231,7 +250,7 @@ impl Catalog {
     }
 
     pub fn account(&self, name: &str) -> Result<&Arc<Account>> {
-        self.accounts.values().find(|account| account.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        self.accounts.values().find(|account| same_name(&account.name, name)).ok_or_else(|| {
             let names = self.accounts.values().map(|account| account.name.as_str());
             suggest(Error::not_found(What::Account, name), closest(name, names))
         })
@@ -295,23 +314,46 @@ impl Catalog {
         self.tables.values()
     }
 
+    /// Returns the table that a foreign key of `table` refers to, if it exists.
+    pub fn parent_of(&self, table: &Table, key: &ForeignKey) -> Option<&Arc<Table>> {
+        let own = self.databases.get(&table.database)?;
+        let database = match &key.parent_database {
+            Some(name) => self.database(own.account, name).ok()?,
+            None => own,
+        };
+        self.table(database, &key.parent_table).ok()
+    }
+
+    /// Returns every foreign key that refers to a table, with the table that has it.
+    pub fn children_of(&self, table: &Table) -> Vec<(&Arc<Table>, &ForeignKey)> {
+        let Some(home) = self.databases.get(&table.database) else { return Vec::new() };
+        let named = self.referring.get(&fold(&table.name)).into_iter().flatten();
+        let mut children: Vec<&Arc<Table>> = named.filter_map(|child| self.tables.get(child)).collect();
+        children.sort_by_key(|child| child.id);
+        let mut found = Vec::new();
+        for child in children {
+            if self.databases.get(&child.database).is_none_or(|of_child| of_child.account != home.account) {
+                continue;
+            }
+            for key in &child.foreign_keys {
+                let in_database = match &key.parent_database {
+                    Some(name) => same_name(name, &home.name),
+                    None => child.database == table.database,
+                };
+                if in_database && same_name(&key.parent_table, &table.name) {
+                    found.push((child, key));
+                }
+            }
+        }
+        found
+    }
+
     pub fn user(&self, account: AccountId, name: &str) -> Option<&Arc<User>> {
         self.users.values().find(|user| user.account == account && user.name == name)
     }
 
     pub fn users(&self) -> Vec<Arc<User>> {
         sorted(self.users.values(), |user| user.name.clone())
-    }
-
-    /// Returns the changes that would make this catalog from an empty one.
-    pub fn as_changes(&self) -> Vec<Change> {
-        let mut changes: Vec<Change> = Vec::new();
-        changes.extend(self.accounts.values().map(|a| Change::PutAccount((**a).clone())));
-        changes.extend(self.databases.values().map(|d| Change::PutDatabase((**d).clone())));
-        changes.extend(self.tables.values().map(|t| Change::PutTable(t.clone())));
-        changes.extend(self.contents.iter().map(|(id, c)| Change::PutContent(*id, c.clone())));
-        changes.extend(self.users.values().map(|u| Change::PutUser((**u).clone())));
-        changes
     }
 }
 
@@ -321,11 +363,6 @@ pub(crate) fn suggest(error: Error, candidate: Option<&str>) -> Error {
         Some(name) => error.with_hint(format!("Did you mean '{name}'?")),
         None => error,
     }
-}
-
-/// Returns the form in which names are compared.
-pub fn fold(name: &str) -> String {
-    name.to_lowercase()
 }
 
 fn sorted<'a, T: 'a, K: Ord>(items: impl Iterator<Item = &'a Arc<T>>, key: impl Fn(&T) -> K) -> Vec<Arc<T>> {

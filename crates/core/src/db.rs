@@ -24,7 +24,7 @@ use crate::hot::Hot;
 use crate::ids::{AccountId, Time, Version};
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
-use crate::log::{EntryQuery, Metastore, TableDelta};
+use crate::log::{FileKind, Metastore, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
 use crate::store::{Head, Stamps, Store};
@@ -88,8 +88,9 @@ const CATALOGS_MAX: usize = 64;
 impl Database {
     /// Opens the store in a folder, and makes it if it is not there. One process owns a store.
     pub async fn open(path: &Path, options: Options) -> Result<Database> {
-        std::fs::create_dir_all(path)?;
+        create_folder(path)?;
         let lock = lock(path)?;
+        refuse_without_metastore(path)?;
         let metastore: Arc<dyn Metastore> = Arc::new(SqliteMetastore::open(&path.join("metastore.db"))?);
         let files: Arc<dyn ObjectStore> = Arc::new(DurableLocal::open(path)?);
         Database::start(metastore, files, options, Some(lock)).await
@@ -260,9 +261,7 @@ impl Database {
     }
 
     fn time_of(&self, version: Version) -> Result<Time> {
-        let query = EntryQuery { from: version, upto: version, tables: None, upkeep: true, limit: 1 };
-        let entries = self.0.store.metastore.entries(&query)?;
-        Ok(entries.first().map_or(Time(0), |entry| entry.head.time))
+        Ok(self.0.store.entry_head(version)?.map_or(Time(0), |head| head.time))
     }
 
     /// Makes the account `sys`.
@@ -296,6 +295,41 @@ impl Database {
     pub(crate) fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<crate::log::ObjectRow>> {
         self.0.store.metastore.named(kind, parent, name)
     }
+}
+
+/// Makes a folder, with those above it that are missing, and its name durable.
+fn create_folder(path: &Path) -> Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing = path.ancestors().take_while(|folder| !folder.exists()).count();
+    std::fs::create_dir_all(&path)?;
+    // Other systems cannot open a directory, and need not.
+    if cfg!(unix) {
+        for parent in path.ancestors().skip(1).take(missing) {
+            File::open(parent)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to make a new, empty store where the files of one lie.
+fn refuse_without_metastore(path: &Path) -> Result<()> {
+    if path.join("metastore.db").try_exists()? {
+        return Ok(());
+    }
+    for kind in [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest] {
+        let folder = path.join(kind.folder());
+        if folder.try_exists()? && std::fs::read_dir(&folder)?.next().transpose()?.is_some() {
+            return Err(Error::corrupt(format!(
+                "'{}' has files of a store in '{}/', but its metastore.db is gone.",
+                path.display(),
+                kind.folder()
+            ))
+            .with_hint(
+                "Put metastore.db back, or restore the store from a backup; for a new store, name an empty folder.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Locks the store in a folder for this process, for as long as the file is open. `Unavailable` if another has it.

@@ -75,6 +75,17 @@ impl ColumnId {
             ColumnId(n) => format!("c{n}"),
         }
     }
+
+    /// Reads a physical name; `None` if it is none.
+    pub fn from_physical_name(name: &str) -> Option<ColumnId> {
+        let id = match name {
+            "_row_id" => ColumnId::ROW_ID,
+            "_version" => ColumnId::VERSION,
+            _ => ColumnId(name.strip_prefix('c')?.parse().ok()?),
+        };
+        // Each id has one name: not `c01`, nor a number that stands for another.
+        (id.physical_name() == name).then_some(id)
+    }
 }
 
 /// A time as microseconds since 1970-01-01 00:00:00 UTC.

@@ -3,17 +3,30 @@
 //! Holding a moment keeps what it reads from being collected. The newest moment and an old one are the same thing:
 //! there is one way to read.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Content, Inherited};
 use crate::cold::Keys;
 use crate::error::{Error, Result};
-use crate::ids::{Time, Version};
+use crate::ids::{TableId, Time, Version};
+use crate::log::{EntryQuery, EntrySummary};
 use crate::scan::{Layers, OwnRows, TableScan};
 use crate::schema::Table;
 use crate::store::{Hold, Store};
+
+/// How many recent rows of a table are counted on the way.
+const COUNTED_MAX: usize = 50_000;
+
+/// How many commits on a table are looked through on the way.
+const COMMITS_MAX: usize = 64;
+
+/// Asks for the newest commits that touched a table in `(after, upto]`.
+fn entries_of(table: TableId, after: Version, upto: Version) -> EntryQuery {
+    EntryQuery { from: after.next(), upto, tables: Some(vec![table]), upkeep: true, limit: COMMITS_MAX }
+}
 
 /// See the module.
 #[derive(Clone)]
@@ -117,6 +130,79 @@ impl Moment {
             .content(table.id)
             .ok_or_else(|| Error::internal(format!("Table '{}' has no content at {}.", table.name, self.0.version)))?;
         Layers::open(&self.0.store.cold, &self.0.store.hot, table, content, self.0.version, own).await
+    }
+
+    /// Tells whether a table certainly holds, through `content` at a later version, the same rows as here: the same
+    /// content, and no row put or deleted since. Reads metadata only.
+    pub(crate) fn same_rows(&self, table: &Table, content: Option<&Arc<Content>>, upto: Version) -> Result<bool> {
+        match (content, self.0.catalog.content(table.id)) {
+            (Some(now), Some(then)) if now == then && self.0.version <= upto => {
+                let query = entries_of(table.id, self.0.version, upto);
+                let since = self.0.store.metastore.entries(&query)?;
+                let touches = |entry: &EntrySummary| {
+                    entry.tables.iter().any(|(id, puts, deletes)| *id == table.id && puts + deletes > 0)
+                };
+                Ok(since.len() < query.limit && !since.iter().any(touches))
+            }
+            (None, None) => Ok(table.is_view()),
+            _ => Ok(false),
+        }
+    }
+
+    /// Returns how many recent rows of each table are in memory: for `known_row_count`.
+    pub(crate) fn recent_rows(&self) -> HashMap<TableId, usize> {
+        self.0.store.hot.sizes().into_iter().map(|(table, rows, _)| (table, rows)).collect()
+    }
+
+    /// Counts the rows of a table without looking into any file but its manifest: exactly, or `None` where that cannot
+    /// be done in a moment.
+    pub(crate) async fn known_row_count(&self, table: &Table, recent: &HashMap<TableId, usize>) -> Result<Option<u64>> {
+        let store = &self.0.store;
+        let Some(content) = self.0.catalog.content(table.id) else { return Ok(None) };
+        let head = store.head.load();
+        let live = head.catalog.content(table.id);
+        let shared = live.is_some_and(|now| now.flushed == content.flushed && now.inherited == content.inherited);
+        let in_memory = recent.get(&table.id).filter(|_| shared).is_some_and(|rows| *rows <= COUNTED_MAX);
+        if !in_memory && !self.log_is_short(table, content)? {
+            return Ok(None);
+        }
+        let manifest = match content.manifest {
+            Some(digest) => store.cold.manifest(digest).await?,
+            None => Arc::default(),
+        };
+        let version = self.0.version;
+        let overlay = store.hot.overlay(table, content, version)?;
+        // Deleted keys that were not looked for yet hide a row each, in whichever part.
+        let not_found = overlay.unresolved(version).len() as u64;
+        let recent_rows = overlay.visible(version, &HashSet::new(), false)?;
+        let mut rows: u64 = recent_rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        for part in &manifest.parts {
+            rows += match (overlay.hidden(part.file, version).len(), part.deletions) {
+                (0, _) => part.live_rows(),
+                (hidden, None) => part.rows - hidden,
+                // Both may name the same rows.
+                (_, Some(_)) => return Ok(None),
+            };
+        }
+        // A reader may have found some of them meanwhile: they would be counted twice.
+        let settled = overlay.unresolved(version).len() as u64 == not_found;
+        Ok(rows.checked_sub(not_found).filter(|_| settled))
+    }
+
+    /// Tells whether what the log adds to a manifest is little enough to be read in a moment.
+    fn log_is_short(&self, table: &Table, content: &Content) -> Result<bool> {
+        let own = Inherited { origin: table.id, after: content.flushed, upto: self.0.version };
+        let mut rows = 0;
+        for range in content.inherited.iter().chain([&own]) {
+            let query = entries_of(range.origin, range.after, range.upto);
+            let entries = self.0.store.metastore.entries(&query)?;
+            let of_range = entries.iter().flat_map(|entry| &entry.tables).filter(|(id, ..)| *id == range.origin);
+            rows += of_range.map(|(_, puts, deletes)| puts + deletes).sum::<u64>();
+            if entries.len() == query.limit || rows > COUNTED_MAX as u64 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {

@@ -13,13 +13,13 @@ use roaring::RoaringBitmap;
 
 use crate::catalog::Content;
 use crate::cold::Cold;
-use crate::cold::Keys;
+use crate::cold::{Keys, encode_keys};
 use crate::cold::{Manifest, Part};
 use crate::error::Result;
 use crate::hot::Hot;
 use crate::hot::overlay::{Known, Overlay};
 use crate::ids::{ColumnId, FileId, Version};
-use crate::rows::{conform, key_batch};
+use crate::rows::{columns_of, conform, key_batch};
 use crate::schema::Table;
 
 /// The rows of one table at one version: parts with what to leave out, and rows in memory.
@@ -258,16 +258,22 @@ impl<'a> Layers<'a> {
         values: &HashSet<Vec<u8>>,
     ) -> Result<Vec<(Vec<u8>, Place)>> {
         let mut found = Vec::new();
-        let mut replaced = HashSet::new();
         if let Some(own) = self.own {
-            let killed = own.overlay.killed_keys();
-            replaced = self.overlay.rows_of(killed.iter().map(|key| &**key), self.version);
             for (value, row) in own.overlay.find_secondary(&self.table, columns, values, OWN)? {
                 found.push((value, Place::Own(row)));
             }
         }
         for (value, row) in self.overlay.find_secondary(&self.table, columns, values, self.version)? {
-            if !replaced.contains(&row) {
+            // A row whose key the transaction wrote is not the one to see: asked per row that was found, as the transaction
+            // may have written any number of others.
+            let replaced = match self.own {
+                Some(own) => {
+                    let key = encode_keys(&columns_of(&self.overlay.row(row).0, &self.table.key_columns())?)?;
+                    own.overlay.known(key.get(0), OWN) != Known::Nothing
+                }
+                None => false,
+            };
+            if !replaced {
                 found.push((value, Place::Hot(row)));
             }
         }

@@ -11,6 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, ColumnId, DatabaseId, TableId, UserId};
 
+/// Returns the form in which names are compared: of accounts, databases, tables, columns, keys and snapshots alike.
+pub fn fold(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// Tells whether two names are the same: compared without case, as [`fold`] has it.
+pub fn same_name(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || (!(a.is_ascii() && b.is_ascii()) && fold(a) == fold(b))
+}
+
 /// How a value is stored in deltas and parts. A closed set: the file formats name these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -155,7 +165,7 @@ pub struct Table {
 impl Table {
     /// Returns the column of this name, compared without case.
     pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+        self.columns.iter().find(|column| same_name(&column.name, name))
     }
 
     pub fn column_by_id(&self, id: ColumnId) -> Option<&Column> {

@@ -9,9 +9,10 @@ use parking_lot::{Condvar, Mutex};
 use crate::catalog::Catalog;
 use crate::cold::Cold;
 use crate::env::Env;
+use crate::error::Result;
 use crate::hot::Hot;
 use crate::ids::{Time, Version};
-use crate::log::Metastore;
+use crate::log::{EntryHead, EntryQuery, Metastore};
 
 /// The parts of an open database that moments and transactions share.
 pub struct Store {
@@ -65,6 +66,12 @@ struct Asked {
 }
 
 impl Store {
+    /// Returns the head of one entry, without the rest of it.
+    pub fn entry_head(&self, version: Version) -> Result<Option<EntryHead>> {
+        let query = EntryQuery { from: version, upto: version, tables: None, upkeep: true, limit: 1 };
+        Ok(self.metastore.entries(&query)?.pop().map(|entry| entry.head))
+    }
+
     /// Returns the newest commit, held open.
     pub fn hold_head(self: &Arc<Self>) -> (Arc<Head>, Hold) {
         // The lock keeps whoever asks for the oldest from passing over this version between the two steps.

@@ -11,6 +11,7 @@ use crate::catalog::suggest;
 use crate::error::{Error, Kind, Result, What, closest};
 use crate::ids::{AccountId, Time, Version};
 use crate::log::{EntryHead, Pin};
+use crate::schema::same_name;
 use crate::store::Store;
 
 /// An address in time.
@@ -114,7 +115,7 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
 /// Returns the snapshot of this name, compared without case.
 pub fn find_snapshot<'a>(pins: &'a [Pin], account: AccountId, name: &str) -> Result<&'a Pin> {
     let own = || pins.iter().filter(|pin| pin.account == account);
-    own().find(|pin| pin.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+    own().find(|pin| same_name(&pin.name, name)).ok_or_else(|| {
         let error = Error::not_found(What::Snapshot, name);
         match closest(name, own().map(|pin| pin.name.as_str())) {
             Some(like) => suggest(error, Some(like)),
@@ -184,8 +185,8 @@ fn relative(text: &str) -> Option<SignedDuration> {
 }
 
 fn entry_at(store: &Store, version: Version) -> Result<EntryHead> {
-    match store.metastore.entry(version)? {
-        Some(entry) => Ok(entry.head),
+    match store.entry_head(version)? {
+        Some(head) => Ok(head),
         None => Err(Error::not_found(What::Version, &version.to_string()).with_hint("List commits with SHOW COMMITS.")),
     }
 }

@@ -28,7 +28,7 @@ use strandline_core::catalog::Catalog;
 use strandline_core::ids::{ColumnId, Version};
 use strandline_core::log::{Pin, Scope};
 use strandline_core::moment::Moment;
-use strandline_core::schema::{Database, Table};
+use strandline_core::schema::{Database, Table, same_name};
 use strandline_core::txn::Txn;
 
 use crate::error::{Error, Result};
@@ -404,10 +404,10 @@ fn check_scope(pin: &Pin, reading: Reading<'_>, database: &Database, table: &Tab
             .source
             .catalog()
             .account_by_id(database.account)
-            .is_some_and(|account| account.name.eq_ignore_ascii_case(name)),
-        Scope::Database(name) => name.eq_ignore_ascii_case(&database.name),
+            .is_some_and(|account| same_name(&account.name, name)),
+        Scope::Database(name) => same_name(name, &database.name),
         Scope::Tables(name, tables) => {
-            name.eq_ignore_ascii_case(&database.name) && tables.iter().any(|t| t.eq_ignore_ascii_case(&table.name))
+            same_name(name, &database.name) && tables.iter().any(|t| same_name(t, &table.name))
         }
     };
     if within {

@@ -19,7 +19,7 @@ use sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, Value as Literal,
 };
 use strandline_core::cold::encode_keys;
-use strandline_core::schema::{Table, Type};
+use strandline_core::schema::{Table, Type, same_name};
 
 use crate::api::{ColumnMeta, Outcome, Rows, Value};
 use crate::dml;
@@ -168,12 +168,12 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
         let name = match expr {
             Expr::Identifier(ident) => &ident.value,
             Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [table, column] if table.value.eq_ignore_ascii_case(&alias) => &column.value,
+                [table, column] if same_name(&table.value, &alias) => &column.value,
                 _ => return None,
             },
             _ => return None,
         };
-        table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+        table.columns.iter().position(|column| same_name(&column.name, name))
     };
     let mut columns = Vec::new();
     for item in &select.projection {

@@ -23,6 +23,7 @@ use strandline_core::error::Kind;
 use strandline_core::ids::{AccountId, Time};
 use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
+use strandline_core::schema::same_name;
 use strandline_core::txn::{Author, Savepoint, Txn};
 use strandline_core::when;
 
@@ -384,14 +385,14 @@ impl Session {
                 if self.open.is_some() || !self.autocommit() {
                     let savepoint = self.open_transaction().savepoint();
                     let open = self.open.as_mut().expect("a transaction was opened above");
-                    open.savepoints.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                    open.savepoints.retain(|(other, _)| !same_name(other, name));
                     open.savepoints.push((name.clone(), savepoint));
                 }
                 Ok(done(0))
             }
             Statement::ReleaseSavepoint(name) => {
                 let open = self.open.as_mut().ok_or_else(|| no_savepoint(name))?;
-                let at = open.savepoints.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+                let at = open.savepoints.iter().position(|(other, _)| same_name(other, name));
                 open.savepoints.truncate(at.ok_or_else(|| no_savepoint(name))?);
                 Ok(done(0))
             }
@@ -619,7 +620,7 @@ impl Session {
 
     fn rollback_to(&mut self, name: &str) -> Result<()> {
         let open = self.open.as_mut().ok_or_else(|| no_savepoint(name))?;
-        let at = open.savepoints.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+        let at = open.savepoints.iter().position(|(other, _)| same_name(other, name));
         let at = at.ok_or_else(|| no_savepoint(name))?;
         let Holding::Here(txn) = &mut open.txn else { return Err(lost_transaction()) };
         txn.rollback_to(&open.savepoints[at].1);

@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream};
 use sqlparser::ast::{LimitClause, Query, SelectItem, SetExpr, WildcardAdditionalOptions};
 use strandline_core::error::{Error as CoreError, Result as CoreResult};
 use strandline_core::ids::TableId;
-use strandline_core::schema::Table;
+use strandline_core::schema::{Table, same_name};
 use strandline_core::txn::Txn;
 
 use crate::api::{ColumnMeta, Done, Outcome, Rows, Value};
@@ -111,7 +111,7 @@ async fn define(session: &mut Session, parsed: &Parsed) -> Result<Outcome> {
     let text = &parsed.text;
     let done = session.alone(&Define { statement, text }).await?;
     if let Statement::DropDatabase { name, .. } = statement
-        && session.state.database.as_ref().is_some_and(|current| current.eq_ignore_ascii_case(name))
+        && session.state.database.as_ref().is_some_and(|current| same_name(current, name))
     {
         session.state.database = None;
     }

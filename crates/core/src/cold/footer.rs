@@ -74,7 +74,7 @@ impl Footer {
         let pairs = metadata.file_metadata().key_value_metadata()?;
         let value = |name: &str| pairs.iter().find(|pair| pair.key == name)?.value.as_deref();
         let key: Vec<String> = value(KEY)?.split(',').map(str::to_owned).collect();
-        let key_ids = key.iter().map(|name| column_id(name)).collect::<Option<Vec<_>>>()?;
+        let key_ids = key.iter().map(|name| ColumnId::from_physical_name(name)).collect::<Option<Vec<_>>>()?;
         let blocks = BlockIndex::decode(value(BLOCKS)?)?;
         if i64::from(blocks.rows) != metadata.file_metadata().num_rows() {
             return None;
@@ -188,16 +188,6 @@ pub(super) fn key_values(key: &[String], blocks: &BlockIndex) -> [KeyValue; 2] {
 const KEY: &str = "strandline.key";
 const BLOCKS: &str = "strandline.blocks";
 
-/// Returns the column that bears a physical name.
-fn column_id(name: &str) -> Option<ColumnId> {
-    let id = match name {
-        "_row_id" => ColumnId::ROW_ID,
-        "_version" => ColumnId::VERSION,
-        _ => ColumnId(name.strip_prefix('c')?.parse().ok()?),
-    };
-    (id.physical_name() == name).then_some(id)
-}
-
 fn write_number(bytes: &mut Vec<u8>, mut number: u32) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -241,8 +231,8 @@ mod tests {
     #[test]
     fn physical_names() {
         for id in [ColumnId(0), ColumnId(17), ColumnId::ROW_ID, ColumnId::VERSION] {
-            assert_eq!(column_id(&id.physical_name()), Some(id));
+            assert_eq!(ColumnId::from_physical_name(&id.physical_name()), Some(id));
         }
-        assert_eq!((column_id("c01"), column_id("x1")), (None, None));
+        assert_eq!((ColumnId::from_physical_name("c01"), ColumnId::from_physical_name("x1")), (None, None));
     }
 }

@@ -28,7 +28,6 @@ mod verified;
 mod writer;
 
 pub use durable::DurableLocal;
-pub use dv::{decode as decode_deletions, encode as encode_deletions};
 pub use files::{FileWriter, Files, cause, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};

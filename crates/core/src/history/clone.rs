@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use crate::db::Database;
-use crate::error::{Error, Kind, Result, What};
+use crate::error::{Error, Result, What};
 use crate::history::restore::with_counters;
 use crate::ids::AccountId;
 use crate::moment::Moment;
 use crate::schema::Table;
-use crate::txn::{Author, Txn};
+use crate::txn::Txn;
 
 impl Txn {
     /// Makes a table that holds what `source` held at `moment`. In another database, foreign keys go on naming the
-    /// tables that they named.
-    pub fn clone_table(
+    /// tables that they named; each row must have its parents there.
+    pub async fn clone_table(
         &mut self,
         moment: &Moment,
         source: &Arc<Table>,
@@ -40,11 +39,13 @@ impl Txn {
                 }
             }
         }
-        self.create_table_with(table, content)
+        let clone = self.create_table_with(table, content)?;
+        self.check_clone(moment, source, &clone).await?;
+        Ok(clone)
     }
 
     /// Makes a database with everything that another held at `moment`. Foreign keys inside it refer to the clone.
-    pub fn clone_database(
+    pub async fn clone_database(
         &mut self,
         moment: &Moment,
         source: &str,
@@ -58,34 +59,22 @@ impl Txn {
         }
         let target = self.create_database(account, name, &from.comment)?;
         let tables = moment.catalog().tables_of(from.id);
+        let mut clones = Vec::with_capacity(tables.len());
         for table in &tables {
             let new = Table { database: target.id, ..table.as_ref().clone() };
             match moment.catalog().content(table.id) {
                 Some(content) => {
                     let content = with_counters(moment, table, content.as_of(table.id, moment.version()))?;
-                    self.create_table_with(new, content)?;
+                    clones.push((table, self.create_table_with(new, content)?));
                 }
                 None => {
                     self.create_table(new)?;
                 }
             }
         }
-        Ok(tables.len() as u64)
-    }
-}
-
-impl Database {
-    /// Clones a whole database in one commit.
-    pub async fn clone_database(&self, moment: &Moment, source: &str, name: &str, author: &Author) -> Result<u64> {
-        let mut tries = 0;
-        loop {
-            let mut txn = self.begin(author.clone());
-            let tables = txn.clone_database(moment, source, author.account, author.account, name)?;
-            txn.set_what(format!("CREATE DATABASE {name} CLONE {source}"));
-            match txn.commit().await {
-                Err(error) if error.kind() == Kind::Conflict && tries < 10 => tries += 1,
-                outcome => return outcome.map(|_| tables),
-            }
+        for (table, clone) in clones {
+            self.check_clone(moment, table, &clone).await?;
         }
+        Ok(tables.len() as u64)
     }
 }

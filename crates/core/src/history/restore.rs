@@ -21,8 +21,8 @@ use crate::history::snapshot::describe;
 use crate::ids::{AccountId, TableId, Time, Version};
 use crate::log::{Pin, Scope};
 use crate::moment::Moment;
-use crate::schema::{self, Table};
-use crate::txn::{Author, Txn};
+use crate::schema::{self, Table, same_name};
+use crate::txn::{Author, Txn, footprint};
 use crate::when::{Resolved, When};
 
 /// What to restore, from when, to where.
@@ -61,6 +61,8 @@ pub struct RestorePlan {
     /// What the plan was made against.
     pub now: Moment,
     pub steps: Vec<Step>,
+    /// Databases and accounts, by their hash: what they have must still be what was planned for.
+    keeps: Vec<u64>,
 }
 
 /// One thing that a restore does.
@@ -69,9 +71,14 @@ pub struct Step {
     pub database: String,
     /// Empty for a step about the database itself.
     pub table: String,
+    /// `None` where there are none, or where counting them would take more than metadata: see
+    /// [`RestorePlan::count_rows`].
     pub rows_now: Option<u64>,
     pub rows_then: Option<u64>,
     pub reason: String,
+    /// Whose rows `rows_now` and `rows_then` count.
+    now: Option<Arc<Table>>,
+    then: Option<(Moment, Arc<Table>)>,
     work: Work,
 }
 
@@ -106,7 +113,8 @@ impl fmt::Display for Action {
 
 /// What applying a step needs.
 enum Work {
-    Nothing,
+    /// See that the table is still as it was found.
+    Keep(Arc<Table>),
     /// Bring a database back as itself.
     ReviveDatabase(schema::Database),
     NewDatabase(AccountId, String),
@@ -134,6 +142,7 @@ pub struct ReportLine {
     pub action: Action,
     pub database: String,
     pub table: String,
+    /// `None` where counting would have taken more than metadata.
     pub rows_before: Option<u64>,
     pub rows_after: Option<u64>,
 }
@@ -171,10 +180,20 @@ impl Database {
             account,
             restored: HashSet::new(),
             steps: Vec::new(),
+            keeps: Vec::new(),
         };
         plan.plan().await?;
-        let steps = plan.steps;
-        Ok(RestorePlan { request, from, then, now, steps })
+        let (mut steps, keeps) = (plan.steps, plan.keeps);
+        let recent = now.recent_rows();
+        for step in &mut steps {
+            if let Some(table) = &step.now {
+                step.rows_now = now.known_row_count(table, &recent).await?;
+            }
+            if let Some((moment, table)) = &step.then {
+                step.rows_then = moment.known_row_count(table, &recent).await?;
+            }
+        }
+        Ok(RestorePlan { request, from, then, now, steps, keeps })
     }
 
     /// Does what the plan says, in one commit: all of it or nothing.
@@ -200,6 +219,20 @@ impl Database {
 }
 
 impl RestorePlan {
+    /// Counts the rows of every step, exactly. It opens each table as a query does: for EXPLAIN, not on the way to a
+    /// restore.
+    pub async fn count_rows(&mut self) -> Result<()> {
+        for step in &mut self.steps {
+            if let Some(table) = &step.now {
+                step.rows_now = Some(self.now.scan(table).await?.row_count());
+            }
+            if let Some((moment, table)) = &step.then {
+                step.rows_then = Some(moment.scan(table).await?.row_count());
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the statement that it stands for, for the list of commits.
     pub fn what(&self) -> String {
         let from = match &self.from.snapshot {
@@ -232,10 +265,15 @@ impl RestorePlan {
 /// Writes the plan into a transaction, and checks the foreign keys that it may break.
 pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
     let mut touched: Vec<Arc<Table>> = Vec::new();
+    let mut kept: Vec<TableId> = Vec::new();
+    plan.keeps.iter().for_each(|hash| txn.keep(*hash));
     txn.set_foreign_key_checks(false);
     for step in &plan.steps {
         match &step.work {
-            Work::Nothing => {}
+            Work::Keep(table) => {
+                txn.keep_table(table);
+                kept.push(table.id);
+            }
             Work::ReviveDatabase(database) => txn.put_database(database.clone()),
             Work::NewDatabase(account, name) => {
                 txn.create_database(*account, name, "")?;
@@ -254,11 +292,11 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
                     txn.put_table(table.clone());
                 }
                 if let Some(content) = content {
-                    txn.put_content(table, content.clone());
+                    txn.put_content_back(table, content.clone())?;
                 }
                 if plan.request.keep_copy {
                     // The copy was taken of what the plan saw: it must be all there was.
-                    txn.write_whole(table);
+                    txn.keep_table(table);
                 }
                 touched.push(table.clone());
             }
@@ -274,12 +312,37 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
         txn.count(step.table_id(), step.rows_then.unwrap_or(0), step.rows_now.unwrap_or(0));
     }
     if plan.request.foreign_key_checks {
-        check_foreign_keys(txn, &touched).await?;
+        check_foreign_keys(txn, &plan.then, &touched, kept).await?;
     }
     Ok(())
 }
 
 impl Step {
+    /// Returns a step about a database itself.
+    fn new(action: Action, database: &str, reason: &str, work: Work) -> Step {
+        Step {
+            action,
+            database: database.to_owned(),
+            table: String::new(),
+            rows_now: None,
+            rows_then: None,
+            reason: reason.to_owned(),
+            now: None,
+            then: None,
+            work,
+        }
+    }
+
+    /// Makes it a step about a table, or a view, which has no rows.
+    fn of(self, name: &str, now: Option<&Arc<Table>>, then: Option<(&Moment, &Arc<Table>)>) -> Step {
+        Step {
+            table: name.to_owned(),
+            now: now.filter(|table| !table.is_view()).cloned(),
+            then: then.filter(|(_, table)| !table.is_view()).map(|(moment, table)| (moment.clone(), table.clone())),
+            ..self
+        }
+    }
+
     fn table_id(&self) -> Option<TableId> {
         match &self.work {
             Work::DropTable(table) | Work::PutTable(table, _) => Some(table.id),
@@ -288,24 +351,29 @@ impl Step {
     }
 }
 
-/// Checks every foreign key between a restored table and one that was not restored with it.
-async fn check_foreign_keys(txn: &mut Txn, touched: &[Arc<Table>]) -> Result<()> {
-    let ids: HashSet<_> = touched.iter().map(|table| table.id).collect();
+/// Checks every foreign key between a restored table and one that was not restored with it, nor found as it was.
+async fn check_foreign_keys(txn: &mut Txn, then: &Moment, touched: &[Arc<Table>], kept: Vec<TableId>) -> Result<()> {
+    let restored: HashSet<_> = touched.iter().map(|table| table.id).collect();
+    // A key whose two tables are both as at one moment held there.
+    let together: HashSet<_> = restored.iter().copied().chain(kept).collect();
     for table in touched {
         let present = txn.catalog().table_by_id(table.id).cloned();
         for (child, key) in txn.children_of(table) {
-            // A key whose two tables were restored from one moment held there.
-            if !ids.contains(&child.id) || present.is_none() {
+            if !together.contains(&child.id) || present.is_none() {
                 // A child that comes meanwhile has not been looked at.
                 txn.write_whole(table);
-                verify(txn, &child, &key, Kind::HasChildren).await?;
+                verify(txn, then, &child, &key, Kind::HasChildren).await?;
             }
         }
         if let Some(present) = present {
             for key in &present.foreign_keys {
                 let parent = txn.parent_of(&present, key);
-                if parent.is_none_or(|parent| !ids.contains(&parent.id)) {
-                    verify(txn, &present, &key.name, Kind::MissingParent).await?;
+                if let Some(parent) = parent.as_ref().filter(|parent| !restored.contains(&parent.id)) {
+                    // Whoever deletes its rows meanwhile has not seen the children that come back.
+                    txn.write_rows(parent);
+                }
+                if parent.is_none_or(|parent| !together.contains(&parent.id)) {
+                    verify(txn, then, &present, &key.name, Kind::MissingParent).await?;
                 }
             }
         }
@@ -313,8 +381,9 @@ async fn check_foreign_keys(txn: &mut Txn, touched: &[Arc<Table>]) -> Result<()>
     Ok(())
 }
 
-async fn verify(txn: &Txn, child: &Arc<Table>, key: &str, kind: Kind) -> Result<()> {
+async fn verify(txn: &Txn, then: &Moment, child: &Arc<Table>, key: &str, kind: Kind) -> Result<()> {
     if let Some(key) = child.foreign_keys.iter().find(|candidate| candidate.name == key)
+        && !(kind == Kind::MissingParent && txn.still_refers(then, child, key)?)
         && let Some(entry) = txn.orphan(child, key).await?
     {
         return Err(Error::new(
@@ -339,6 +408,7 @@ struct Planner<'a> {
     /// The tables that get back their name and place: they are in nobody's way, whatever they are called now.
     restored: HashSet<TableId>,
     steps: Vec<Step>,
+    keeps: Vec<u64>,
 }
 
 impl Planner<'_> {
@@ -410,18 +480,16 @@ impl Planner<'_> {
 
     /// Plans an account in place: every database that it has now or had then.
     async fn account(&mut self, account: AccountId) -> Result<()> {
+        self.keeps.push(footprint::account(account));
         let then = self.then.catalog().databases_of(account);
         for database in self.now.catalog().databases_of(account) {
             if then.iter().all(|old| old.id != database.id) {
-                self.steps.push(Step {
-                    action: Action::DropDatabase,
-                    database: database.name.clone(),
-                    table: String::new(),
-                    rows_now: None,
-                    rows_then: None,
-                    reason: "did not exist then".to_owned(),
-                    work: Work::DropDatabase(database),
-                });
+                self.push(
+                    Action::DropDatabase,
+                    &database.name,
+                    "did not exist then",
+                    Work::DropDatabase(database.clone()),
+                );
             }
         }
         for database in then {
@@ -438,24 +506,22 @@ impl Planner<'_> {
         let living = now_catalog.database_by_id(then.id).cloned();
         if let Some(taken) = now_catalog.database(then.account, &then.name).ok().filter(|d| d.id != then.id) {
             self.keep_copy_of_database(taken).await?;
-            self.steps.push(Step {
-                action: Action::DropDatabase,
-                database: taken.name.clone(),
-                table: String::new(),
-                rows_now: None,
-                rows_then: None,
-                reason: "another database of this name was created since".to_owned(),
-                work: Work::DropDatabase(taken.clone()),
-            });
+            self.push(
+                Action::DropDatabase,
+                &taken.name,
+                "another database of this name was created since",
+                Work::DropDatabase(taken.clone()),
+            );
         }
         if let Some(living) = &living {
+            self.keeps.push(footprint::database(living.id));
             self.keep_copy_of_database(living).await?;
             if living != then {
                 self.push_database(then, "renamed or changed since");
             }
             for table in now_catalog.tables_of(living.id) {
                 if !self.restored.contains(&table.id) {
-                    self.drop_step(&table, &living.name, "did not exist then").await?;
+                    self.drop_step(&table, &living.name, "did not exist then");
                 }
             }
         } else {
@@ -468,15 +534,7 @@ impl Planner<'_> {
     }
 
     fn push_database(&mut self, then: &Arc<schema::Database>, reason: &str) {
-        self.steps.push(Step {
-            action: Action::CreateDatabase,
-            database: then.name.clone(),
-            table: String::new(),
-            rows_now: None,
-            rows_then: None,
-            reason: reason.to_owned(),
-            work: Work::ReviveDatabase(then.as_ref().clone()),
-        });
+        self.push(Action::CreateDatabase, &then.name, reason, Work::ReviveDatabase(then.as_ref().clone()));
     }
 
     async fn tables_in_place(&mut self, then: &Arc<schema::Database>, sources: &[Arc<Table>]) -> Result<()> {
@@ -518,29 +576,18 @@ impl Planner<'_> {
         // Another table may have taken the name.
         let present = now.database_by_id(then.database).and_then(|database| now.table(database, &then.name).ok());
         if let Some(taken) = present.filter(|table| !self.restored.contains(&table.id)).cloned() {
-            self.drop_step(&taken, &database.name, "another table of this name was created since").await?;
+            self.drop_step(&taken, &database.name, "another table of this name was created since");
         }
-        let rows_then = self.rows(self.then, then).await?;
-        let rows_now = match &living {
-            Some(table) => self.rows(self.now, table).await?,
-            None => None,
-        };
         let then_content = self.then.catalog().content(then.id);
         let same_definition = living.as_ref() == Some(then);
-        if same_definition && unchanged(self.now.catalog(), self.then, then) {
-            self.steps.push(Step {
-                action: Action::Keep,
-                database: database.name.clone(),
-                table: then.name.clone(),
-                rows_now,
-                rows_then,
-                reason: "has not changed since".to_owned(),
-                work: Work::Nothing,
-            });
+        let same_rows = self.then.same_rows(then, now.content(then.id), self.now.version());
+        if same_definition && same_rows? {
+            let step = Step::new(Action::Keep, &database.name, "has not changed since", Work::Keep(then.clone()));
+            self.steps.push(step.of(&then.name, Some(then), Some((self.then, then))));
             return Ok(());
         }
         let content = match then_content {
-            Some(content) => Some(self.content_in_place(content, then, living.as_ref())?),
+            Some(content) => Some(self.content_in_place(content, then, living.is_some())?),
             None => None,
         };
         let (action, reason) = match &living {
@@ -548,15 +595,9 @@ impl Planner<'_> {
             Some(_) if !same_definition => (Action::Restore, "rows or definition changed since"),
             Some(_) => (Action::Restore, "rows changed since"),
         };
-        self.steps.push(Step {
-            action,
-            database: database.name.clone(),
-            table: then.name.clone(),
-            rows_now,
-            rows_then,
-            reason: reason.to_owned(),
-            work: Work::PutTable(if same_definition { then.clone() } else { self.with_fresh_columns(then)? }, content),
-        });
+        let table = if same_definition { then.clone() } else { self.with_fresh_columns(then)? };
+        let step = Step::new(action, &database.name, reason, Work::PutTable(table, content));
+        self.steps.push(step.of(&then.name, living.as_ref(), Some((self.then, then))));
         Ok(())
     }
 
@@ -581,15 +622,7 @@ impl Planner<'_> {
                     .with_hint("Add OVERWRITE to replace it, or choose another name."));
             }
             self.keep_copy_of_database(present).await?;
-            self.steps.push(Step {
-                action: Action::DropDatabase,
-                database: present.name.clone(),
-                table: String::new(),
-                rows_now: None,
-                rows_then: None,
-                reason: "replaced (OVERWRITE)".to_owned(),
-                work: Work::DropDatabase(present.clone()),
-            });
+            self.push(Action::DropDatabase, &present.name, "replaced (OVERWRITE)", Work::DropDatabase(present.clone()));
         }
         self.new_database(to, "the target");
         for table in self.then.catalog().tables_of(then.id) {
@@ -609,7 +642,7 @@ impl Planner<'_> {
                             .with_hint("Add OVERWRITE to replace it, or choose another name."));
                     }
                     self.keep_copy_of_table(&present, database).await?;
-                    self.drop_step(&present, database, "replaced (OVERWRITE)").await?;
+                    self.drop_step(&present, database, "replaced (OVERWRITE)");
                 }
             }
             Err(_) if self.request.create_database => {
@@ -628,15 +661,7 @@ impl Planner<'_> {
     }
 
     fn new_database(&mut self, name: &str, reason: &str) {
-        self.steps.push(Step {
-            action: Action::CreateDatabase,
-            database: name.to_owned(),
-            table: String::new(),
-            rows_now: None,
-            rows_then: None,
-            reason: reason.to_owned(),
-            work: Work::NewDatabase(self.account, name.to_owned()),
-        });
+        self.push(Action::CreateDatabase, name, reason, Work::NewDatabase(self.account, name.to_owned()));
     }
 
     async fn new_table(
@@ -649,32 +674,22 @@ impl Planner<'_> {
     ) -> Result<()> {
         let content = moment.catalog().content(source.id).map(|content| content.as_of(source.id, moment.version()));
         let content = content.map(|content| with_counters(moment, source, content)).transpose()?;
-        let rows = self.rows(moment, source).await?;
         let table = Arc::new(Table { name: name.to_owned(), ..source.as_ref().clone() });
-        self.steps.push(Step {
-            action: if reason == COPY { Action::KeepCopy } else { Action::Create },
-            database: database.to_owned(),
-            table: name.to_owned(),
-            rows_now: None,
-            rows_then: rows,
-            reason: reason.to_owned(),
-            work: Work::NewTable(self.account, database.to_owned(), table, content),
-        });
+        let action = if reason == COPY { Action::KeepCopy } else { Action::Create };
+        let work = Work::NewTable(self.account, database.to_owned(), table, content);
+        let step = Step::new(action, database, reason, work);
+        self.steps.push(step.of(name, None, Some((moment, source))));
         Ok(())
     }
 
-    async fn drop_step(&mut self, table: &Arc<Table>, database: &str, reason: &str) -> Result<()> {
-        let rows_now = self.rows(self.now, table).await?;
-        self.steps.push(Step {
-            action: Action::Drop,
-            database: database.to_owned(),
-            table: table.name.clone(),
-            rows_now,
-            rows_then: None,
-            reason: reason.to_owned(),
-            work: Work::DropTable(table.clone()),
-        });
-        Ok(())
+    fn drop_step(&mut self, table: &Arc<Table>, database: &str, reason: &str) {
+        let step = Step::new(Action::Drop, database, reason, Work::DropTable(table.clone()));
+        self.steps.push(step.of(&table.name, Some(table), None));
+    }
+
+    /// Adds a step about a database itself.
+    fn push(&mut self, action: Action, database: &str, reason: &str, work: Work) {
+        self.steps.push(Step::new(action, database, reason, work));
     }
 
     async fn keep_copy_of_database(&mut self, database: &Arc<schema::Database>) -> Result<()> {
@@ -698,31 +713,23 @@ impl Planner<'_> {
     }
 
     /// Returns the content for a table in place. Its counters never go back: a row id or AUTO_INCREMENT value that was
-    /// used since must not name another row.
-    fn content_in_place(&self, content: &Content, then: &Arc<Table>, living: Option<&Arc<Table>>) -> Result<Content> {
-        let mut content = with_counters(self.then, then, content.as_of(then.id, self.then.version()))?;
-        if let Some(living) = living
-            && let Some(now) = self.now.catalog().content(living.id)
-        {
-            let now = with_counters(self.now, living, now.as_ref().clone())?;
-            content.next_row_id = content.next_row_id.max(now.next_row_id);
-            content.next_auto = content.next_auto.max(now.next_auto);
+    /// used since must not name another row. Those of a table that lives are read when the plan is applied.
+    fn content_in_place(&self, content: &Content, then: &Table, lives: bool) -> Result<Content> {
+        let content = content.as_of(then.id, self.then.version());
+        if lives {
+            return Ok(content);
         }
-        Ok(content)
-    }
-
-    async fn rows(&self, moment: &Moment, table: &Arc<Table>) -> Result<Option<u64>> {
-        if table.is_view() {
-            return Ok(None);
-        }
-        moment.scan(table).await.map(|scan| Some(scan.row_count()))
+        let rows = self.database.metastore().object(ObjectKind::Table, then.id.0)?;
+        let dropped = rows.last().map(|row| row.end).filter(|end| *end != Version::MAX);
+        let Some(dropped) = dropped else { return Ok(content) };
+        with_counters(&self.database.moment_before(dropped)?, then, content)
     }
 }
 
 const COPY: &str = "kept as it was (KEEP COPY)";
 
 /// Returns the content with the counters that its overlay has reached.
-pub(crate) fn with_counters(moment: &Moment, table: &Arc<Table>, mut content: Content) -> Result<Content> {
+pub(crate) fn with_counters(moment: &Moment, table: &Table, mut content: Content) -> Result<Content> {
     if let Some(own) = moment.catalog().content(table.id) {
         let overlay = moment.store().hot.overlay(table, own, moment.version())?;
         content.next_row_id = content.next_row_id.max(overlay.next_row_id().load(Ordering::Relaxed));
@@ -738,26 +745,13 @@ fn tables_and_views(catalog: &Catalog, account: AccountId, scope: &Scope) -> Has
         match scope {
             Scope::Cluster => true,
             Scope::Account(name) => catalog.account(name).is_ok_and(|account| account.id == database.account),
-            Scope::Database(name) => database.account == account && database.name.eq_ignore_ascii_case(name),
+            Scope::Database(name) => database.account == account && same_name(&database.name, name),
             Scope::Tables(name, tables) => {
                 database.account == account
-                    && database.name.eq_ignore_ascii_case(name)
-                    && tables.iter().any(|wanted| wanted.eq_ignore_ascii_case(&table.name))
+                    && same_name(&database.name, name)
+                    && tables.iter().any(|wanted| same_name(wanted, &table.name))
             }
         }
     };
     catalog.all_tables().filter(inside).map(|table| table.id).collect()
-}
-
-/// Tells whether a table certainly holds the same rows now as then: the same content, and no delta since.
-fn unchanged(now: &Catalog, then: &Moment, table: &Table) -> bool {
-    match (now.content(table.id), then.catalog().content(table.id)) {
-        (Some(a), Some(b)) if a == b => then
-            .store()
-            .hot
-            .overlay(table, a, then.version())
-            .is_ok_and(|overlay| !overlay.changed_after(then.version())),
-        (None, None) => true,
-        _ => false,
-    }
 }

@@ -5,7 +5,7 @@ use crate::db::Database;
 use crate::error::{Error, Result, What};
 use crate::ids::{AccountId, ColumnId, PinId};
 use crate::log::{Pin, Scope};
-use crate::schema::Table;
+use crate::schema::{Table, same_name};
 use crate::txn::Author;
 use crate::when::{When, find_snapshot};
 
@@ -86,10 +86,10 @@ impl Pin {
     pub fn admits_table(&self, account: &str, database: &str, table: &str) -> Result<()> {
         let (inside, speaks_of) = match &self.scope {
             Scope::Cluster => (true, String::new()),
-            Scope::Account(name) => (name.eq_ignore_ascii_case(account), format!("account '{name}'")),
-            Scope::Database(name) => (name.eq_ignore_ascii_case(database), format!("database '{name}'")),
+            Scope::Account(name) => (same_name(name, account), format!("account '{name}'")),
+            Scope::Database(name) => (same_name(name, database), format!("database '{name}'")),
             Scope::Tables(of, tables) => (
-                of.eq_ignore_ascii_case(database) && tables.iter().any(|name| name.eq_ignore_ascii_case(table)),
+                same_name(of, database) && tables.iter().any(|name| same_name(name, table)),
                 format!("table {of}.{}", tables.join(&format!(", {of}."))),
             ),
         };
@@ -109,13 +109,12 @@ impl Pin {
             (Scope::Cluster, _) => true,
             (_, Scope::Cluster) => false,
             (Scope::Account(_), Scope::Account(name)) => {
-                matches!(&self.scope, Scope::Account(own) if own.eq_ignore_ascii_case(name))
+                matches!(&self.scope, Scope::Account(own) if same_name(own, name))
             }
             (Scope::Account(_), _) => true,
-            (Scope::Database(own), Scope::Database(name) | Scope::Tables(name, _)) => own.eq_ignore_ascii_case(name),
+            (Scope::Database(own), Scope::Database(name) | Scope::Tables(name, _)) => same_name(own, name),
             (Scope::Tables(own, tables), Scope::Tables(name, wanted)) => {
-                own.eq_ignore_ascii_case(name)
-                    && wanted.iter().all(|table| tables.iter().any(|own| own.eq_ignore_ascii_case(table)))
+                same_name(own, name) && wanted.iter().all(|table| tables.iter().any(|own| same_name(own, table)))
             }
             _ => false,
         };

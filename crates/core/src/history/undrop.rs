@@ -1,11 +1,14 @@
 //! Undrop: what was dropped comes back as it was just before. A restore whose moment is looked up.
 
+use std::collections::HashMap;
+
 use crate::catalog::ObjectKind;
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
-use crate::history::restore::{RestorePlan, RestoreReport, RestoreRequest, Target};
+use crate::history::restore::{RestorePlan, RestoreRequest, Target};
 use crate::ids::Version;
 use crate::log::{ObjectRow, Scope};
+use crate::schema::same_name;
 use crate::txn::Author;
 use crate::when::{Resolved, When};
 
@@ -25,8 +28,8 @@ impl Database {
                 .with_hint("Bring the dropped one back under another name: UNDROP TABLE … TO name."));
         }
         let rows = self.named(ObjectKind::Table, home.id.0, table)?;
-        let what = format!("{database}.{table}");
-        let dropped = self.last_drop(&rows, What::Table, &what)?;
+        let dropped = last_drop(&rows, (table, home.id.0))
+            .ok_or_else(|| never_dropped(What::Table, &format!("{database}.{table}")))?;
         let scope = Scope::Tables(home.name.clone(), vec![table.to_owned()]);
         let target = rename.map_or(Target::InPlace, |name| Target::Name(name.to_owned()));
         self.plan_undrop(dropped, scope, target, author).await
@@ -45,14 +48,10 @@ impl Database {
                 .with_hint("Bring the dropped one back under another name: UNDROP DATABASE … TO name."));
         }
         let rows = self.named(ObjectKind::Database, author.account.0, database)?;
-        let dropped = self.last_drop(&rows, What::Database, database)?;
+        let dropped =
+            last_drop(&rows, (database, author.account.0)).ok_or_else(|| never_dropped(What::Database, database))?;
         let target = rename.map_or(Target::InPlace, |name| Target::Name(name.to_owned()));
         self.plan_undrop(dropped, Scope::Database(database.to_owned()), target, author).await
-    }
-
-    /// Applies an undrop's plan.
-    pub async fn apply_undrop(&self, plan: &RestorePlan, author: &Author) -> Result<RestoreReport> {
-        self.apply_restore(plan, author).await
     }
 
     async fn plan_undrop(
@@ -82,20 +81,23 @@ impl Database {
         };
         self.plan_restore_from(request, from, then, author.account).await
     }
+}
 
-    /// Returns the commit that last ended an object of this name for good (not by changing its definition).
-    fn last_drop(&self, rows: &[ObjectRow], what: What, name: &str) -> Result<Version> {
-        let mut last = None;
-        for row in rows.iter().filter(|row| row.end != Version::MAX) {
-            let (kind, id) = row.object.object();
-            let goes_on = self.metastore().object(kind, id)?.iter().any(|other| other.begin == row.end);
-            if !goes_on {
-                last = last.max(Some(row.end));
-            }
+/// Returns the commit that last dropped an object which bore this name, in this place, when it was dropped. `rows` are
+/// all rows of the objects that ever bore it: one may have been renamed before it was dropped, or have come back since.
+fn last_drop(rows: &[ObjectRow], (name, parent): (&str, u64)) -> Option<Version> {
+    let mut last: HashMap<u64, &ObjectRow> = HashMap::new();
+    for row in rows {
+        let of_object = last.entry(row.object.object().1).or_insert(row);
+        if of_object.begin < row.begin {
+            *of_object = row;
         }
-        last.ok_or_else(|| {
-            Error::new(Kind::NotFound(what), format!("No dropped {what} '{name}'."))
-                .with_hint("SHOW COMMITS lists what was dropped, and when.")
-        })
     }
+    let named = |row: &&ObjectRow| row.object.name().is_some_and(|(own, at)| at == parent && same_name(own, name));
+    last.into_values().filter(named).map(|row| row.end).filter(|end| *end != Version::MAX).max()
+}
+
+fn never_dropped(what: What, name: &str) -> Error {
+    Error::new(Kind::NotFound(what), format!("No dropped {what} '{name}'."))
+        .with_hint("SHOW COMMITS lists what was dropped, and when.")
 }

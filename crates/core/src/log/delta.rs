@@ -123,15 +123,8 @@ fn decode_section(cursor: &mut Cursor<'_>) -> Result<RecordBatch> {
 
 /// Returns the column that a physical name stands for.
 pub fn column_id(physical: &str) -> Result<ColumnId> {
-    match physical {
-        "_row_id" => Ok(ColumnId::ROW_ID),
-        "_version" => Ok(ColumnId::VERSION),
-        name => name
-            .strip_prefix('c')
-            .and_then(|number| number.parse().ok())
-            .map(ColumnId)
-            .ok_or_else(|| Error::corrupt(format!("'{name}' is not a physical column name."))),
-    }
+    ColumnId::from_physical_name(physical)
+        .ok_or_else(|| Error::corrupt(format!("'{physical}' is not a physical column name.")))
 }
 
 fn type_code(field: &Field) -> Result<(u8, u8, i8)> {

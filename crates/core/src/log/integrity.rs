@@ -366,7 +366,7 @@ pub(super) fn crc_of(digest: Digest) -> u32 {
 /// Returns the object's row of the catalog that a put writes: the id above, the folded name and the JSON.
 pub(super) fn object_columns(put: &Change) -> Result<(u64, String, String)> {
     let (name, parent) = put.name().unwrap_or(("", 0));
-    Ok((parent, crate::catalog::fold(name), serde_json::to_string(put)?))
+    Ok((parent, crate::schema::fold(name), serde_json::to_string(put)?))
 }
 
 /// What the store as a whole amounts to: one row, written with every transaction.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use crate::catalog::{Change, ObjectKind, fold};
+use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Result, What};
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
+use crate::schema::fold;
 
 use super::integrity;
 use super::{Entry, EntryHead, EntryQuery, EntrySummary, FORMAT, FileKind, FileRecord, Metastore, ObjectRow, Pin};

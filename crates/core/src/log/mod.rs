@@ -93,10 +93,20 @@ pub enum FileKind {
 impl FileKind {
     /// Returns the path of a file under the store's root. Only such paths are ever read, written or deleted.
     pub fn path(self, id: FileId) -> String {
+        let ending = match self {
+            FileKind::Part => "parquet",
+            FileKind::DeletionVector => "dv",
+            FileKind::Manifest => "json",
+        };
+        format!("{}/{id}.{ending}", self.folder())
+    }
+
+    /// Returns the folder under the store's root in which files of this kind lie.
+    pub fn folder(self) -> &'static str {
         match self {
-            FileKind::Part => format!("parts/{id}.parquet"),
-            FileKind::DeletionVector => format!("deletes/{id}.dv"),
-            FileKind::Manifest => format!("manifests/{id}.json"),
+            FileKind::Part => "parts",
+            FileKind::DeletionVector => "deletes",
+            FileKind::Manifest => "manifests",
         }
     }
 }

@@ -181,13 +181,8 @@ impl Metastore for SqliteMetastore {
     fn catalog_at(&self, version: Version) -> Result<Vec<Change>> {
         let (version, objects) = {
             let known = self.known.read();
-            // The objects of now need no look at those that are gone.
-            let now = version >= known.head.catalog_version;
-            let objects: Vec<(ObjectKind, u64)> = (known.objects.iter())
-                .filter(|(_, tail)| !now || tail.standing.is_some())
-                .map(|(object, _)| *object)
-                .collect();
-            (version.min(known.head.version), objects)
+            let version = version.min(known.head.version);
+            (version, known.objects_at(version))
         };
         if version == Version(0) {
             return Ok(Vec::new());

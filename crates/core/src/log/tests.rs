@@ -344,9 +344,9 @@ fn histories_of_objects_and_names_equal_the_replay() {
             (ObjectKind::Account, 0, "a1"),
             (ObjectKind::User, 1, "nobody"),
         ] {
-            let folded = crate::catalog::fold(name);
+            let folded = crate::schema::fold(name);
             let bears = |row: &ObjectRow| {
-                row.object.name().is_some_and(|(own, above)| above == parent && crate::catalog::fold(own) == folded)
+                row.object.name().is_some_and(|(own, above)| above == parent && crate::schema::fold(own) == folded)
             };
             let bearers: Vec<_> = rows.iter().filter(|(object, row)| object.0 == kind && bears(row)).collect();
             let mut want: Vec<_> =

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result, What};
 use crate::hot::overlay::Counters;
 use crate::ids::{AccountId, ColumnId, DatabaseId, TableId, UserId};
 use crate::log::{Metastore, Pin, Scope};
-use crate::schema::{Account, Database, Table, User};
+use crate::schema::{Account, Database, Table, User, same_name};
 
 /// Where new ids come from. An id that was handed out and not committed is lost.
 pub struct Ids {
@@ -50,6 +50,7 @@ impl Txn {
 
     /// Drops an account with everything in it.
     pub fn drop_account(&mut self, account: &Account) -> Result<()> {
+        self.footprint.writes.push(footprint::account(account.id));
         self.footprint.writes.push(footprint::login_name(AccountId(0), &account.name));
         for database in self.catalog.databases_of(account.id) {
             self.drop_database(&database)?;
@@ -66,6 +67,7 @@ impl Txn {
         if self.catalog.database(account, name).is_ok() {
             return Err(Error::already_exists(What::Database, name));
         }
+        self.footprint.leans.push(footprint::account(account));
         self.footprint.writes.push(footprint::database_name(account, name));
         let id = DatabaseId(self.ids.database.fetch_add(1, Ordering::Relaxed));
         let database = Database { id, account, name: name.to_owned(), comment: comment.to_owned() };
@@ -75,6 +77,7 @@ impl Txn {
 
     /// Brings back a database with its old id, under a name that is free.
     pub(crate) fn put_database(&mut self, database: Database) {
+        self.footprint.leans.push(footprint::account(database.account));
         self.footprint.writes.push(footprint::database_name(database.account, &database.name));
         self.footprint.writes.push(footprint::database(database.id));
         self.change(Change::PutDatabase(database));
@@ -129,7 +132,7 @@ impl Txn {
     pub fn alter_table(&mut self, table: Table) -> Result<Arc<Table>> {
         let old = self.catalog.table_by_id(table.id).cloned();
         let old = old.ok_or_else(|| Error::not_found(What::Table, &table.name))?;
-        if (old.database, crate::catalog::fold(&old.name)) != (table.database, crate::catalog::fold(&table.name)) {
+        if old.database != table.database || !same_name(&old.name, &table.name) {
             let database = self.catalog.database_by_id(table.database).cloned();
             let database = database.ok_or_else(|| Error::internal("A table needs a database."))?;
             if self.catalog.table(&database, &table.name).is_ok() {
@@ -143,7 +146,7 @@ impl Txn {
             return Err(Error::internal("BUG: a change of the primary key must rebuild the table."));
         }
         self.footprint.writes.push(footprint::table(table.id));
-        self.lean_on_parent_tables(&table);
+        self.guard_parents(&table, &old);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
         Ok(table)
@@ -163,6 +166,7 @@ impl Txn {
         // Row ids go on: one that was used must not name another row.
         let next_row_id = counters.next_row_id.load(Ordering::Relaxed);
         self.footprint.writes.push(footprint::table(table.id));
+        self.guard_parents(&table, &old);
         self.shelve(table.id);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
@@ -183,8 +187,11 @@ impl Txn {
         {
             return Err(referenced(table, &child, &key));
         }
-        let rows = self.scan(table).await?.row_count();
-        self.counted.entry(table.id).or_default().1 += rows;
+        // Rows of the transaction's own never were, for the list of commits.
+        if self.catalog.content(table.id) == self.moment.catalog().content(table.id) {
+            let rows = self.moment.known_row_count(table, &self.moment.recent_rows()).await?;
+            self.counted.entry(table.id).or_default().1 += rows.unwrap_or(0);
+        }
         self.shelve(table.id);
         let next_row_id = self.counters(table)?.next_row_id.load(Ordering::Relaxed);
         self.put_content(table, Content { next_row_id, ..Content::empty() });
@@ -216,6 +223,18 @@ impl Txn {
         self.set_content(table.id, content);
     }
 
+    /// As `put_content`, for a content that the table had: counters that went on since do not go back, so that no row id
+    /// or AUTO_INCREMENT value names two rows.
+    pub(crate) fn put_content_back(&mut self, table: &Arc<Table>, mut content: Content) -> Result<()> {
+        if self.catalog.content(table.id).is_some() {
+            let counters = self.counters(table)?;
+            content.next_row_id = content.next_row_id.max(counters.next_row_id.load(Ordering::Relaxed));
+            content.next_auto = content.next_auto.max(counters.next_auto.load(Ordering::Relaxed));
+        }
+        self.put_content(table, content);
+        Ok(())
+    }
+
     /// Gives a table a content of the transaction's own, with counters that go on from it.
     fn set_content(&mut self, table: TableId, content: Content) {
         self.counters.insert(table, Arc::new(Counters::new(content.next_row_id, content.next_auto)));
@@ -225,6 +244,24 @@ impl Txn {
     /// Makes the transaction conflict with everyone who wrote into the table, or leaned on its rows, meanwhile.
     pub(crate) fn write_whole(&mut self, table: &Table) {
         self.footprint.writes.push(footprint::table(table.id));
+    }
+
+    /// Makes the transaction conflict with everyone who writes rows of the table meanwhile, also with those who commit
+    /// after it.
+    pub(crate) fn write_rows(&mut self, table: &Table) {
+        self.footprint.leans.push(footprint::table(table.id));
+        self.footprint.writes.push(footprint::rows(table.id));
+    }
+
+    /// Makes the transaction fail if the table does not stand as it was read: its rows and its definition.
+    pub(crate) fn keep_table(&mut self, table: &Table) {
+        self.footprint.leans.push(footprint::table(table.id));
+        self.footprint.keeps.push(footprint::rows(table.id));
+    }
+
+    /// Makes the transaction fail if what a database or account has, by the hash of it, is not what was read.
+    pub(crate) fn keep(&mut self, hash: u64) {
+        self.footprint.keeps.push(hash);
     }
 
     /// Gives a table a new manifest for the same rows. The commit fails if the content has moved meanwhile.
@@ -243,6 +280,7 @@ impl Txn {
 
     /// Creates or replaces a user. A user without an id is new.
     pub fn put_user(&mut self, mut user: User) -> Result<()> {
+        self.footprint.leans.push(footprint::account(user.account));
         self.footprint.writes.push(footprint::login_name(user.account, &user.name));
         if user.id == UserId(0) {
             if self.catalog.user(user.account, &user.name).is_some() {
@@ -263,7 +301,7 @@ impl Txn {
     pub fn create_snapshot(&mut self, name: &str, scope: Scope, comment: &str, columns: Vec<ColumnId>) -> Result<()> {
         let pins = self.moment.store().metastore.pins()?;
         let account = self.author.account;
-        let taken = |pin: &Pin| pin.account == account && pin.name.eq_ignore_ascii_case(name);
+        let taken = |pin: &Pin| pin.account == account && same_name(&pin.name, name);
         if pins.iter().any(taken) || self.pins.iter().any(taken) {
             return Err(Error::already_exists(What::Snapshot, name));
         }

@@ -8,10 +8,12 @@
 //!   it writes it         conflict          conflict
 //!   it leans on it       conflict             fine
 //!   it overrules it      conflict             fine       (and those who leaned on it before must lose)
+//!   it keeps it          conflict          conflict      (and nobody who comes later minds)
 //! ```
 //! Writing is exclusive: rows put and deleted, definitions changed. Leaning is shared: a child row leans on its parent's
 //! key, every row on its table's definition. Overruling is what a restore does to a table's rows: it does not care what
-//! they were, but nobody who still saw them may commit on top. Two equal hashes of different things only cost a retry.
+//! they were, but nobody who still saw them may commit on top. Keeping is what a restore does to what it found as it
+//! should be: it must still be so. Two equal hashes of different things only cost a retry.
 
 use std::collections::HashMap;
 
@@ -23,6 +25,7 @@ pub struct Footprint {
     pub writes: Vec<u64>,
     pub leans: Vec<u64>,
     pub overrules: Vec<u64>,
+    pub keeps: Vec<u64>,
 }
 
 /// Returns the hash of a row's key, or of a value of the columns of a unique index or foreign key.
@@ -42,7 +45,18 @@ pub fn table(id: TableId) -> u64 {
     object(b"table", id.0)
 }
 
-/// Returns the hash of a database's existence.
+/// Returns the hash of the rows of a table: whoever writes one of them leans on it, and who needs them to stay as they
+/// are writes or keeps it. (A child row leans on its parent's table, but not on this.)
+pub fn rows(id: TableId) -> u64 {
+    object(b"rows", id.0)
+}
+
+/// Returns the hash of an account: its existence, and which databases and users it has.
+pub fn account(id: AccountId) -> u64 {
+    object(b"account", id.0)
+}
+
+/// Returns the hash of a database: its existence, and which tables it has.
 pub fn database(id: DatabaseId) -> u64 {
     object(b"database", id.0)
 }
@@ -73,7 +87,7 @@ fn name_of(kind: &[u8], parent: u64, name: &str) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(kind);
     hasher.update(&parent.to_le_bytes());
-    hasher.update(crate::catalog::fold(name).as_bytes());
+    hasher.update(crate::schema::fold(name).as_bytes());
     finish(&hasher)
 }
 
@@ -103,8 +117,10 @@ impl Recent {
     /// Tells whether a transaction that read at `read` may commit.
     pub fn allows(&self, footprint: &Footprint, read: Version) -> bool {
         let last = |hash: &u64| self.touched.get(hash).copied().unwrap_or_default();
+        let alone = |hash: &u64| last(hash).written <= read && last(hash).leaned <= read;
         read >= self.forgotten
-            && footprint.writes.iter().all(|hash| last(hash).written <= read && last(hash).leaned <= read)
+            && footprint.writes.iter().all(alone)
+            && footprint.keeps.iter().all(alone)
             && footprint.leans.iter().all(|hash| last(hash).written <= read)
             && footprint.overrules.iter().all(|hash| last(hash).written <= read)
     }
@@ -159,6 +175,7 @@ mod tests {
             match kind {
                 "writes" => footprint.writes.push(1),
                 "leans" => footprint.leans.push(1),
+                "keeps" => footprint.keeps.push(1),
                 _ => footprint.overrules.push(1),
             }
             footprint
@@ -167,12 +184,19 @@ mod tests {
             ("writes", "writes", false),
             ("writes", "leans", false),
             ("writes", "overrules", false),
+            ("writes", "keeps", true),
             ("leans", "writes", false),
             ("leans", "leans", true),
             ("leans", "overrules", false),
+            ("leans", "keeps", true),
             ("overrules", "writes", false),
             ("overrules", "leans", true),
             ("overrules", "overrules", false),
+            ("overrules", "keeps", true),
+            ("keeps", "writes", false),
+            ("keeps", "leans", false),
+            ("keeps", "overrules", false),
+            ("keeps", "keeps", true),
         ];
         for (it, other, allowed) in cells {
             let mut recent = Recent::default();

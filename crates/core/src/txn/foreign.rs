@@ -13,6 +13,7 @@ use super::{Txn, footprint};
 use crate::cold::encode_nullable_keys;
 use crate::error::{Error, Kind, Result};
 use crate::ids::ColumnId;
+use crate::moment::Moment;
 use crate::rows::{columns_of, entry_text};
 use crate::schema::{ForeignKey, Table};
 
@@ -88,10 +89,26 @@ impl Txn {
         Ok(())
     }
 
-    /// Leans on the tables that the foreign keys of a new definition refer to.
+    /// Leans on the tables that the foreign keys of a new table refer to.
     pub(super) fn lean_on_parent_tables(&mut self, table: &Table) {
         let parents: Vec<_> = table.foreign_keys.iter().filter_map(|key| self.parent_of(table, key)).collect();
         self.footprint.leans.extend(parents.iter().map(|parent| footprint::table(parent.id)));
+    }
+
+    /// As `lean_on_parent_tables`, for a table that may have rows: those who delete rows of a parent that was none
+    /// before have not looked for its children.
+    pub(super) fn guard_parents(&mut self, table: &Table, old: &Table) {
+        self.lean_on_parent_tables(table);
+        for key in &table.foreign_keys {
+            let Some(parent) = self.parent_of(table, key) else { continue };
+            let stood = old.foreign_keys.iter().any(|stood| {
+                let to = (&stood.columns, &stood.parent_columns) == (&key.columns, &key.parent_columns);
+                to && self.catalog.parent_of(old, stood).is_some_and(|table| table.id == parent.id)
+            });
+            if !stood {
+                self.write_rows(&parent);
+            }
+        }
     }
 
     /// Tells whether some foreign key refers to this table.
@@ -101,34 +118,65 @@ impl Txn {
 
     /// Returns the tables whose foreign keys refer to this one, each with the key's name.
     pub fn children_of(&self, table: &Table) -> Vec<(Arc<Table>, String)> {
-        let Some(database) = self.catalog.database_by_id(table.database) else { return Vec::new() };
-        let mut children = Vec::new();
-        for child in self.catalog.all_tables().filter(|child| !child.foreign_keys.is_empty()) {
-            let same_account = self
-                .catalog
-                .database_by_id(child.database)
-                .is_some_and(|of_child| of_child.account == database.account);
-            for key in &child.foreign_keys {
-                let in_database = match &key.parent_database {
-                    Some(name) => name.eq_ignore_ascii_case(&database.name),
-                    None => child.database == table.database,
-                };
-                if same_account && in_database && key.parent_table.eq_ignore_ascii_case(&table.name) {
-                    children.push((child.clone(), key.name.clone()));
-                }
-            }
-        }
-        children
+        let children = self.catalog.children_of(table);
+        children.into_iter().map(|(child, key)| (child.clone(), key.name.clone())).collect()
     }
 
     /// Returns the table that a foreign key of `table` refers to, if it exists.
     pub fn parent_of(&self, table: &Table, key: &ForeignKey) -> Option<Arc<Table>> {
-        let own = self.catalog.database_by_id(table.database)?;
-        let database = match &key.parent_database {
-            Some(name) => self.catalog.database(own.account, name).ok()?,
-            None => own,
+        self.catalog.parent_of(table, key).cloned()
+    }
+
+    /// Tells whether the rows that `child` held at `then` certainly have their parents here: the key stood then, and its
+    /// parent's rows are the same.
+    pub(crate) fn still_refers(&self, then: &Moment, child: &Table, key: &ForeignKey) -> Result<bool> {
+        let Some(was) = then.catalog().table_by_id(child.id) else { return Ok(false) };
+        let Some(old_key) = was.foreign_keys.iter().find(|old| old.name == key.name && old.columns == key.columns)
+        else {
+            return Ok(false);
         };
-        self.catalog.table(database, &key.parent_table).ok().cloned()
+        let parents = (then.catalog().parent_of(was, old_key), self.catalog.parent_of(child, key));
+        let (Some(old_parent), Some(parent)) = parents else { return Ok(false) };
+        Ok(old_parent == parent
+            && old_key.parent_columns == key.parent_columns
+            && !self.rows.contains_key(&parent.id)
+            && then.same_rows(parent, self.catalog.content(parent.id), self.moment.version())?)
+    }
+
+    /// Checks that every row of a table made of what `source` held at `then` has its parents, and that these stay.
+    pub(crate) async fn check_clone(&mut self, then: &Moment, source: &Table, clone: &Arc<Table>) -> Result<()> {
+        if !self.foreign_key_checks {
+            return Ok(());
+        }
+        for key in &clone.foreign_keys {
+            if clone.database != source.database && key.parent_database.is_none() {
+                // The whole database is cloned: the key held between the two tables, and goes on to.
+                continue;
+            }
+            let parent = self.parent_of(clone, key);
+            if let Some(parent) = &parent {
+                self.write_rows(parent);
+            }
+            let of_source = source.foreign_keys.iter().find(|old| old.name == key.name);
+            let same_parent = of_source.and_then(|old| self.catalog.parent_of(source, old)).map(|table| table.id)
+                == parent.map(|parent| parent.id);
+            if let Some(old) = of_source.filter(|_| same_parent)
+                && self.still_refers(then, source, old)?
+            {
+                continue;
+            }
+            if let Some(entry) = self.orphan(clone, key).await? {
+                return Err(Error::new(
+                    Kind::MissingParent,
+                    format!(
+                        "The clone would hold rows without their parent in '{}': constraint '{}', value '{entry}'.",
+                        key.parent_table, key.name
+                    ),
+                )
+                .with_hint("Clone the whole database, or SET foreign_key_checks = 0 first."));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the value of the first row of `child` whose parent does not exist. Reads the whole table.

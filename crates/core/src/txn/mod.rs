@@ -120,6 +120,7 @@ pub struct Savepoint {
     writes: usize,
     leans: usize,
     overrules: usize,
+    keeps: usize,
     pins: usize,
     expects: usize,
     files: usize,
@@ -226,6 +227,7 @@ impl Txn {
             writes: self.footprint.writes.len(),
             leans: self.footprint.leans.len(),
             overrules: self.footprint.overrules.len(),
+            keeps: self.footprint.keeps.len(),
             pins: self.pins.len(),
             expects: self.expects.len(),
             files: self.files.len(),
@@ -243,6 +245,7 @@ impl Txn {
         self.footprint.writes.truncate(savepoint.writes);
         self.footprint.leans.truncate(savepoint.leans);
         self.footprint.overrules.truncate(savepoint.overrules);
+        self.footprint.keeps.truncate(savepoint.keeps);
         self.pins.truncate(savepoint.pins);
         self.expects.truncate(savepoint.expects);
         self.counted.clone_from(&savepoint.counted);
@@ -526,7 +529,7 @@ impl Txn {
                 continue;
             }
             let delta = self.delta_of(table, own).await?;
-            footprint.leans.push(footprint::table(*id));
+            footprint.leans.extend([footprint::table(*id), footprint::rows(*id)]);
             if bulk::can_collide(table) {
                 if own.rows.parts.is_empty() {
                     footprint.leans.push(bulk::loads_of(table));

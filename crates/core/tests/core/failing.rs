@@ -1,5 +1,7 @@
 //! A metastore whose next append fails when told.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 use strandline_core::catalog::{Change, ObjectKind};
@@ -13,11 +15,13 @@ use strandline_core::log::{
 pub struct FailingMetastore {
     inner: MemoryMetastore,
     next: Mutex<Option<Kind>>,
+    /// How many entries were read whole.
+    pub whole_entries: AtomicUsize,
 }
 
 impl FailingMetastore {
     pub fn new() -> FailingMetastore {
-        FailingMetastore { inner: MemoryMetastore::new(), next: Mutex::new(None) }
+        FailingMetastore { inner: MemoryMetastore::new(), next: Mutex::new(None), whole_entries: AtomicUsize::new(0) }
     }
 
     /// Makes the next append fail so, with nothing appended.
@@ -39,6 +43,7 @@ impl Metastore for FailingMetastore {
     }
 
     fn entry(&self, version: Version) -> Result<Option<Entry>> {
+        self.whole_entries.fetch_add(1, Ordering::Relaxed);
         self.inner.entry(version)
     }
 

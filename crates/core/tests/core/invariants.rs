@@ -9,10 +9,10 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::{Action, RestoreRequest, Target};
 use strandline_core::ids::{Time, Version};
 use strandline_core::log::memory::MemoryMetastore;
-use strandline_core::log::{EntryQuery, Scope};
+use strandline_core::log::{EntryQuery, Metastore, Scope};
 use strandline_core::schema::{ForeignKey, Table};
 use strandline_core::txn::OnDuplicate;
 use strandline_core::when::When;
@@ -229,6 +229,178 @@ async fn invariant_8_a_restore_is_all_or_nothing() {
 }
 
 #[tokio::test]
+async fn invariant_8_a_restore_keeps_what_it_found_unchanged_or_plans_again() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let (parent, child) = family(&db).await;
+    let database = parent.database;
+    insert(&db, &parent, &[(1, 0)]).await;
+    let good = insert(&db, &child, &[(7, 1)]).await;
+    let whole = || in_place(Scope::Database("d".to_owned()), good);
+
+    // Somebody writes into a table that needed no restore.
+    insert(&db, &child, &[(8, 1)]).await;
+    let plan = db.plan_restore(whole(), &author()).await.unwrap();
+    let kept: Vec<_> = plan.steps.iter().filter(|step| step.action == Action::Keep).map(|step| &step.table).collect();
+    assert_eq!(kept, ["parent"]);
+    insert(&db, &parent, &[(2, 0)]).await;
+    assert_eq!(db.apply_restore(&plan, &author()).await.unwrap_err().kind(), Kind::Conflict);
+    db.restore(whole(), &author()).await.unwrap();
+    assert_eq!((pairs(&db, &parent).await, pairs(&db, &child).await), (vec![(1, 0)], vec![(7, 1)]));
+
+    // Or changes its definition, or makes a table.
+    insert(&db, &child, &[(8, 1)]).await;
+    for create in [false, true] {
+        let plan = db.plan_restore(whole(), &author()).await.unwrap();
+        let mut txn = db.begin(author());
+        match create {
+            true => drop(txn.create_table(table(database, "new", Shape::Keyed)).unwrap()),
+            false => drop(txn.alter_table(Table { comment: "new".to_owned(), ..parent.as_ref().clone() }).unwrap()),
+        }
+        txn.commit().await.unwrap();
+        assert_eq!(db.apply_restore(&plan, &author()).await.unwrap_err().kind(), Kind::Conflict, "create: {create}");
+    }
+    db.restore(whole(), &author()).await.unwrap();
+    let tables = db.now().catalog().tables_of(database);
+    assert_eq!(tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(), ["child", "parent"]);
+    assert_eq!(tables[1], parent);
+
+    // Or makes a database, in an account.
+    insert(&db, &child, &[(8, 1)]).await;
+    let plan = db.plan_restore(in_place(Scope::Account("sys".to_owned()), good), &author()).await.unwrap();
+    create_database(&db, "e").await;
+    assert_eq!(db.apply_restore(&plan, &author()).await.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn small_writers_and_a_restore_do_not_fail_each_other_without_need() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let (parent, child) = family(&db).await;
+    let other = create_table(&db, table(parent.database, "other", Shape::Keyed)).await;
+    insert(&db, &parent, &[(1, 0)]).await;
+    let good = insert(&db, &child, &[(7, 1)]).await;
+    insert(&db, &child, &[(8, 1)]).await;
+    // They began before the restore, and commit after it: to a table that it left alone, and a new one.
+    let (mut writer, mut creator) = (db.begin(author()), db.begin(author()));
+    writer.insert(&other, &batch(&other, &[row(&other, 1, 1)], None), OnDuplicate::Error).await.unwrap();
+    creator.create_table(table(parent.database, "new", Shape::Keyed)).unwrap();
+    let plan = db.plan_restore(in_place(Scope::Database("d".to_owned()), good), &author()).await.unwrap();
+    // A child leans on its parent, which the restore leaves alone: the restore does not wait for it.
+    insert(&db, &child, &[(9, 1)]).await;
+    db.apply_restore(&plan, &author()).await.unwrap();
+    writer.commit().await.unwrap();
+    creator.commit().await.unwrap();
+    assert_eq!(pairs(&db, &child).await, [(7, 1)]);
+    assert_eq!(pairs(&db, &other).await, [(1, 1)]);
+}
+
+/// A restore or truncate does not look into the rows, however many: here, their files are gone.
+#[tokio::test]
+async fn restore_and_truncate_read_no_rows() {
+    let (metastore, objects) = (Arc::new(MemoryMetastore::new()), Arc::new(InMemory::new()));
+    let open = async || Database::start(metastore.clone(), objects.clone(), options(), None).await.unwrap();
+    let db = open().await;
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    insert(&db, &t, &(0..100).map(|id| (id, id)).collect::<Vec<_>>()).await;
+    let remove = async |ids: std::ops::Range<i32>| {
+        let mut txn = db.begin(author());
+        let keys: Vec<_> = ids.map(|id| key_of(&t, &row(&t, id, 0))).collect();
+        txn.delete(&t, &key_batch(&t, &keys)).await.unwrap();
+        txn.commit().await.unwrap().version
+    };
+    db.flush().await.unwrap();
+    remove(0..10).await;
+    db.flush().await.unwrap();
+    let good = remove(10..20).await;
+    remove(20..40).await;
+    drop(db);
+    let db = open().await;
+    for object in objects.list(None).try_collect::<Vec<_>>().await.unwrap() {
+        if !object.location.as_ref().starts_with("manifests/") {
+            objects.delete(&object.location).await.unwrap();
+        }
+    }
+    let report = db.restore(in_place(only("t"), good), &author()).await.unwrap();
+    assert_eq!((report.steps[0].rows_before, report.steps[0].rows_after), (Some(60), Some(80)));
+    let mut txn = db.begin(author());
+    txn.truncate(&t).await.unwrap();
+    let emptied = txn.commit().await.unwrap().version;
+    let query = EntryQuery { from: emptied, upto: emptied, tables: None, upkeep: false, limit: 1 };
+    assert_eq!(metastore.entries(&query).unwrap()[0].tables, [(t.id, 0, 80)]);
+}
+
+#[tokio::test]
+async fn an_address_by_version_reads_no_rows_of_its_commit() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let db = Database::start(metastore.clone(), Arc::new(InMemory::new()), options(), None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let version = insert(&db, &t, &[(1, 1)]).await;
+    insert(&db, &t, &[(2, 2)]).await;
+    let before = metastore.whole_entries.load(Ordering::Relaxed);
+    assert_eq!(db.at(version).await.unwrap().version(), version);
+    assert_eq!(metastore.whole_entries.load(Ordering::Relaxed), before);
+}
+
+#[tokio::test]
+async fn undrop_takes_what_bore_the_name_when_it_was_dropped() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let drop_it = async |table: &Arc<Table>| {
+        let mut txn = db.begin(author());
+        txn.drop_table(table).unwrap();
+        txn.commit().await.unwrap();
+    };
+    let first = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    insert(&db, &first, &[(1, 1)]).await;
+    drop_it(&first).await;
+    // Another t goes away under another name.
+    let second = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    insert(&db, &second, &[(2, 2)]).await;
+    let mut txn = db.begin(author());
+    let second = txn.alter_table(Table { name: "u".to_owned(), ..second.as_ref().clone() }).unwrap();
+    txn.commit().await.unwrap();
+    drop_it(&second).await;
+    for (name, rows) in [("t", [(1, 1)]), ("u", [(2, 2)])] {
+        let plan = db.plan_undrop_table("d", name, None, &author()).await.unwrap();
+        db.apply_restore(&plan, &author()).await.unwrap();
+        assert_eq!(pairs(&db, &named(&db, "d", name)).await, rows);
+    }
+    // What came back is not dropped any more.
+    let refused = db.plan_undrop_table("d", "t", Some("v"), &author()).await.err().unwrap();
+    assert_eq!(refused.kind(), Kind::NotFound(What::Table));
+}
+
+#[tokio::test]
+async fn a_store_without_its_metastore_is_not_taken_for_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b");
+    let db = Database::open(&path, options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    insert(&db, &t, &[(1, 1)]).await;
+    db.flush().await.unwrap();
+    db.close().await.unwrap();
+    drop(db);
+    std::fs::rename(path.join("metastore.db"), path.join("away")).unwrap();
+    for ending in ["-wal", "-shm"] {
+        drop(std::fs::remove_file(path.join(format!("metastore.db{ending}"))));
+    }
+    let refused = Database::open(&path, options()).await.err().unwrap();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "'{}' has files of a store in 'parts/', but its metastore.db is gone. Put metastore.db back, or restore the \
+             store from a backup; for a new store, name an empty folder.",
+            path.display()
+        )
+    );
+    std::fs::rename(path.join("away"), path.join("metastore.db")).unwrap();
+    let db = Database::open(&path, options()).await.unwrap();
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(1, 1)]);
+}
+
+#[tokio::test]
 async fn invariant_9_a_failed_append_poisons_the_writer() {
     let metastore = Arc::new(FailingMetastore::new());
     let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -297,7 +469,7 @@ async fn invariant_11_there_is_a_way_back_from_everything() {
     txn.drop_database(&d).unwrap();
     txn.commit().await.unwrap();
     let plan = db.plan_undrop_database("d", None, &author()).await.unwrap();
-    db.apply_undrop(&plan, &author()).await.unwrap();
+    db.apply_restore(&plan, &author()).await.unwrap();
     assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(2, 2)]);
 }
 

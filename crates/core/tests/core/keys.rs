@@ -5,9 +5,9 @@ use std::sync::Arc;
 use strandline_core::db::{Database, SYS};
 use strandline_core::error::Kind;
 use strandline_core::history::diff::TableAt;
-use strandline_core::ids::ColumnId;
+use strandline_core::ids::{ColumnId, UserId};
 use strandline_core::log::Scope;
-use strandline_core::schema::{Index, Table};
+use strandline_core::schema::{ForeignKey, Index, Table, User};
 use strandline_core::txn::{OnDuplicate, Txn};
 
 use crate::invariants::{family, in_place};
@@ -224,6 +224,184 @@ async fn a_child_and_a_restore_of_its_parent_do_not_both_commit() {
     }
 }
 
+/// Restoring a child brings rows back that nobody who deletes their parent meanwhile has seen.
+#[tokio::test]
+async fn a_restore_of_a_child_and_the_end_of_its_parent_do_not_both_commit() {
+    for whole in [false, true] {
+        for delete_first in [false, true] {
+            let db = Database::in_memory(options()).await.unwrap();
+            let (parent, child) = family(&db).await;
+            insert(&db, &parent, &[(1, 0)]).await;
+            let full = insert(&db, &child, &[(7, 1)]).await;
+            let mut txn = db.begin(author());
+            remove(&mut txn, &child, 7).await;
+            txn.commit().await.unwrap();
+            let scope = match whole {
+                true => Scope::Database("d".to_owned()),
+                false => Scope::Tables("d".to_owned(), vec!["child".to_owned()]),
+            };
+            let mut txn = db.begin(author());
+            remove(&mut txn, &parent, 1).await;
+            let plan = db.plan_restore(in_place(scope, full), &author()).await.unwrap();
+            if delete_first {
+                txn.commit().await.unwrap();
+                assert_eq!(db.apply_restore(&plan, &author()).await.unwrap_err().kind(), Kind::Conflict);
+            } else {
+                db.apply_restore(&plan, &author()).await.unwrap();
+                assert_eq!(txn.commit().await.unwrap_err().kind(), Kind::Conflict);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_foreign_key_and_the_end_of_a_parent_do_not_both_commit() {
+    for rebuild in [false, true] {
+        for delete_first in [false, true] {
+            let db = Database::in_memory(options()).await.unwrap();
+            let (parent, child) = family(&db).await;
+            insert(&db, &parent, &[(1, 0), (2, 0)]).await;
+            let stranger = create_table(&db, table(parent.database, "stranger", Shape::Keyed)).await;
+            insert(&db, &stranger, &[(7, 1)]).await;
+            let (mut adds, mut deletes) = (db.begin(author()), db.begin(author()));
+            let with_key = Table { foreign_keys: child.foreign_keys.clone(), ..stranger.as_ref().clone() };
+            if rebuild {
+                let rows = batch(&stranger, &[row(&stranger, 7, 1)], None);
+                adds.rebuild_table(with_key, futures::stream::iter([Ok(rows)])).await.unwrap();
+            } else {
+                adds.alter_table(with_key).unwrap();
+            }
+            remove(&mut deletes, &parent, 1).await;
+            let (first, second) = if delete_first { (deletes, adds) } else { (adds, deletes) };
+            first.commit().await.unwrap();
+            assert_eq!(second.commit().await.unwrap_err().kind(), Kind::Conflict, "{rebuild} {delete_first}");
+
+            // A change of the definition that adds no key does not wait for the parent's writers.
+            let (mut alters, mut deletes) = (db.begin(author()), db.begin(author()));
+            alters.alter_table(Table { comment: "new".to_owned(), ..child.as_ref().clone() }).unwrap();
+            remove(&mut deletes, &parent, 2).await;
+            deletes.commit().await.unwrap();
+            alters.commit().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clone_has_its_parents() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let (parent, child) = family(&db).await;
+    insert(&db, &parent, &[(1, 0), (2, 0)]).await;
+    let full = insert(&db, &child, &[(7, 1)]).await;
+    let mut txn = db.begin(author());
+    remove(&mut txn, &child, 7).await;
+    remove(&mut txn, &parent, 1).await;
+    txn.commit().await.unwrap();
+
+    let then = db.at(full).await.unwrap();
+    let mut txn = db.begin(author());
+    let refused = txn.clone_table(&then, &child, SYS, "d", "copy").await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::MissingParent);
+    assert_eq!(
+        refused.to_string(),
+        "The clone would hold rows without their parent in 'parent': constraint 'fk', value '1'. Clone the whole \
+         database, or SET foreign_key_checks = 0 first."
+    );
+    drop(txn);
+    let mut txn = db.begin(author());
+    txn.set_foreign_key_checks(false);
+    txn.clone_table(&then, &child, SYS, "d", "orphans").await.unwrap();
+    txn.clone_database(&then, "d", SYS, SYS, "e").await.unwrap();
+    txn.commit().await.unwrap();
+    // Within a database that is cloned whole, the parents are there.
+    let mut txn = db.begin(author());
+    txn.clone_database(&then, "d", SYS, SYS, "f").await.unwrap();
+    txn.commit().await.unwrap();
+    // In another database, the key goes on naming the parent at home.
+    let mut txn = db.begin(author());
+    let refused = txn.clone_table(&then, &child, SYS, "f", "copy").await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::MissingParent);
+    drop(txn);
+
+    // As of now its rows have their parents, and whoever deletes one meanwhile loses.
+    insert(&db, &child, &[(8, 2)]).await;
+    let mut txn = db.begin(author());
+    txn.clone_table(&db.now(), &child, SYS, "d", "copy").await.unwrap();
+    let mut deletes = db.begin(author());
+    remove(&mut deletes, &child, 8).await;
+    deletes.set_foreign_key_checks(false);
+    remove(&mut deletes, &parent, 2).await;
+    txn.commit().await.unwrap();
+    assert_eq!(deletes.commit().await.unwrap_err().kind(), Kind::Conflict);
+}
+
+#[tokio::test]
+async fn names_are_the_same_without_case_in_every_script() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "Ö").await;
+    let mut definition = table(database, "ärzte", Shape::Keyed);
+    definition.columns[0].name = "Schlüssel".to_owned();
+    let parent = create_table(&db, definition).await;
+    let mut child = table(database, "child", Shape::Keyed);
+    child.foreign_keys.push(ForeignKey {
+        name: "fk".to_owned(),
+        columns: vec![ColumnId(2)],
+        parent_database: Some("ö".to_owned()),
+        parent_table: "Ärzte".to_owned(),
+        parent_columns: vec!["SCHLÜSSEL".to_owned()],
+        actions: String::new(),
+    });
+    let child = create_table(&db, child).await;
+    insert(&db, &parent, &[(1, 0)]).await;
+    let full = insert(&db, &child, &[(7, 1)]).await;
+    let mut txn = db.begin(author());
+    let key = key_batch(&parent, &[key_of(&parent, &row(&parent, 1, 0))]);
+    assert_eq!(txn.delete(&parent, &key).await.unwrap_err().kind(), Kind::HasChildren);
+    txn.create_snapshot("Größe", Scope::Tables("ö".to_owned(), vec!["ÄRZTE".to_owned()]), "", Vec::new()).unwrap();
+    assert!(txn.create_snapshot("GRÖSSE", Scope::Cluster, "", Vec::new()).is_ok(), "ß has no other case here");
+    assert!(matches!(
+        txn.create_snapshot("GRÖßE", Scope::Cluster, "", Vec::new()).unwrap_err().kind(),
+        Kind::AlreadyExists(_)
+    ));
+    drop(txn);
+    let scope = Scope::Tables("ö".to_owned(), vec!["ÄRZTE".to_owned(), "CHILD".to_owned()]);
+    insert(&db, &parent, &[(2, 0)]).await;
+    db.restore(in_place(scope, full), &author()).await.unwrap();
+    assert_eq!(pairs(&db, &parent).await, [(1, 0)]);
+
+    // A key finds its table by whatever name that has, and is forgotten with its own.
+    let mut txn = db.begin(author());
+    let renamed = txn.alter_table(Table { name: "other".to_owned(), ..parent.as_ref().clone() }).unwrap();
+    assert!(txn.children_of(&renamed).is_empty());
+    let back = txn.alter_table(parent.as_ref().clone()).unwrap();
+    assert_eq!(txn.children_of(&back).len(), 1);
+    txn.drop_table(&child).unwrap();
+    assert!(txn.children_of(&back).is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_made_in_an_account_that_goes() {
+    for drop_first in [false, true] {
+        for of_user in [false, true] {
+            let db = Database::in_memory(options()).await.unwrap();
+            let mut txn = db.begin(author());
+            let account = txn.create_account("tenant").unwrap();
+            txn.commit().await.unwrap();
+            let (mut drops, mut makes) = (db.begin(author()), db.begin(author()));
+            drops.drop_account(&account).unwrap();
+            if of_user {
+                let user =
+                    User { id: UserId(0), account: account.id, name: "u@%".to_owned(), verifiers: Default::default() };
+                makes.put_user(user).unwrap();
+            } else {
+                makes.create_database(account.id, "d", "").unwrap();
+            }
+            let (first, second) = if drop_first { (drops, makes) } else { (makes, drops) };
+            first.commit().await.unwrap();
+            assert_eq!(second.commit().await.unwrap_err().kind(), Kind::Conflict, "{drop_first} {of_user}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn references_are_checked() {
     let db = Database::in_memory(options()).await.unwrap();
@@ -312,6 +490,53 @@ async fn counters_go_on() {
     for _ in 0..2 {
         let used_up = txn.next_auto(&t, 1).await.unwrap_err();
         assert_eq!(used_up.to_string(), "AUTO_INCREMENT of table 't' is used up.");
+    }
+}
+
+/// A writer draws numbers and commits while a restore is planned: they are not drawn again after it.
+#[tokio::test]
+async fn a_restore_gives_no_number_out_again() {
+    let (metastore, objects) = (
+        Arc::new(strandline_core::log::memory::MemoryMetastore::new()),
+        Arc::new(object_store::memory::InMemory::new()),
+    );
+    for reopened in [false, true] {
+        for dropped in [false, true] {
+            let open = async || Database::start(metastore.clone(), objects.clone(), options(), None).await.unwrap();
+            let mut db = open().await;
+            let name = format!("d{reopened}{dropped}");
+            let database = create_database(&db, &name).await;
+            let mut definition = table(database, "t", Shape::Keyless);
+            definition.columns[0].auto_increment = true;
+            let t = create_table(&db, definition).await;
+            let good = insert(&db, &t, &[(1, 1)]).await;
+            let draw = async |db: &Database| {
+                let mut txn = db.begin(author());
+                let id = txn.next_auto(&t, 1).await.unwrap();
+                txn.insert(&t, &batch(&t, &[row(&t, id as i32, 0)], None), OnDuplicate::Error).await.unwrap();
+                txn.commit().await.unwrap();
+                let rows = read(db.cold(), &db.now().scan(&t).await.unwrap()).await;
+                (id, rows.keys().last().unwrap().clone())
+            };
+            let first = draw(&db).await;
+            let request = in_place(Scope::Tables(name, vec!["t".to_owned()]), good);
+            let mut plan = db.plan_restore(request.clone(), &author()).await.unwrap();
+            let second = draw(&db).await;
+            assert!(first < second);
+            if dropped {
+                let mut txn = db.begin(author());
+                txn.drop_table(&t).unwrap();
+                txn.commit().await.unwrap();
+                plan = db.plan_restore(request, &author()).await.unwrap();
+            }
+            db.apply_restore(&plan, &author()).await.unwrap();
+            if reopened {
+                drop((plan, db));
+                db = open().await;
+            }
+            let third = draw(&db).await;
+            assert!(second.0 < third.0 && second.1 < third.1, "{second:?} {third:?}, dropped: {dropped}");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::Kind;
 use strandline_core::history::diff::TableAt;
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::{Action, RestoreRequest, Target};
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::{ColumnId, Version};
 use strandline_core::log::memory::MemoryMetastore;
@@ -45,6 +45,8 @@ enum Op {
     RestoreTable(u8, u8, bool),
     RestoreSnapshot(u8),
     RestoreDatabase(u8, bool),
+    /// A restore of the database, and a transaction that commits between its plan and its commit.
+    RestoreRace(u8, Vec<Statement>),
     RestoreTo(u8, u8, u8),
     CloneTable(u8, u8, u8),
     CloneDatabase,
@@ -115,6 +117,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(t, v, keep)| Op::RestoreTable(t, v, keep)),
         1 => (0_u8..4).prop_map(Op::RestoreSnapshot),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(v, keep)| Op::RestoreDatabase(v, keep)),
+        2 => (any::<u8>(), statements()).prop_map(|(v, s)| Op::RestoreRace(v, s)),
         1 => (any::<u8>(), any::<u8>(), 0_u8..5).prop_map(|(t, v, name)| Op::RestoreTo(t, v, name)),
         1 => (any::<u8>(), any::<u8>(), 0_u8..5).prop_map(|(t, v, name)| Op::CloneTable(t, v, name)),
         1 => Just(Op::CloneDatabase),
@@ -369,6 +372,7 @@ impl Machine {
                 let scope = Scope::Database(DB.to_owned());
                 self.restore_in_place(scope, When::Version(version), &then, names, *keep_copy).await;
             }
+            Op::RestoreRace(version, statements) => self.restore_race(self.pick_version(*version), statements).await,
             Op::RestoreTo(number, version, to) => {
                 let version = self.pick_version(*version);
                 let then = self.history.at(version).clone();
@@ -407,7 +411,7 @@ impl Machine {
                 let moment = db.at(version).await.unwrap();
                 let target = full(*to);
                 let mut txn = db.begin(author());
-                let cloned = txn.clone_table(&moment, &then[&name].def, SYS, &target.0, &target.1);
+                let cloned = txn.clone_table(&moment, &then[&name].def, SYS, &target.0, &target.1).await;
                 assert_eq!(cloned.is_err(), state.contains_key(&target));
                 if cloned.is_ok() {
                     txn.commit().await.unwrap();
@@ -422,7 +426,9 @@ impl Machine {
                 }
                 self.clones += 1;
                 let to = format!("clone{}", self.clones);
-                db.clone_database(&db.now(), DB, &to, &author()).await.unwrap();
+                let mut txn = db.begin(author());
+                txn.clone_database(&db.now(), DB, SYS, SYS, &to).await.unwrap();
+                txn.commit().await.unwrap();
                 let mut cloned = state.clone();
                 for ((_, name), tab) in state.iter().filter(|((database, _), _)| database == DB) {
                     cloned.insert((to.clone(), name.clone()), tab.clone());
@@ -440,7 +446,7 @@ impl Machine {
                     Err(error) => assert!(matches!(error.kind(), Kind::NotFound(_)), "{error:?}"),
                     Ok(plan) => {
                         let then = self.history.at(plan.then.version()).clone();
-                        db.apply_undrop(&plan, &author()).await.unwrap();
+                        db.apply_restore(&plan, &author()).await.unwrap();
                         let mut state = state;
                         if let Some(tab) = then.get(&name) {
                             state.retain(|_, other| other.def.id != tab.def.id);
@@ -551,6 +557,22 @@ impl Machine {
             foreign_key_checks: true,
         };
         let report = db.restore(request, &author()).await.unwrap();
+        for line in &report.steps {
+            // A count that is told is exact.
+            let name = (line.database.clone(), line.table.clone());
+            let after = line.rows_after.filter(|_| line.action != Action::KeepCopy && line.action != Action::Drop);
+            if let Some(rows) = after {
+                assert_eq!(rows, then[&name].rows.len() as u64, "{line:?}");
+            }
+            if line.action == Action::Drop || line.action == Action::Restore {
+                let id = then.get(&name).map(|tab| tab.def.id);
+                let newest = self.history.newest();
+                let present = newest.get(&name).filter(|tab| line.action == Action::Drop || Some(tab.def.id) == id);
+                if let (Some(rows), Some(tab)) = (line.rows_before, present) {
+                    assert_eq!(rows, tab.rows.len() as u64, "{line:?}");
+                }
+            }
+        }
         if report.version_after == before {
             // Nothing had changed since.
             for name in &names {
@@ -587,6 +609,44 @@ impl Machine {
             }
         }
         self.commit(state, false);
+    }
+
+    async fn restore_race(&mut self, version: Version, statements: &[Statement]) {
+        let db = self.db();
+        let request = RestoreRequest {
+            scope: Scope::Database(DB.to_owned()),
+            when: When::Version(version),
+            target: Target::InPlace,
+            overwrite: false,
+            keep_copy: false,
+            create_database: false,
+            foreign_key_checks: true,
+        };
+        let plan = db.plan_restore(request, &author()).await.unwrap();
+        let mut txn = db.begin(author());
+        let mut run = Run::new(self.history.newest());
+        for statement in statements {
+            run.statement(self, &mut txn, statement).await;
+        }
+        let wrote = !txn.is_empty();
+        txn.commit().await.unwrap();
+        self.end(run, wrote);
+        let before = db.now().version();
+        match db.apply_restore(&plan, &author()).await {
+            // It had nothing to do when it was planned.
+            Ok(report) if report.version_after <= before => {}
+            Ok(_) => {
+                let mut state = self.history.newest().clone();
+                state.retain(|name, _| name.0 != DB);
+                let then = self.history.at(version).clone();
+                state.extend(then.into_iter().filter(|(name, _)| name.0 == DB));
+                self.commit(state, false);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Conflict, "{error:?}");
+                assert_eq!(db.now().version(), before, "nothing was applied");
+            }
+        }
     }
 
     async fn undo(&mut self, number: u8) {
@@ -920,7 +980,7 @@ impl Run {
                 let tab = machine.history.newest()[&source].clone();
                 let target = full(*name);
                 let moment = txn.moment().clone();
-                let cloned = txn.clone_table(&moment, &tab.def, SYS, &target.0, &target.1);
+                let cloned = txn.clone_table(&moment, &tab.def, SYS, &target.0, &target.1).await;
                 assert_eq!(cloned.is_err(), self.view.state.contains_key(&target));
                 if let Ok(def) = cloned {
                     self.view.state.insert(target.clone(), Tab { def, rows: tab.rows });

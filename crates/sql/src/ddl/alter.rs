@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sqlparser::ast;
 use strandline_core::ids::{ColumnId, TableId};
-use strandline_core::schema::{Column, Database, ForeignKey, Table};
+use strandline_core::schema::{Column, Database, ForeignKey, Table, same_name};
 
 use super::alter_spec::{AlterSpec, Alteration, Position, alter_spec};
 use super::attributes::{self, Check};
@@ -68,7 +68,7 @@ pub async fn create_index(cx: &mut Ddl<'_>, create: &ast::CreateIndex, kind: Ind
     });
     if create.if_not_exists {
         let (_, found) = cx.base_table(database.as_deref(), &table)?;
-        if found.indexes.iter().any(|index| index.name.eq_ignore_ascii_case(&name)) {
+        if found.indexes.iter().any(|index| same_name(&index.name, &name)) {
             cx.warnings.push(Warning::note(1061, format!("Duplicate key name '{name}'")));
             return Ok(done(cx, 0));
         }
@@ -165,7 +165,7 @@ impl Work {
             }
             Alteration::DropKey { name, .. } if name.eq_ignore_ascii_case("primary") => self.drop_primary_key(),
             Alteration::DropKey { name, if_exists: true }
-                if !self.new.indexes.iter().any(|index| index.name.eq_ignore_ascii_case(name)) =>
+                if !self.new.indexes.iter().any(|index| same_name(&index.name, name)) =>
             {
                 cx.warnings.push(Warning::note(1091, cannot_drop(name).message));
                 Ok(())
@@ -173,7 +173,7 @@ impl Work {
             Alteration::DropKey { name, .. } => self.drop_key(cx, name),
             Alteration::DropPrimaryKey => self.drop_primary_key(),
             Alteration::DropForeignKey { name, if_exists } => {
-                let at = self.new.foreign_keys.iter().position(|key| key.name.eq_ignore_ascii_case(name));
+                let at = self.new.foreign_keys.iter().position(|key| same_name(&key.name, name));
                 if at.is_none() && *if_exists {
                     cx.warnings.push(Warning::note(1091, cannot_drop(name).message));
                     return Ok(());
@@ -189,25 +189,25 @@ impl Work {
                 if name.eq_ignore_ascii_case("primary") {
                     return self.drop_primary_key();
                 }
-                if let Some(at) = self.new.foreign_keys.iter().position(|key| key.name.eq_ignore_ascii_case(name)) {
+                if let Some(at) = self.new.foreign_keys.iter().position(|key| same_name(&key.name, name)) {
                     self.new.foreign_keys.remove(at);
                     return Ok(());
                 }
                 if attributes::drop_check(&mut self.new, name) {
                     return Ok(());
                 }
-                if self.new.indexes.iter().any(|index| index.unique && index.name.eq_ignore_ascii_case(name)) {
+                if self.new.indexes.iter().any(|index| index.unique && same_name(&index.name, name)) {
                     return self.drop_key(cx, name);
                 }
                 Err(Error::new(3940, "HY000", format!("Constraint '{name}' does not exist.")))
             }
             Alteration::RenameIndex { old, new } => {
-                let at = self.new.indexes.iter().position(|index| index.name.eq_ignore_ascii_case(old));
+                let at = self.new.indexes.iter().position(|index| same_name(&index.name, old));
                 let at = at.ok_or_else(|| {
                     let message = format!("Key '{old}' doesn't exist in table '{}'", self.new.name);
                     Error::new(1176, "42000", message)
                 })?;
-                if !old.eq_ignore_ascii_case(new) {
+                if !same_name(old, new) {
                     keys::check_index_name(&self.new, new)?;
                 }
                 let old = std::mem::replace(&mut self.new.indexes[at].name, new.clone());
@@ -324,7 +324,7 @@ impl Work {
     }
 
     fn drop_column(&mut self, cx: &Ddl<'_>, name: &str, if_exists: bool) -> Result<()> {
-        let Some(at) = self.new.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name)) else {
+        let Some(at) = self.new.columns.iter().position(|column| same_name(&column.name, name)) else {
             return if if_exists { Ok(()) } else { Err(cannot_drop(name)) };
         };
         if self.new.columns.len() == 1 {
@@ -336,8 +336,8 @@ impl Work {
             let message = format!("Cannot drop column '{name}': needed in a foreign key constraint '{}'", key.name);
             return Err(Error::new(1828, "HY000", message));
         }
-        let children = foreign_key::children(cx.txn.catalog(), &self.home, &self.old);
-        let needed = children.iter().find(|(_, key)| key.parent_columns.iter().any(|c| c.eq_ignore_ascii_case(name)));
+        let children = foreign_key::children(cx.txn.catalog(), &self.old);
+        let needed = children.iter().find(|(_, key)| key.parent_columns.iter().any(|c| same_name(c, name)));
         if let Some((child, key)) = needed {
             let message = format!(
                 "Cannot drop column '{name}': needed in a foreign key constraint '{}' of table '{}'",
@@ -372,7 +372,7 @@ impl Work {
     fn change_column(&mut self, cx: &Ddl<'_>, old: &str, spec: &ColumnSpec, position: Option<&Position>) -> Result<()> {
         let at = self.position_of(old)?;
         let before = self.new.columns[at].clone();
-        if !before.name.eq_ignore_ascii_case(&spec.name) {
+        if !same_name(&before.name, &spec.name) {
             self.rename_column(at, &spec.name)?;
         }
         let fresh = self.next_id();
@@ -408,13 +408,13 @@ impl Work {
     fn rename_column(&mut self, at: usize, name: &str) -> Result<()> {
         super::column::check_column_name(name)?;
         let old = self.new.columns[at].name.clone();
-        if self.new.columns.iter().enumerate().any(|(other, c)| other != at && c.name.eq_ignore_ascii_case(name)) {
+        if self.new.columns.iter().enumerate().any(|(other, c)| other != at && same_name(&c.name, name)) {
             return Err(Error::new(1060, "42S21", format!("Duplicate column name '{name}'")));
         }
         self.refuse_checked(&old)?;
         for key in &mut self.new.foreign_keys {
-            let own = key.parent_database.is_none() && key.parent_table.eq_ignore_ascii_case(&self.old.name);
-            for parent in key.parent_columns.iter_mut().filter(|parent| own && parent.eq_ignore_ascii_case(&old)) {
+            let own = key.parent_database.is_none() && same_name(&key.parent_table, &self.old.name);
+            for parent in key.parent_columns.iter_mut().filter(|parent| own && same_name(parent, &old)) {
                 *parent = name.to_owned();
             }
         }
@@ -453,7 +453,7 @@ impl Work {
     }
 
     fn drop_key(&mut self, cx: &Ddl<'_>, name: &str) -> Result<()> {
-        let at = self.new.indexes.iter().position(|index| index.name.eq_ignore_ascii_case(name));
+        let at = self.new.indexes.iter().position(|index| same_name(&index.name, name));
         let index = self.new.indexes.remove(at.ok_or_else(|| cannot_drop(name))?);
         let needed =
             Error::new(1553, "HY000", format!("Cannot drop index '{name}': needed in a foreign key constraint"));
@@ -462,11 +462,12 @@ impl Work {
             return Err(needed);
         }
         if index.unique {
-            let own =
-                self.new.foreign_keys.iter().filter(|key| {
-                    key.parent_database.is_none() && key.parent_table.eq_ignore_ascii_case(&self.old.name)
-                });
-            let children = foreign_key::children(cx.txn.catalog(), &self.home, &self.old);
+            let own = self
+                .new
+                .foreign_keys
+                .iter()
+                .filter(|key| key.parent_database.is_none() && same_name(&key.parent_table, &self.old.name));
+            let children = foreign_key::children(cx.txn.catalog(), &self.old);
             let all = children.into_iter().map(|(_, key)| key).chain(own);
             let orphaned = all.into_iter().any(|key| {
                 let ids: Vec<ColumnId> =
@@ -506,9 +507,8 @@ impl Work {
                 format!("Cannot change column '{}': used in a foreign key constraint '{}'", before.name, key.name);
             return Err(Error::new(1832, "HY000", message));
         }
-        let children = foreign_key::children(cx.txn.catalog(), &self.home, &self.old);
-        let used =
-            children.iter().find(|(_, key)| key.parent_columns.iter().any(|c| c.eq_ignore_ascii_case(&before.name)));
+        let children = foreign_key::children(cx.txn.catalog(), &self.old);
+        let used = children.iter().find(|(_, key)| key.parent_columns.iter().any(|c| same_name(c, &before.name)));
         if let Some((child, key)) = used {
             let message = format!(
                 "Cannot change column '{}': used in a foreign key constraint '{}' of table '{}'",
@@ -596,7 +596,7 @@ impl Work {
         if self.renamed_columns.is_empty() {
             return Ok(());
         }
-        let children: BTreeMap<TableId, Table> = foreign_key::children(cx.txn.catalog(), &self.home, &self.old)
+        let children: BTreeMap<TableId, Table> = foreign_key::children(cx.txn.catalog(), &self.old)
             .into_iter()
             .map(|(child, _)| (child.id, (**child).clone()))
             .collect();
@@ -606,15 +606,11 @@ impl Work {
             let before = child.clone();
             for key in &mut child.foreign_keys {
                 let parent = key.parent_database.as_deref().unwrap_or(&child_home);
-                if !parent.eq_ignore_ascii_case(&self.home.name)
-                    || !key.parent_table.eq_ignore_ascii_case(&self.old.name)
-                {
+                if !same_name(parent, &self.home.name) || !same_name(&key.parent_table, &self.old.name) {
                     continue;
                 }
                 for column in &mut key.parent_columns {
-                    if let Some((_, new)) =
-                        self.renamed_columns.iter().find(|(old, _)| old.eq_ignore_ascii_case(column))
-                    {
+                    if let Some((_, new)) = self.renamed_columns.iter().find(|(old, _)| same_name(old, column)) {
                         *column = new.clone();
                     }
                 }
@@ -668,7 +664,7 @@ impl Work {
     }
 
     fn position_of(&self, name: &str) -> Result<usize> {
-        let at = self.new.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
+        let at = self.new.columns.iter().position(|column| same_name(&column.name, name));
         at.ok_or_else(|| Error::unknown_column(name, &self.new.name))
     }
 

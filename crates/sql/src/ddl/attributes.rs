@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use strandline_core::ids::{ColumnId, Time};
-use strandline_core::schema::Table;
+use strandline_core::schema::{Table, same_name};
 
 /// A CHECK constraint. INSERT and UPDATE must refuse a row for which `expression` is false (3819), and let pass NULL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) fn put_check(table: &mut Table, check: &Check) {
 
 /// Removes a CHECK constraint; tells whether there was one of that name.
 pub(crate) fn drop_check(table: &mut Table, name: &str) -> bool {
-    let key = checks(table).into_iter().find(|check| check.name.eq_ignore_ascii_case(name));
+    let key = checks(table).into_iter().find(|check| same_name(&check.name, name));
     key.is_some_and(|check| table.options.remove(&format!("check:{}", check.name)).is_some())
 }
 

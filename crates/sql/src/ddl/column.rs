@@ -1,7 +1,7 @@
 //! Columns and CHECK constraints of a definition.
 
 use strandline_core::ids::ColumnId;
-use strandline_core::schema::{Column, Table, Type};
+use strandline_core::schema::{Column, Table, Type, same_name};
 
 use super::attributes::{self, Check};
 use super::check_name;
@@ -78,7 +78,7 @@ pub fn build(spec: &ColumnSpec, id: ColumnId, clock: Clock<'_>) -> Result<BuiltC
 /// Adds a CHECK constraint under its name or the next free one.
 pub fn add_check(table: &mut Table, spec: &CheckSpec) -> Result<Check> {
     let taken = attributes::checks(table);
-    let is_taken = |name: &str| taken.iter().any(|check| check.name.eq_ignore_ascii_case(name));
+    let is_taken = |name: &str| taken.iter().any(|check| same_name(&check.name, name));
     let name = match &spec.name {
         Some(name) if is_taken(name) => {
             return Err(Error::new(3822, "HY000", format!("Duplicate check constraint name '{name}'.")));

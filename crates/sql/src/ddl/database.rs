@@ -70,7 +70,7 @@ pub async fn drop_database(cx: &mut Ddl<'_>, name: &str, if_exists: bool) -> Res
     };
     if cx.foreign_key_checks {
         for table in cx.txn.catalog().tables_of(database.id) {
-            let children = foreign_key::children(cx.txn.catalog(), &database, &table);
+            let children = foreign_key::children(cx.txn.catalog(), &table);
             if let Some((child, key)) = children.iter().find(|(child, _)| child.database != database.id) {
                 return Err(super::table::referenced(&table.name, &key.name, &child.name));
             }

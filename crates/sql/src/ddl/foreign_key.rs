@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strandline_core::catalog::Catalog;
 use strandline_core::ids::ColumnId;
-use strandline_core::schema::{Column, Database, ForeignKey, Index, Table, Type};
+use strandline_core::schema::{Column, Database, ForeignKey, Index, Table, Type, same_name};
 
 use super::keys;
 use super::spec::ForeignKeySpec;
@@ -33,7 +33,7 @@ pub fn add(
         Some(name) => name.clone(),
         None => free_name(table),
     };
-    if table.foreign_keys.iter().any(|key| key.name.eq_ignore_ascii_case(&name)) {
+    if table.foreign_keys.iter().any(|key| same_name(&key.name, &name)) {
         return Err(Error::new(1826, "HY000", format!("Duplicate foreign key constraint name '{name}'")));
     }
     if spec.parent_columns.len() != columns.len() {
@@ -41,8 +41,8 @@ pub fn add(
             format!("Incorrect foreign key definition for '{name}': Key reference and table reference don't match");
         return Err(Error::new(1239, "42000", message));
     }
-    let parent_database = spec.parent_database.clone().filter(|parent| !parent.eq_ignore_ascii_case(&database.name));
-    let own = parent_database.is_none() && spec.parent_table.eq_ignore_ascii_case(&table.name);
+    let parent_database = spec.parent_database.clone().filter(|parent| !same_name(parent, &database.name));
+    let own = parent_database.is_none() && same_name(&spec.parent_table, &table.name);
     let parent: Option<Table> = if own {
         Some(table.clone())
     } else {
@@ -92,22 +92,9 @@ pub fn add(
 }
 
 /// Returns the foreign keys that refer to a table, with the tables that have them. Its own are left out.
-pub fn children<'a>(catalog: &'a Catalog, database: &Database, table: &Table) -> Vec<(&'a Arc<Table>, &'a ForeignKey)> {
-    let mut found = Vec::new();
-    for child in catalog.all_tables().filter(|child| child.id != table.id) {
-        let Some(home) = catalog.database_by_id(child.database) else { continue };
-        if home.account != database.account {
-            continue;
-        }
-        for key in &child.foreign_keys {
-            let parent_database = key.parent_database.as_deref().unwrap_or(&home.name);
-            if parent_database.eq_ignore_ascii_case(&database.name)
-                && key.parent_table.eq_ignore_ascii_case(&table.name)
-            {
-                found.push((child, key));
-            }
-        }
-    }
+pub fn children<'a>(catalog: &'a Catalog, table: &Table) -> Vec<(&'a Arc<Table>, &'a ForeignKey)> {
+    let mut found = catalog.children_of(table);
+    found.retain(|(child, _)| child.id != table.id);
     found.sort_by(|a, b| (&a.0.name, &a.1.name).cmp(&(&b.0.name, &b.1.name)));
     found
 }
@@ -177,7 +164,7 @@ fn free_name(table: &Table) -> String {
 }
 
 fn index_name(table: &Table, wanted: &str) -> String {
-    let taken = |name: &str| table.indexes.iter().any(|index| index.name.eq_ignore_ascii_case(name));
+    let taken = |name: &str| table.indexes.iter().any(|index| same_name(&index.name, name));
     if !taken(wanted) {
         return wanted.to_owned();
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use strandline_core::ids::ColumnId;
-use strandline_core::schema::{Index, Table};
+use strandline_core::schema::{Index, Table, same_name};
 
 use super::spec::{KeyKind, KeySpec};
 use super::{attributes, check_name};
@@ -64,7 +64,7 @@ pub fn add(table: &mut Table, key: &KeySpec, explicitly_null: &[String]) -> Resu
                 return Err(Error::new(1068, "42000", "Multiple primary key defined"));
             }
             for column in table.columns.iter_mut().filter(|column| columns.contains(&column.id)) {
-                if explicitly_null.iter().any(|name| name.eq_ignore_ascii_case(&column.name)) {
+                if explicitly_null.iter().any(|name| same_name(name, &column.name)) {
                     let message =
                         "All parts of a PRIMARY KEY must be NOT NULL; if you need NULL in a key, use UNIQUE instead";
                     return Err(Error::new(1171, "42000", message));
@@ -95,7 +95,7 @@ pub fn check_index_name(table: &Table, name: &str) -> Result<()> {
     if name.eq_ignore_ascii_case("primary") {
         return Err(Error::new(1280, "42000", format!("Incorrect index name '{name}'")));
     }
-    if table.indexes.iter().any(|index| index.name.eq_ignore_ascii_case(name)) {
+    if table.indexes.iter().any(|index| same_name(&index.name, name)) {
         return Err(Error::new(1061, "42000", format!("Duplicate key name '{name}'")));
     }
     Ok(())
@@ -123,7 +123,7 @@ pub fn has_key_on(table: &Table, columns: &[ColumnId]) -> bool {
 fn free_name(table: &Table, columns: &[ColumnId]) -> String {
     let first = columns.first().and_then(|id| table.column_by_id(*id)).map_or("key", |column| &column.name).to_owned();
     let taken = |name: &str| {
-        name.eq_ignore_ascii_case("primary") || table.indexes.iter().any(|index| index.name.eq_ignore_ascii_case(name))
+        name.eq_ignore_ascii_case("primary") || table.indexes.iter().any(|index| same_name(&index.name, name))
     };
     if !taken(&first) {
         return first;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlparser::ast;
 use strandline_core::catalog::Catalog;
 use strandline_core::ids::{ColumnId, DatabaseId, TableId};
-use strandline_core::schema::{Database, Table};
+use strandline_core::schema::{Database, Table, same_name};
 
 use super::defaults::Clock;
 use super::spec::{ColumnSpec, KeyKind, KeySpec, TableSpec, object_name, table_spec};
@@ -86,13 +86,13 @@ pub async fn create_table_as(
     let current = cx.database.map(str::to_owned);
     let selected = cx.queries.describe(cx.txn, current.as_deref(), select).await?;
     for (at, column) in selected.iter().enumerate() {
-        if selected[..at].iter().any(|other| other.name.eq_ignore_ascii_case(&column.name)) {
+        if selected[..at].iter().any(|other| same_name(&other.name, &column.name)) {
             return Err(Error::new(1060, "42S21", format!("Duplicate column name '{}'", column.name)));
         }
     }
     let mut columns: Vec<ColumnSpec> = std::mem::take(&mut spec.columns);
     let missing: Vec<_> =
-        selected.iter().filter(|c| !columns.iter().any(|given| given.name.eq_ignore_ascii_case(&c.name))).collect();
+        selected.iter().filter(|c| !columns.iter().any(|given| same_name(&given.name, &c.name))).collect();
     for column in missing {
         columns.push(ColumnSpec::plain(&column.name, &column.declared, column.nullable)?);
     }
@@ -142,8 +142,7 @@ pub async fn drop_tables(cx: &mut Ddl<'_>, names: &[TableName], if_exists: bool,
     }
     if cx.foreign_key_checks {
         for table in &tables {
-            let Some(home) = cx.txn.catalog().database_by_id(table.database) else { continue };
-            let children = foreign_key::children(cx.txn.catalog(), home, table);
+            let children = foreign_key::children(cx.txn.catalog(), table);
             let left = children.iter().find(|(child, _)| !tables.iter().any(|dropped| dropped.id == child.id));
             if let Some((child, key)) = left {
                 return Err(referenced(&table.name, &key.name, &child.name));
@@ -170,9 +169,9 @@ pub async fn rename_tables(cx: &mut Ddl<'_>, pairs: &[(TableName, TableName)]) -
 
 /// `TRUNCATE [TABLE] name`
 pub async fn truncate_table(cx: &mut Ddl<'_>, name: &TableName) -> Result<Done> {
-    let (home, table) = cx.base_table(name.database.as_deref(), &name.name)?;
+    let (_, table) = cx.base_table(name.database.as_deref(), &name.name)?;
     if cx.foreign_key_checks
-        && let Some((child, key)) = foreign_key::children(cx.txn.catalog(), &home, &table).first()
+        && let Some((child, key)) = foreign_key::children(cx.txn.catalog(), &table).first()
     {
         let child_home = cx.txn.catalog().database_by_id(child.database).map_or("", |d| d.name.as_str());
         let message = format!(
@@ -302,16 +301,16 @@ pub fn rename(cx: &mut Ddl<'_>, home: &Database, table: &Arc<Table>, new_home: &
         ));
     }
     let children: Vec<Arc<Table>> =
-        foreign_key::children(cx.txn.catalog(), home, table).into_iter().map(|(child, _)| child.clone()).collect();
+        foreign_key::children(cx.txn.catalog(), table).into_iter().map(|(child, _)| child.clone()).collect();
     let mut renamed = (**table).clone();
     for key in &mut renamed.foreign_keys {
         let parent = key.parent_database.clone().unwrap_or_else(|| home.name.clone());
-        let own = parent.eq_ignore_ascii_case(&home.name) && key.parent_table.eq_ignore_ascii_case(&table.name);
+        let own = same_name(&parent, &home.name) && same_name(&key.parent_table, &table.name);
         if own {
             key.parent_table = name.to_owned();
             key.parent_database = None;
         } else {
-            key.parent_database = (!parent.eq_ignore_ascii_case(&new_home.name)).then_some(parent);
+            key.parent_database = (!same_name(&parent, &new_home.name)).then_some(parent);
         }
         if let Some(number) = key.name.strip_prefix(&format!("{}_ibfk_", table.name)) {
             key.name = format!("{name}_ibfk_{number}");
@@ -327,7 +326,7 @@ pub fn rename(cx: &mut Ddl<'_>, home: &Database, table: &Arc<Table>, new_home: &
         let mut changed = (*child).clone();
         for key in &mut changed.foreign_keys {
             let parent = key.parent_database.as_deref().unwrap_or(&child_home.name);
-            if parent.eq_ignore_ascii_case(&home.name) && key.parent_table.eq_ignore_ascii_case(&table.name) {
+            if same_name(parent, &home.name) && same_name(&key.parent_table, &table.name) {
                 key.parent_table = name.to_owned();
                 key.parent_database = (child_home.id != new_home.id).then(|| new_home.name.clone());
             }

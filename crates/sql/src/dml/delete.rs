@@ -8,6 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Schema;
 use sqlparser::ast::{FromTable, TableFactor};
 use strandline_core::ids::ColumnId;
+use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
 
 use super::update::{Named, first_of_each, found_rows, tables_of};
@@ -113,8 +114,8 @@ impl Named {
 fn target_of<'a>(name: &(Option<String>, String), tables: &'a [Named]) -> Result<&'a Named> {
     let (database, table) = name;
     let fits = |named: &&Named| {
-        named.alias.eq_ignore_ascii_case(table)
-            && database.as_ref().is_none_or(|database| named.target.database.name.eq_ignore_ascii_case(database))
+        same_name(&named.alias, table)
+            && database.as_ref().is_none_or(|database| same_name(&named.target.database.name, database))
     };
     tables
         .iter()

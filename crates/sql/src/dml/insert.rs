@@ -12,6 +12,7 @@ use sqlparser::ast::{
     SetExpr, TableObject,
 };
 use strandline_core::ids::ColumnId;
+use strandline_core::schema::same_name;
 use strandline_core::txn::{Inserted, OnDuplicate, Txn};
 
 use super::values::{self, Auto, Built};
@@ -336,15 +337,15 @@ fn with_proposed(
                 }
             }
             Expr::CompoundIdentifier(parts) => match (parts.as_slice(), row_alias) {
-                ([table, column], Some(alias)) if table.value.eq_ignore_ascii_case(alias) => {
-                    let own = column_aliases.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.value));
+                ([table, column], Some(alias)) if same_name(&table.value, alias) => {
+                    let own = column_aliases.iter().find(|(name, _)| same_name(name, &column.value));
                     Some(proposed(own.map_or(column.value.as_str(), |(_, column)| column)))
                 }
                 _ => None,
             },
             Expr::Identifier(ident) => column_aliases
                 .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case(&ident.value) && target.position(name).is_err())
+                .find(|(name, _)| same_name(name, &ident.value) && target.position(name).is_err())
                 .map(|(_, column)| proposed(column)),
             _ => None,
         };

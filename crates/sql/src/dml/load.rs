@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, BinaryBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use sqlparser::ast::{self, Expr};
-use strandline_core::schema::Type;
+use strandline_core::schema::{Type, same_name};
 use strandline_core::txn::bulk::BulkLoad;
 use strandline_core::txn::{OnDuplicate, Txn};
 use tokio::io::AsyncReadExt;
@@ -402,9 +402,7 @@ fn with_variables(mut expr: Expr, inputs: &[Input]) -> Expr {
     let _ = ast::visit_expressions_mut(&mut expr, |expr| {
         if let Expr::Identifier(ident) = expr
             && let Some(name) = ident.value.strip_prefix('@')
-            && inputs
-                .iter()
-                .any(|input| matches!(&input.what, For::Variable(other) if other.eq_ignore_ascii_case(name)))
+            && inputs.iter().any(|input| matches!(&input.what, For::Variable(other) if same_name(other, name)))
         {
             *ident = ast::Ident::with_quote('`', format!("@{}", name.to_lowercase()));
         }

@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, TimestampMi
 use arrow::compute::take;
 use arrow::datatypes::{Schema, TimestampMicrosecondType};
 use sqlparser::ast::ObjectName;
-use strandline_core::schema::{Column, Database, Table};
+use strandline_core::schema::{Column, Database, Table, same_name};
 use strandline_core::txn::Txn;
 
 use crate::api::Value;
@@ -108,10 +108,8 @@ impl Target {
     /// # Errors
     /// 1054
     pub fn position(&self, name: &str) -> Result<usize> {
-        let found = self.table.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
-        found
-            .or_else(|| self.table.columns.iter().position(|column| column.name.to_lowercase() == name.to_lowercase()))
-            .ok_or_else(|| Error::unknown_column(name, "field list"))
+        let found = self.table.columns.iter().position(|column| same_name(&column.name, name));
+        found.ok_or_else(|| Error::unknown_column(name, "field list"))
     }
 
     /// Returns what values of a column are converted to.

@@ -10,6 +10,7 @@ use sqlparser::ast::{
     TableWithJoins,
 };
 use strandline_core::ids::ColumnId;
+use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
 
 use super::{Effect, Target, arrow, mode_of, repeated, split_name, to_utc, values, warn_bent};
@@ -300,7 +301,7 @@ fn table_of(assignment: &Assignment, tables: &[Named]) -> Result<usize> {
     };
     let has = |named: &Named| named.target.position(column).is_ok();
     let mut found = tables.iter().enumerate().filter(|(_, named)| match qualifier {
-        Some(qualifier) => named.alias.eq_ignore_ascii_case(qualifier),
+        Some(qualifier) => same_name(&named.alias, qualifier),
         None => has(named),
     });
     match (found.next(), found.next(), qualifier) {
@@ -349,7 +350,7 @@ fn substitute(value: &mut Expr, target: &Target, alias: &str, earlier: &HashMap<
             let name = match &*expr {
                 Expr::Identifier(ident) => &ident.value,
                 Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                    [table, column] if table.value.eq_ignore_ascii_case(self.1) => &column.value,
+                    [table, column] if same_name(&table.value, self.1) => &column.value,
                     _ => return std::ops::ControlFlow::Continue(()),
                 },
                 _ => return std::ops::ControlFlow::Continue(()),

@@ -1,11 +1,10 @@
 //! CLONE, and DATA BRANCH CREATE: another name for what a table or database holds. Nothing is copied.
 
-use std::future::ready;
-
 use futures::future::BoxFuture;
 use strandline_core::error::{Kind, What};
 use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
+use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
 
 use super::done;
@@ -51,7 +50,7 @@ struct CloneOne<'a> {
 }
 
 impl CloneOne<'_> {
-    fn write(&self, state: &State, txn: &mut Txn) -> Result<()> {
+    async fn write(&self, state: &State, txn: &mut Txn) -> Result<()> {
         let now = txn.moment().clone();
         let own = txn.catalog().clone();
         let (moment, catalog) = match &self.past {
@@ -66,7 +65,7 @@ impl CloneOne<'_> {
             let all: Vec<_> = source.columns.iter().map(|column| column.id).collect();
             pin.admits_columns(&source, &all)?;
         }
-        txn.clone_table(moment, &source, state.account, self.home, self.name)?;
+        txn.clone_table(moment, &source, state.account, self.home, self.name).await?;
         txn.set_what(format!("CREATE TABLE {}.{} CLONE {}.{}", self.home, self.name, self.from, source.name));
         Ok(())
     }
@@ -74,7 +73,7 @@ impl CloneOne<'_> {
 
 impl Work<()> for CloneOne<'_> {
     fn run<'a>(&'a self, state: &'a mut State, txn: &'a mut Txn) -> BoxFuture<'a, Result<()>> {
-        Box::pin(ready(self.write(state, txn)))
+        Box::pin(self.write(state, txn))
     }
 }
 
@@ -85,12 +84,14 @@ struct CloneAll<'a> {
 
 impl Work<()> for CloneAll<'_> {
     fn run<'a>(&'a self, state: &'a mut State, txn: &'a mut Txn) -> BoxFuture<'a, Result<()>> {
-        let now = txn.moment().clone();
-        let moment = self.past.as_ref().map_or(&now, |(moment, _)| moment);
-        let (source, name) = (&self.clone.source, &self.clone.database);
-        let done = txn.clone_database(moment, source, state.account, state.account, name);
-        txn.set_what(format!("CREATE DATABASE {name} CLONE {source}"));
-        Box::pin(ready(done.map(|_| ()).map_err(Error::from)))
+        Box::pin(async move {
+            let now = txn.moment().clone();
+            let moment = self.past.as_ref().map_or(&now, |(moment, _)| moment);
+            let (source, name) = (&self.clone.source, &self.clone.database);
+            txn.clone_database(moment, source, state.account, state.account, name).await?;
+            txn.set_what(format!("CREATE DATABASE {name} CLONE {source}"));
+            Ok(())
+        })
     }
 }
 
@@ -118,7 +119,7 @@ async fn at(state: &State, when: Option<&When>) -> Result<Past> {
 
 fn own_account(state: &State, to: Option<&str>) -> Result<()> {
     match to {
-        Some(account) if !account.eq_ignore_ascii_case(&state.account_name) => {
+        Some(account) if !same_name(account, &state.account_name) => {
             Err(Error::unsupported("CLONE … TO ACCOUNT of another account"))
         }
         _ => Ok(()),

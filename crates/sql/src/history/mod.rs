@@ -4,6 +4,7 @@
 //! are the exceptions: inside a transaction they belong to it and go with its rollback.
 
 use strandline_core::log;
+use strandline_core::schema::same_name;
 
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
@@ -87,7 +88,7 @@ impl State {
     /// Turns a scope as a statement words it into the core's terms.
     pub(crate) fn scope(&self, target: &Target) -> Result<log::Scope> {
         if let Some(account) = &target.account
-            && !account.eq_ignore_ascii_case(&self.account_name)
+            && !same_name(account, &self.account_name)
         {
             return Err(Error::unsupported(format!("history of another account ('{account}')")));
         }
@@ -104,7 +105,7 @@ impl State {
         let own = match &scope {
             log::Scope::Cluster => self.account == strandline_core::db::SYS,
             log::Scope::Account(name) => {
-                self.account == strandline_core::db::SYS || name.eq_ignore_ascii_case(&self.account_name)
+                self.account == strandline_core::db::SYS || same_name(name, &self.account_name)
             }
             _ => true,
         };

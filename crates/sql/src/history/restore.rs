@@ -5,6 +5,7 @@ use strandline_core::error::Kind;
 use strandline_core::history::restore::{RestorePlan, RestoreReport, RestoreRequest, Target as To};
 use strandline_core::ids::Version;
 use strandline_core::log::Scope;
+use strandline_core::schema::same_name;
 use strandline_core::txn::Author;
 
 use crate::api::Outcome;
@@ -23,7 +24,7 @@ pub async fn restore(session: &mut Session, restore: &Restore) -> Result<Outcome
         return Err(Error::unsupported("RESTORE … WITH GRANTS"));
     }
     if let Some(account) = &restore.to_account
-        && !account.eq_ignore_ascii_case(&session.state.account_name)
+        && !same_name(account, &session.state.account_name)
     {
         return Err(Error::unsupported("RESTORE … TO ACCOUNT of another account"));
     }
@@ -56,7 +57,7 @@ pub async fn undrop(session: &mut Session, undrop: &Undrop) -> Result<Outcome> {
         Undropped::Table(table) => {
             let (home, name) = session.state.full_name(table)?;
             if let Some(other) = undrop.to.as_ref().and_then(|to| to.database.as_deref())
-                && !other.eq_ignore_ascii_case(&home)
+                && !same_name(other, &home)
             {
                 return Err(Error::unsupported("UNDROP TABLE … TO another database"));
             }
@@ -102,7 +103,9 @@ async fn run(session: &mut Session, explain: bool, planning: &Planning) -> Resul
     let database = session.state.engine.database().clone();
     let author = session.state.author();
     if explain {
-        return Ok(Outcome::Rows(rows_of(plan_answer(&planning.plan(&database, &author).await?)?)));
+        let mut plan = planning.plan(&database, &author).await?;
+        plan.count_rows().await?;
+        return Ok(Outcome::Rows(rows_of(plan_answer(&plan)?)));
     }
     session.check_writable()?;
     session.commit().await?;

@@ -2,6 +2,8 @@
 
 use super::VirtualTable;
 use super::catalog::every_table;
+use strandline_core::schema::same_name;
+
 use crate::ddl::attributes;
 use crate::show::ShowContext;
 use crate::show::answer::CellKind::{Long, Text, UInt};
@@ -147,7 +149,7 @@ fn referential_constraints(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
                         && ids
                             .iter()
                             .filter_map(|id| parent.column_by_id(*id))
-                            .all(|column| key.parent_columns.iter().any(|name| name.eq_ignore_ascii_case(&column.name)))
+                            .all(|column| key.parent_columns.iter().any(|name| same_name(name, &column.name)))
                 };
                 if names(&parent.primary_key) {
                     return Some("PRIMARY".to_owned());

@@ -6,6 +6,8 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use strandline_core::schema::same_name;
+
 use crate::error::Result;
 use crate::show::ShowContext;
 use crate::show::answer::{Cell, CellKind, batch, schema_of};
@@ -33,7 +35,7 @@ pub fn virtual_table(database: &str, name: &str, cx: &ShowContext<'_>) -> Option
 
 /// Returns the tables of a made-up database.
 pub fn table_names(database: &str) -> impl Iterator<Item = &'static str> {
-    all().filter(move |table| table.database.eq_ignore_ascii_case(database)).map(|table| table.name)
+    all().filter(move |table| same_name(&table.database, database)).map(|table| table.name)
 }
 
 /// Returns the columns of a made-up table.
@@ -63,7 +65,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static VirtualTable> {
 }
 
 fn find(database: &str, name: &str) -> Option<&'static VirtualTable> {
-    all().find(|table| table.database.eq_ignore_ascii_case(database) && table.name.eq_ignore_ascii_case(name))
+    all().find(|table| same_name(&table.database, database) && same_name(&table.name, name))
 }
 
 #[cfg(test)]

@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::catalog::{Change, ObjectKind, fold};
+use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::log::integrity::{self, Head, Touch};
 use crate::log::{Entry, EntryHead, EntryQuery, EntrySummary, FileKind, FileRecord, ObjectRow, Pin, TableDelta};
+use crate::schema::fold;
 
 use super::write::News;
 use super::{clamp, end_from_sql, from_sql, sql_error};
@@ -44,6 +45,8 @@ pub(super) struct Tail {
     pub previous: Version,
     /// The row's digest while it stands.
     pub standing: Option<Digest>,
+    /// When it ended; `Version::MAX` while it stands.
+    pub end: Version,
 }
 
 impl Known {
@@ -92,6 +95,13 @@ impl Known {
         merge(&mut self.objects, news.objects);
         merge(&mut self.pins, news.pins);
         merge(&mut self.intents, news.intents);
+    }
+
+    /// Returns the objects that may have stood at a version: not those that ended before, or that began later.
+    pub(super) fn objects_at(&self, version: Version) -> Vec<(ObjectKind, u64)> {
+        let began = |tail: &Tail| tail.begin <= version || tail.previous != Version(0);
+        let stood = self.objects.iter().filter(|(_, tail)| began(tail) && version < tail.end);
+        stood.map(|(object, _)| *object).collect()
     }
 
     /// Returns where the chain of each object of a kind ends.
@@ -184,7 +194,7 @@ fn objects(connection: &Connection) -> Result<BTreeMap<(ObjectKind, u64), Tail>>
         let row = object_row(connection, kind, id, i64::MAX)?;
         let row = row.filter(|_| next > at).ok_or_else(|| Error::corrupt("The catalog (object) is out of order."))?;
         let standing = (row.end == Version::MAX).then_some(row.digest);
-        objects.insert((kind, id), Tail { begin: row.begin, previous: row.previous, standing });
+        objects.insert((kind, id), Tail { begin: row.begin, previous: row.previous, standing, end: row.end });
         at = next;
     }
     Ok(objects)

@@ -48,6 +48,22 @@ fn fill(store: &SqliteMetastore) {
     store.drop_files(&[file_id(3)]).unwrap();
 }
 
+#[test]
+fn a_catalog_is_read_from_the_objects_of_its_time() {
+    let (_directory, path) = scratch();
+    for reopened in [false, true] {
+        let store = SqliteMetastore::open(&path).unwrap();
+        if !reopened {
+            fill(&store);
+        }
+        // Table 2 and what it holds go with version 8, table 3 comes with 4.
+        for (version, objects) in [(1, 3), (3, 5), (4, 6), (7, 6), (8, 4), (9, 4)] {
+            let found = store.known.read().objects_at(Version(version)).len();
+            assert_eq!(found, objects, "version {version}, reopened: {reopened}");
+        }
+    }
+}
+
 /// Asks everything there is to ask of a filled store; each answer or error as text.
 fn answers(store: &SqliteMetastore) -> Vec<Result<String>> {
     fn show<T: std::fmt::Debug>(answer: Result<T>) -> Result<String> {

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, ErrorCode, params};
 
-use crate::catalog::{Change, ObjectKind, fold};
+use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{FileId, PinId, TableId, Version};
 use crate::log::integrity::{self, Head};
 use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin};
+use crate::schema::fold;
 
 use super::read::{self, Known, Tail};
 use super::{clamp, end_to_sql, name_taken, run, sql_error, to_sql};
@@ -330,7 +331,7 @@ impl<'a> Draft<'a> {
             body
         ];
         self.execute(PUT, row)?;
-        self.set_tail(kind, id, Some(Tail { begin: version, previous, standing: Some(digest) }));
+        self.set_tail(kind, id, Some(Tail { begin: version, previous, standing: Some(digest), end: Version::MAX }));
         let greatest = &mut self.news.head.greatest_ids[kind as usize];
         *greatest = id.max(*greatest);
         self.news.bytes += body.len() as u64;
@@ -347,12 +348,13 @@ impl<'a> Draft<'a> {
         let (rows, tail) = if tail.begin == version {
             let rows = self.execute(DELETE, params![kind.as_str(), sql_id, begin])?;
             let before = read::object_row(self.connection, kind, id, clamp(version))?;
-            let before = before.map(|row| Tail { begin: row.begin, previous: row.previous, standing: None });
+            let before =
+                before.map(|row| Tail { begin: row.begin, previous: row.previous, standing: None, end: row.end });
             (rows, before)
         } else {
             let crc = integrity::object_crc(version, tail.previous, digest);
             let rows = self.execute(END, params![end_to_sql(version)?, crc, kind.as_str(), sql_id, begin])?;
-            (rows, Some(Tail { standing: None, ..tail }))
+            (rows, Some(Tail { standing: None, end: version, ..tail }))
         };
         if rows != 1 {
             let kind = kind.as_str();
