@@ -171,6 +171,7 @@ verbs! {
         fn run(restore: &Restore) -> RestoreResult;
         fn plan(restore: &Restore) -> Vec<RestoreStep>;
         fn snapshot(wanted: &RestoreSnapshot) -> RestoreResult;
+        fn tables(wanted: &RestoreSnapshot) -> RestoreResult;
         fn plan_snapshot(wanted: &RestoreSnapshot) -> Vec<RestoreStep>;
         fn cluster(snapshot: &str) -> RestoreResult;
         fn account(snapshot: &str, account: &str) -> RestoreResult;

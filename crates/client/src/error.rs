@@ -113,6 +113,11 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// The error of somebody who has no connection yet, or not any more.
+    pub fn disconnected() -> Error {
+        Error::connection("There is no connection.").with_hint("Connect first.")
+    }
+
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Error {
         Error { kind, number: None, message: message.into(), hint: None }
     }

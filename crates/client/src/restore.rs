@@ -147,6 +147,16 @@ impl Restores<'_> {
         self.run(&restore).await
     }
 
+    /// Restores tables: those that are named, or all that a snapshot of tables holds.
+    pub async fn tables(&mut self, wanted: &RestoreSnapshot) -> Result<RestoreResult> {
+        let restore = self.of_snapshot(wanted).await?;
+        match restore.scope.level() {
+            Level::Table => self.run(&restore).await,
+            level => Err(Error::config(format!("Snapshot '{}' is of a whole {level}.", wanted.snapshot))
+                .with_hint("Name the tables to restore.")),
+        }
+    }
+
     /// Says what [`Restores::snapshot`] would do. Changes nothing.
     pub async fn plan_snapshot(&mut self, wanted: &RestoreSnapshot) -> Result<Vec<RestoreStep>> {
         let restore = self.of_snapshot(wanted).await?;
