@@ -154,7 +154,7 @@ class SnapshotManager(_Manager):
         keep_hourly: Optional[int] = None,
         keep_yearly: Optional[int] = None,
     ) -> CleanupResult:
-        """Sets how many snapshots of a database are kept, and drops the others.
+        """Drops the snapshots of a database that none of the numbers keeps. For once: no rule is set.
 
         Each number counts periods: ``keep_daily=7`` keeps the newest snapshot of each of the last seven days that have
         one. A snapshot stays if any of them keeps it.
@@ -492,6 +492,14 @@ class ScheduleManager(_Manager):
     def list(self) -> List[Schedule]:
         """Lists the schedules."""
         return self._do(lambda core: core.schedule_list(), Schedule._list)
+
+    def pause(self, name: str) -> None:
+        """Lets a schedule rest until `resume`."""
+        return self._do(lambda core: core.schedule_pause(name))
+
+    def resume(self, name: str) -> None:
+        """Lets a schedule go on."""
+        return self._do(lambda core: core.schedule_resume(name))
 
     def delete(self, name: str) -> None:
         """Drops a schedule. The snapshots that it took stay."""

@@ -179,10 +179,9 @@ class RetentionStep(_Record):
 
 @dataclass(frozen=True)
 class CleanupResult(_Record):
-    """What a clean-up did: names of snapshots."""
+    """What a clean-up did: the names of the snapshots that it dropped."""
 
     deleted: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
 
     @property
     def deleted_count(self) -> int:
@@ -194,10 +193,16 @@ class Schedule(_Record):
     """When the server takes snapshots by itself. Times are local and without a zone."""
 
     name: str
-    scope: str | None = None
-    cron: str | None = None
+    level: str | None = None
+    database: str | None = None
+    table: str | None = None
+    rhythm: str | None = None
+    time_zone: str | None = None
+    snapshot_name: str | None = None
+    state: str | None = None
     next_run: dt.datetime | None = None
     last_run: dt.datetime | None = None
+    last_snapshot: str | None = None
     last_error: str | None = None
 
     _times = ("next_run", "last_run")

@@ -194,10 +194,13 @@ verbs! {
         fn set(scope: &Scope, keep: &Keep) -> ();
         fn plan(scope: &Scope) -> Vec<RetentionStep>;
         fn apply(scope: &Scope) -> CleanupResult;
+        fn apply_once(scope: &Scope, keep: &Keep) -> CleanupResult;
     }
     schedules Schedules over schedule::Schedules<'a> {
         fn create(create: &CreateSchedule) -> ();
         fn list() -> Vec<Schedule>;
+        fn pause(name: &str) -> ();
+        fn resume(name: &str) -> ();
         fn delete(name: &str) -> ();
     }
 }

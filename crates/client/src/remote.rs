@@ -58,13 +58,7 @@ impl Session {
                 .with_hint("Connect again, and end statements with a Canceller."));
         }
         self.given_up = true;
-        let result = match parameters {
-            None => self.connection.query_iter(sql.to_owned()).await.map(Source::Text),
-            Some(parameters) => {
-                let parameters = parameters.iter().map(Value::to_parameter).collect();
-                self.connection.exec_iter(sql.to_owned(), Params::Positional(parameters)).await.map(Source::Binary)
-            }
-        };
+        let result = send(&mut self.connection, sql, parameters).await;
         self.given_up = false;
         let source = result?;
         let sent = source.columns();
@@ -78,6 +72,21 @@ impl Session {
         Ok(self.connection.disconnect().await?)
     }
 }
+
+async fn send<'a>(connection: &'a mut Conn, sql: &str, parameters: Option<&[Value]>) -> Result<Source<'a>> {
+    let Some(parameters) = parameters else {
+        return Ok(Source::Text(connection.query_iter(sql.to_owned()).await?));
+    };
+    let statement = connection.prep(sql).await?;
+    if usize::from(statement.num_params()) != parameters.len() {
+        return Err(Error::answered(WRONG_ARGUMENTS, "HY000", "Incorrect arguments to mysqld_stmt_execute"));
+    }
+    let parameters = parameters.iter().map(Value::to_parameter).collect();
+    Ok(Source::Binary(connection.exec_iter(statement, Params::Positional(parameters)).await?))
+}
+
+/// MySQL's error for another number of parameters than a statement has.
+const WRONG_ARGUMENTS: u16 = 1210;
 
 /// The result of a statement, row by row.
 pub struct Answer<'a> {

@@ -27,11 +27,10 @@ pub struct RetentionStep {
     pub reason: Option<String>,
 }
 
-/// What a clean-up did.
+/// What a clean-up did: the names of the snapshots that it dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CleanupResult {
     pub deleted: Vec<String>,
-    pub kept: Vec<String>,
 }
 
 /// The verbs about which snapshots are kept.
@@ -42,10 +41,7 @@ pub struct Retention<'a> {
 impl Retention<'_> {
     /// Sets a scope's rule. It replaces the one that was set before.
     pub async fn set(&mut self, scope: &Scope, keep: &Keep) -> Result<()> {
-        if *keep == Keep::default() {
-            return Err(Error::config("The rule says of no kind how many to keep.").with_hint("Say daily 7, for one."));
-        }
-        self.client.query(&format!("SET RETENTION FOR {scope} KEEP{keep}")).await?;
+        self.client.query(&format!("SET RETENTION FOR {scope} KEEP{}", keep.checked()?)).await?;
         Ok(())
     }
 
@@ -57,27 +53,36 @@ impl Retention<'_> {
 
     /// Drops the snapshots that a scope's rule does not keep.
     pub async fn apply(&mut self, scope: &Scope) -> Result<CleanupResult> {
-        let result = self.client.query(&format!("APPLY RETENTION FOR {scope}")).await?;
-        let mut cleanup = CleanupResult::default();
-        for record in result.records() {
-            let step = RetentionStep::read(&record)?;
-            match step.deleted {
-                true => cleanup.deleted.push(step.snapshot),
-                false => cleanup.kept.push(step.snapshot),
-            }
-        }
-        Ok(cleanup)
+        self.send(&format!("APPLY RETENTION FOR {scope}")).await
+    }
+
+    /// Drops the snapshots that this rule does not keep, for once: no rule is set.
+    pub async fn apply_once(&mut self, scope: &Scope, keep: &Keep) -> Result<CleanupResult> {
+        self.send(&format!("APPLY RETENTION FOR {scope} KEEP{}", keep.checked()?)).await
+    }
+
+    async fn send(&mut self, statement: &str) -> Result<CleanupResult> {
+        let result = self.client.query(statement).await?;
+        let steps: Result<Vec<_>> = result.records().map(|record| RetentionStep::read(&record)).collect();
+        let deleted = steps?.into_iter().filter(|step| step.deleted).map(|step| step.snapshot).collect();
+        Ok(CleanupResult { deleted })
     }
 }
 
 impl RetentionStep {
     fn read(record: &Record<'_>) -> Result<RetentionStep> {
-        let snapshot = match record.text("snapshot_name") {
-            Some(name) => name,
-            None => record.required("snapshot")?,
-        };
-        let deleted = matches!(record.required("action")?.to_ascii_lowercase().as_str(), "drop" | "delete");
+        let snapshot = record.required("snapshot_name")?;
+        let deleted = record.required("action")?.to_ascii_lowercase().starts_with("drop");
         Ok(RetentionStep { snapshot, deleted, reason: record.text("reason") })
+    }
+}
+
+impl Keep {
+    fn checked(&self) -> Result<&Keep> {
+        match *self == Keep::default() {
+            true => Err(Error::config("The rule says of no kind how many to keep.").with_hint("Say daily 7, for one.")),
+            false => Ok(self),
+        }
     }
 }
 
@@ -109,5 +114,6 @@ mod tests {
     fn rules() {
         let keep = Keep { daily: Some(7), weekly: Some(4), monthly: Some(12), ..Keep::default() };
         assert_eq!(keep.to_string(), " DAILY 7 WEEKLY 4 MONTHLY 12");
+        assert!(Keep::default().checked().is_err(), "a rule that keeps nothing is a mistake");
     }
 }

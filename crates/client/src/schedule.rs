@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::retention::Keep;
-use crate::scope::Scope;
+use crate::scope::{Level, Scope};
 use crate::snapshot::Period;
 use crate::sql;
 
@@ -35,10 +35,18 @@ pub struct CreateSchedule {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     pub name: String,
-    pub scope: Option<String>,
-    pub cron: Option<String>,
+    pub level: Option<Level>,
+    pub database: Option<String>,
+    pub table: Option<String>,
+    /// The cron expression, or how often.
+    pub rhythm: Option<String>,
+    pub time_zone: Option<String>,
+    pub snapshot_name: Option<String>,
+    /// `active`, `paused`, `failed` or `finished`.
+    pub state: Option<String>,
     pub next_run: Option<Timestamp>,
     pub last_run: Option<Timestamp>,
+    pub last_snapshot: Option<String>,
     pub last_error: Option<String>,
 }
 
@@ -56,6 +64,17 @@ impl Schedules<'_> {
     pub async fn list(&mut self) -> Result<Vec<Schedule>> {
         let result = self.client.query("SHOW SCHEDULES").await?;
         result.records().map(|record| Schedule::read(&record)).collect()
+    }
+
+    /// Lets a schedule rest until it is resumed.
+    pub async fn pause(&mut self, name: &str) -> Result<()> {
+        self.client.query(&format!("ALTER SCHEDULE {} PAUSE", sql::name(name))).await?;
+        Ok(())
+    }
+
+    pub async fn resume(&mut self, name: &str) -> Result<()> {
+        self.client.query(&format!("ALTER SCHEDULE {} RESUME", sql::name(name))).await?;
+        Ok(())
     }
 
     /// Drops a schedule. The snapshots that it took stay.
@@ -119,16 +138,18 @@ impl CreateSchedule {
 
 impl Schedule {
     fn read(record: &Record<'_>) -> Result<Schedule> {
-        let name = match record.text("SCHEDULE_NAME") {
-            Some(name) => name,
-            None => record.required("NAME")?,
-        };
         Ok(Schedule {
-            name,
-            scope: record.text("SCOPE"),
-            cron: record.text("CRON"),
+            name: record.required("NAME")?,
+            level: record.text("LEVEL").and_then(|level| level.parse().ok()),
+            database: record.text("DATABASE_NAME"),
+            table: record.text("TABLE_NAME"),
+            rhythm: record.text("RHYTHM"),
+            time_zone: record.text("TIME_ZONE"),
+            snapshot_name: record.text("SNAPSHOT_NAME"),
+            state: record.text("STATE"),
             next_run: record.time("NEXT_RUN")?,
             last_run: record.time("LAST_RUN")?,
+            last_snapshot: record.text("LAST_SNAPSHOT"),
             last_error: record.text("LAST_ERROR"),
         })
     }

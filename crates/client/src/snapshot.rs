@@ -309,7 +309,7 @@ impl Snapshot {
             compressed: record.number::<u8>("COMPRESSED").is_some_and(|flag| flag != 0)
                 || record.text("COMPRESSED").is_some_and(|flag| flag.eq_ignore_ascii_case("yes")),
             created_by: record.text("CREATED_BY"),
-            retain_until: record.time("RETAIN_UNTIL")?,
+            retain_until: record.time("EXPIRES")?,
         })
     }
 

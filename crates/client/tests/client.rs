@@ -295,6 +295,7 @@ async fn what_the_server_does_not_have_yet() -> Result {
         not_yet(client.pitr().create("p", &scope, Range { length: 7, unit: RangeUnit::Day }).await);
         not_yet(client.retention().set(&scope, &Keep { daily: Some(7), ..Keep::default() }).await);
         not_yet(client.retention().apply(&scope).await);
+        assert!(client.retention().apply_once(&scope, &Keep { daily: Some(7), ..Keep::default() }).await.is_err());
         not_yet(client.schedules().create(&CreateSchedule::new("n", scope.clone(), "0 2 * * *")).await);
         not_yet(client.schedules().list().await);
         Ok(())

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use strandline_client::{
-    CleanupResult, Column, PitrPolicy, RecoveryPoint, RestoreResult, RestoreStep, ResultSet, RetentionStep, Schedule,
-    Snapshot, Timestamp, Type, Value, When,
+    CleanupResult, Column, Level, PitrPolicy, RecoveryPoint, RestoreResult, RestoreStep, ResultSet, RetentionStep,
+    Schedule, Snapshot, Timestamp, Type, Value, When,
 };
 
 /// Something that becomes a Python value once the GIL is held.
@@ -130,15 +130,20 @@ record!(RetentionStep, step => {
 
 record!(CleanupResult, result => {
     "deleted": result.deleted,
-    "kept": result.kept,
 });
 
 record!(Schedule, schedule => {
     "name": schedule.name,
-    "scope": schedule.scope,
-    "cron": schedule.cron,
+    "level": schedule.level.map(Level::as_str),
+    "database": schedule.database,
+    "table": schedule.table,
+    "rhythm": schedule.rhythm,
+    "time_zone": schedule.time_zone,
+    "snapshot_name": schedule.snapshot_name,
+    "state": schedule.state,
     "next_run": schedule.next_run,
     "last_run": schedule.last_run,
+    "last_snapshot": schedule.last_snapshot,
     "last_error": schedule.last_error,
 });
 

@@ -96,13 +96,9 @@ impl Core {
     ) -> Call {
         self.0.call(family, move |client| match client {
             Some(client) => work(client),
-            None => async { Err(not_connected()) }.boxed(),
+            None => async { Err(Error::disconnected()) }.boxed(),
         })
     }
-}
-
-fn not_connected() -> Error {
-    Error::disconnected()
 }
 
 #[pymethods]
@@ -415,15 +411,10 @@ impl Core {
         self.verb(RETENTION, move |client| async move { client.retention().apply(&scope.scope()?).await }.boxed())
     }
 
-    /// Sets a rule and applies it, as one verb of the snapshots.
+    /// As one verb of the snapshots.
     fn snapshot_cleanup(&self, scope: ScopeArguments, keep: [Option<u32>; 6]) -> Call {
         self.verb(SNAPSHOT, move |client| {
-            async move {
-                let scope = scope.scope()?;
-                client.retention().set(&scope, &rule(keep)).await?;
-                client.retention().apply(&scope).await
-            }
-            .boxed()
+            async move { client.retention().apply_once(&scope.scope()?, &rule(keep)).await }.boxed()
         })
     }
 
@@ -464,6 +455,14 @@ impl Core {
 
     fn schedule_list(&self) -> Call {
         self.verb(SCHEDULE, |client| async { client.schedules().list().await }.boxed())
+    }
+
+    fn schedule_pause(&self, name: String) -> Call {
+        self.verb(SCHEDULE, move |client| async move { client.schedules().pause(&name).await }.boxed())
+    }
+
+    fn schedule_resume(&self, name: String) -> Call {
+        self.verb(SCHEDULE, move |client| async move { client.schedules().resume(&name).await }.boxed())
     }
 
     fn schedule_delete(&self, name: String) -> Call {
