@@ -30,6 +30,20 @@ pub fn flights(context: &Context) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
+/// Puts the native half of the Python package, as the workspace's build made it, beside its Python half: a link, as
+/// `maturin develop` would copy it after a build of its own.
+pub fn extension(context: &Context) -> Result<(), String> {
+    let built = context.target.join("debug/libstrandline_native.so");
+    if !built.is_file() {
+        return Err(format!("no {}: run `cargo build --workspace`", built.display()));
+    }
+    let link = context.root.join("python/strandline/_native.abi3.so");
+    if fs::symlink_metadata(&link).is_ok() {
+        fs::remove_file(&link).map_err(|error| format!("{}: {error}", link.display()))?;
+    }
+    std::os::unix::fs::symlink(&built, &link).map_err(|error| format!("{}: {error}", link.display()))
+}
+
 fn debian_packages() -> Result<(), String> {
     let needs: [(&str, bool); 3] = [
         ("mariadb-client", succeeds("mysqldump", &["--version"]) && succeeds("mysql", &["--version"])),
@@ -51,7 +65,8 @@ fn python_packages(context: &Context) -> Result<(), String> {
     let wanted = context.root.join("tests/python/requirements.txt");
     let data = context.root.join("tests/python/requirements-data.txt");
     let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
-    let text = read(&wanted)? + &read(&data)?;
+    let package = context.root.join("python/tests/requirements.txt");
+    let text = read(&wanted)? + &read(&data)? + &read(&package)?;
     let stamp = context.target.join("venv/installed.txt");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
         return Ok(());
@@ -65,7 +80,7 @@ fn python_packages(context: &Context) -> Result<(), String> {
         command
     };
     let mut install = pip();
-    install.arg("-r").arg(&wanted);
+    install.arg("-r").arg(&wanted).arg("-r").arg(&package);
     run(install)?;
     // The data package asks for pandas, which its CSV files do not need.
     let mut install = pip();

@@ -48,6 +48,14 @@ pub fn test(context: &Context) -> Result<(), String> {
             command.env("STRANDLINE_BIN", &binary).env("STRANDLINE_FLIGHTS", flights);
             counted(command)
         });
+        stage("package", &mut || {
+            prepare::extension(context)?;
+            let mut command = Command::new(prepare::python(context));
+            command.current_dir(context.root.join("python"));
+            command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+            command.env("STRANDLINE_BIN", &binary);
+            counted(command)
+        });
         stage("kill", &mut || {
             let mut command = Command::new(context.target.join("debug/workbench"));
             command.current_dir(&context.root).args(["kill", KILL_ROUNDS]).env("STRANDLINE_BIN", &binary);

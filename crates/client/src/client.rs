@@ -1,18 +1,29 @@
-//! A connection: SQL text in, rows out.
+//! A client: SQL text in, rows out, and the verbs over it.
 
-use std::io::ErrorKind;
-use std::sync::Arc;
+use futures::stream::{self, Stream};
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder, SslOpts};
-
-use crate::config::{Config, Tls};
+use crate::clones::Clones;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::link::{Answer, Canceller, Link};
+use crate::pitr::Pitr;
+use crate::remote;
+use crate::restore::Restores;
+use crate::retention::Retention;
+use crate::schedule::Schedules;
+use crate::snapshot::Snapshots;
+use crate::sql;
+use crate::transaction::Transaction;
 use crate::value::{Column, Value};
 
-/// A connection to a server: one session, one statement at a time.
+/// A session at a server, or in the engine of this process: one statement at a time.
 pub struct Client {
-    connection: Conn,
+    link: Link,
+    /// The session that reads snapshots, so that this one's database and transaction stay as they are.
+    past: Option<Link>,
+    canceller: Canceller,
+    /// A transaction was dropped without an end: it is rolled back before the next statement.
+    pub(crate) rollback: bool,
 }
 
 /// What a statement returned.
@@ -36,126 +47,196 @@ impl Client {
         Error: From<C::Error>,
     {
         let config: Config = config.try_into()?;
-        let password = config.login_password()?;
-        if let Tls::Verified { authority: Some(path) } = &config.tls {
-            std::fs::read(path).map_err(|error| {
-                Error::config(format!("Cannot read the certificates in {}: {error}.", path.display()))
-            })?;
-        }
-        let has_password = password.is_some();
-        match Conn::new(options(&config, password)).await {
-            Ok(connection) => Ok(Client { connection }),
-            Err(error) => Err(explain(error, &config, has_password)),
-        }
+        Ok(Client::over(Link::Remote(Box::new(remote::Session::connect(&config).await?))))
+    }
+
+    /// Opens the store in a folder, in this process, as root; makes it if it is not there.
+    ///
+    /// Several clients of one process share the store; another process is refused while one of them is open.
+    #[cfg(feature = "embedded")]
+    pub async fn open(folder: impl AsRef<std::path::Path>) -> Result<Client> {
+        Client::open_as(folder, "root").await
+    }
+
+    /// As [`Client::open`], as one of the store's users (`user` or `account:user`). No password: whoever can read the
+    /// folder can read the store.
+    #[cfg(feature = "embedded")]
+    pub async fn open_as(folder: impl AsRef<std::path::Path>, user: &str) -> Result<Client> {
+        let session = crate::embedded::Session::open(folder.as_ref(), user).await?;
+        Ok(Client::over(Link::Embedded(Box::new(session))))
+    }
+
+    fn over(link: Link) -> Client {
+        let canceller = Canceller::default();
+        canceller.add(&link);
+        Client { link, past: None, canceller, rollback: false }
     }
 
     /// Returns the number of this connection, for `KILL QUERY`.
     pub fn id(&self) -> u32 {
-        self.connection.id()
+        self.link.id()
     }
 
     /// Returns the server's version as it greets with it.
     pub fn server_version(&self) -> String {
-        let (major, minor, patch) = self.connection.server_version();
-        format!("{major}.{minor}.{patch}")
+        self.link.server_version()
+    }
+
+    /// Returns what ends this client's running statement from another task or thread.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
     }
 
     /// Runs a statement and reads all that it returns into memory.
     ///
     /// A text of several statements runs to its end or to the first error; the first one's rows are returned.
     pub async fn query(&mut self, sql: &str) -> Result<ResultSet> {
-        let mut answer = self.connection.query_iter(sql).await?;
-        let columns: Vec<Column> = answer.columns().unwrap_or_else(|| Arc::from([])).iter().map(Column::of).collect();
-        let mut rows = Vec::new();
-        if !columns.is_empty() {
-            while let Some(row) = answer.next().await? {
-                // Not a panic: every value is still there, since none was taken.
-                let values = row.unwrap().into_iter().zip(&columns);
-                rows.push(values.map(|(value, column)| Value::read(value, column.ty)).collect());
-            }
-        }
-        let result = ResultSet {
-            columns,
-            rows,
-            affected_rows: answer.affected_rows(),
-            last_insert_id: answer.last_insert_id().filter(|id| *id != 0),
-            info: answer.info().into_owned(),
-            warnings: answer.warnings(),
-        };
-        answer.drop_result().await?;
-        Ok(result)
+        self.start(sql, None).await?.collect().await
     }
 
-    /// Takes leave of the server.
+    /// Runs one statement in which each `?` stands for a parameter.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &mut strandline_client::Client) -> strandline_client::Result<()> {
+    /// client.query_with("SELECT * FROM users WHERE id = ? OR name = ?", &[7.into(), "ada".into()]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn query_with(&mut self, sql: &str, parameters: &[Value]) -> Result<ResultSet> {
+        self.start(sql, Some(parameters)).await?.collect().await
+    }
+
+    /// Runs a statement and returns its rows as they come, without holding them all.
+    pub async fn stream(&mut self, sql: &str) -> Result<Rows<'_>> {
+        Ok(Rows(self.start(sql, None).await?))
+    }
+
+    /// Runs a query against a snapshot. Names without a database mean the snapshot's own; writes are refused (1792).
+    ///
+    /// Time zone and SQL mode are this session's; its database and transaction are left alone.
+    pub async fn query_snapshot(&mut self, snapshot: &str, sql: &str) -> Result<ResultSet> {
+        let found = self
+            .query(&format!(
+                "SELECT database_name, DATABASE(), @@time_zone, @@sql_mode FROM mo_catalog.mo_snapshots WHERE LOWER(sname) = {}",
+                sql::text(&snapshot.to_lowercase())
+            ))
+            .await?;
+        let Some(row) = found.rows.first() else { return Err(self.no_snapshot(snapshot).await) };
+        let text = |at: usize| row.get(at).and_then(Value::to_text).filter(|text| !text.is_empty());
+        let zone = text(2).unwrap_or_else(|| "SYSTEM".to_owned());
+        let mode = text(3).unwrap_or_default();
+        let past = match &mut self.past {
+            Some(past) => past,
+            past => {
+                let link = self.link.another().await?;
+                self.canceller.add(&link);
+                past.insert(link)
+            }
+        };
+        let settings = format!("SET time_zone = {}, sql_mode = {}", sql::text(&zone), sql::text(&mode));
+        let as_of = format!("SET as_of = {}", sql::text(&format!("snapshot:{snapshot}")));
+        // A past that could not be left again must not answer the next question.
+        let result = read_past(past, [Some(settings), Some(as_of), text(0).or(text(1)).map(use_of)], sql).await;
+        if run(past, "SET as_of = ''").await.is_err() {
+            self.past = None;
+        }
+        result
+    }
+
+    /// Begins a transaction. It is rolled back unless it is committed.
+    pub async fn begin(&mut self) -> Result<Transaction<'_>> {
+        self.query("START TRANSACTION").await?;
+        Ok(Transaction::new(self))
+    }
+
+    /// Returns the verbs about snapshots.
+    pub fn snapshots(&mut self) -> Snapshots<'_> {
+        Snapshots { client: self }
+    }
+
+    /// Returns the verbs that bring something back.
+    pub fn restore(&mut self) -> Restores<'_> {
+        Restores { client: self }
+    }
+
+    /// Returns the verbs about recovery windows.
+    pub fn pitr(&mut self) -> Pitr<'_> {
+        Pitr { client: self }
+    }
+
+    /// Returns the verbs that clone.
+    pub fn clones(&mut self) -> Clones<'_> {
+        Clones { client: self }
+    }
+
+    /// Returns the verbs about which snapshots are kept.
+    pub fn retention(&mut self) -> Retention<'_> {
+        Retention { client: self }
+    }
+
+    /// Returns the verbs about snapshots taken by the clock.
+    pub fn schedules(&mut self) -> Schedules<'_> {
+        Schedules { client: self }
+    }
+
+    /// Takes leave. What was not committed is rolled back.
     pub async fn close(self) -> Result<()> {
-        Ok(self.connection.disconnect().await?)
+        if let Some(past) = self.past {
+            past.close().await?;
+        }
+        self.link.close().await
     }
-}
 
-fn options(config: &Config, password: Option<String>) -> OptsBuilder {
-    let tls = match (&config.tls, config.is_local()) {
-        (Tls::Off, _) | (Tls::Auto, true) => None,
-        (Tls::Auto, false) => Some(SslOpts::default()),
-        (Tls::Unverified, _) => {
-            Some(SslOpts::default().with_danger_accept_invalid_certs(true).with_danger_skip_domain_validation(true))
+    async fn start(&mut self, sql: &str, parameters: Option<&[Value]>) -> Result<Answer<'_>> {
+        if self.rollback {
+            run(&mut self.link, "ROLLBACK").await?;
+            self.rollback = false;
         }
-        (Tls::Verified { authority: None }, _) => Some(SslOpts::default()),
-        (Tls::Verified { authority: Some(path) }, _) => {
-            Some(SslOpts::default().with_root_certs(vec![path.clone().into()]).with_disable_built_in_roots(true))
-        }
-    };
-    OptsBuilder::default()
-        .ip_or_hostname(config.host.clone())
-        .tcp_port(config.port)
-        .user(Some(config.user.clone()))
-        .pass(password)
-        .db_name(config.database.clone())
-        .ssl_opts(tls)
-        // Asking the server for its socket and its limits would cost three round trips.
-        .prefer_socket(false)
-        .max_allowed_packet(Some(PACKET_BYTES_MAX))
-        .wait_timeout(Some(IDLE_SECONDS_MAX))
-}
+        self.link.start(sql, parameters).await
+    }
 
-/// The longest statement.
-const PACKET_BYTES_MAX: usize = 64 << 20;
-/// After how long an idle connection is not used any more: MySQL's own number.
-const IDLE_SECONDS_MAX: usize = 28_800;
-
-/// MySQL's error for a login that failed.
-const ACCESS_DENIED: u16 = 1045;
-
-/// Says what to do about a connection that did not come about.
-fn explain(error: mysql_async::Error, config: &Config, has_password: bool) -> Error {
-    let address = format!("{}:{}", config.host, config.port);
-    if let mysql_async::Error::Io(io) = &error {
-        let refused = match io {
-            mysql_async::IoError::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
-            mysql_async::IoError::Tls(_) => false,
-        };
-        // What rustls finds wrong in a handshake comes as an error of input.
-        let is_tls = match io {
-            mysql_async::IoError::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput),
-            mysql_async::IoError::Tls(_) => true,
-        };
-        let said = match io {
-            mysql_async::IoError::Io(error) => error.to_string(),
-            mysql_async::IoError::Tls(error) => error.to_string(),
-        };
-        let error = Error::connection(format!("Cannot connect to {address}: {said}."));
-        return match (refused && config.is_local(), is_tls) {
-            (true, _) => error.with_hint("Is the server running? Start one with 'strandline serve'."),
-            (_, true) => {
-                error.with_hint("Is the server's certificate, or that of its authority, the one to verify with?")
+    /// Returns the error for a snapshot that is not there, as the database words it.
+    pub(crate) async fn no_snapshot(&mut self, name: &str) -> Error {
+        match self.query(&format!("EXPLAIN RESTORE CLUSTER FROM SNAPSHOT {}", sql::name(name))).await {
+            Err(error) if error.kind() == Kind::Refused => error.of_kind(Kind::NotFound),
+            Err(error) => error,
+            Ok(_) => {
+                Error::new(Kind::NotFound, format!("No snapshot '{name}'.")).with_hint("List them with SHOW SNAPSHOTS.")
             }
-            _ => error,
-        };
-    }
-    let error = Error::from(error);
-    match (error.kind(), config.password_file()) {
-        (Kind::Server { code: ACCESS_DENIED, .. }, Some(path)) if !has_password => {
-            error.with_hint(&format!("No password was given, and {} is not there.", path.display()))
         }
-        _ => error,
+    }
+}
+
+fn use_of(database: String) -> String {
+    format!("USE {}", sql::name(&database))
+}
+
+async fn read_past(past: &mut Link, before: [Option<String>; 3], sql: &str) -> Result<ResultSet> {
+    for statement in before.iter().flatten() {
+        run(past, statement).await?;
+    }
+    run(past, sql).await
+}
+
+async fn run(link: &mut Link, sql: &str) -> Result<ResultSet> {
+    link.start(sql, None).await?.collect().await
+}
+
+/// The rows of a statement, as they come. The client is free again when it is dropped.
+pub struct Rows<'a>(Answer<'a>);
+
+impl<'a> Rows<'a> {
+    pub fn columns(&self) -> &[Column] {
+        self.0.columns()
+    }
+
+    /// Returns the next row, or `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<Value>>> {
+        self.0.next().await
+    }
+
+    /// Returns the rows as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Vec<Value>>> + 'a {
+        stream::try_unfold(self, |mut rows| async move { Ok(rows.next().await?.map(|row| (row, rows))) })
     }
 }

@@ -40,6 +40,44 @@ pub enum Tls {
 /// The port that a server listens on unless told otherwise.
 pub const PORT: u16 = 6001;
 
+/// The folder of a local store, unless told otherwise.
+const DATA: &str = "strandline-data";
+
+/// The settings of a file. Anything else in it is an error: a word that is misspelt would be ignored.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    host: Option<String>,
+    port: Option<u16>,
+    user: Option<String>,
+    password: Option<String>,
+    database: Option<String>,
+    data: Option<PathBuf>,
+    tls: Option<String>,
+    tls_ca: Option<PathBuf>,
+}
+
+/// Returns a variable that is there and not empty.
+fn set(variable: &impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    variable(name).filter(|value| !value.is_empty())
+}
+
+/// Reads `auto`, `off`, `on` or `verify`; an authority alone means `verify`.
+fn tls(mode: Option<&str>, authority: Option<PathBuf>, otherwise: Tls) -> Result<Tls> {
+    Ok(match (mode, authority) {
+        (None, None) => otherwise,
+        (Some("off"), _) => Tls::Off,
+        (Some("on"), _) => Tls::Unverified,
+        (Some("auto"), None) => Tls::Auto,
+        (None | Some("auto" | "verify"), authority) => Tls::Verified { authority },
+        (Some(other), _) => {
+            return Err(
+                Error::config(format!("'{other}' is no way to use TLS.")).with_hint("Say auto, off, on or verify.")
+            );
+        }
+    })
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -55,24 +93,65 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads `STRANDLINE_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_DATABASE` and `_DATA`.
+    /// Reads `STRANDLINE_HOST`, `_PORT`, `_USER`, `_PASSWORD`, `_DATABASE`, `_DATA`, `_TLS` and `_TLS_CA`.
     pub fn from_env() -> Result<Config> {
-        Config::from_variables(|name| std::env::var(name).ok())
+        Config::default().with_variables(|name| std::env::var(name).ok())
     }
 
-    pub(crate) fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Config> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let mut config = Config::default();
-        config.host = set("STRANDLINE_HOST").unwrap_or(config.host);
+    /// Reads the environment, for what it does not say a file, and for root's password the store in `strandline-data`.
+    ///
+    /// The file is `file`, else the one that `STRANDLINE_CONFIG` names, else `strandline/config.toml` in the user's
+    /// folder for settings, if it is there.
+    ///
+    /// # Errors
+    /// Where a file that was named cannot be read, or says what is no setting.
+    pub fn load(file: Option<&Path>) -> Result<Config> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let named = file.map(Path::to_owned).or_else(|| set(&variable, "STRANDLINE_CONFIG").map(PathBuf::from));
+        let own = || {
+            let folder = set(&variable, "XDG_CONFIG_HOME").map(PathBuf::from);
+            let folder = folder.or_else(|| set(&variable, "HOME").map(|home| Path::new(&home).join(".config")));
+            folder.map(|folder| folder.join("strandline/config.toml")).filter(|path| path.is_file())
+        };
+        let config = Config { data: Some(PathBuf::from(DATA)), ..Config::default() };
+        let config = match named.or_else(own) {
+            Some(path) => config.with_file(&path)?,
+            None => config,
+        };
+        config.with_variables(variable)
+    }
+
+    fn with_file(mut self, path: &Path) -> Result<Config> {
+        let bad = |error: &dyn fmt::Display| {
+            Error::config(format!("Cannot read the settings in {}: {}.", path.display(), error.to_string().trim_end()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| bad(&error))?;
+        // Only what is wrong is repeated, not the line: it may hold a password.
+        let file: File = toml::from_str(&text).map_err(|error| bad(&error.message()))?;
+        self.host = file.host.unwrap_or(self.host);
+        self.port = file.port.unwrap_or(self.port);
+        self.user = file.user.unwrap_or(self.user);
+        self.password = file.password.or(self.password);
+        self.database = file.database.or(self.database);
+        self.data = file.data.or(self.data);
+        self.tls = tls(file.tls.as_deref(), file.tls_ca, self.tls)?;
+        Ok(self)
+    }
+
+    fn with_variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Result<Config> {
+        let set = |name: &str| set(&variable, name);
+        self.host = set("STRANDLINE_HOST").unwrap_or(self.host);
         if let Some(port) = set("STRANDLINE_PORT") {
             let bad = |_| Error::config(format!("STRANDLINE_PORT is '{port}', which is not a port."));
-            config.port = port.parse().map_err(bad)?;
+            self.port = port.parse().map_err(bad)?;
         }
-        config.user = set("STRANDLINE_USER").unwrap_or(config.user);
-        config.password = variable("STRANDLINE_PASSWORD");
-        config.database = set("STRANDLINE_DATABASE");
-        config.data = set("STRANDLINE_DATA").map(PathBuf::from);
-        Ok(config)
+        self.user = set("STRANDLINE_USER").unwrap_or(self.user);
+        self.password = variable("STRANDLINE_PASSWORD").or(self.password);
+        self.database = set("STRANDLINE_DATABASE").or(self.database);
+        self.data = set("STRANDLINE_DATA").map(PathBuf::from).or(self.data);
+        let authority = set("STRANDLINE_TLS_CA").map(PathBuf::from);
+        self.tls = tls(set("STRANDLINE_TLS").as_deref(), authority, self.tls)?;
+        Ok(self)
     }
 
     /// Tells whether the server is on this machine.
@@ -235,9 +314,28 @@ mod tests {
             "STRANDLINE_HOST" => Some(String::new()),
             _ => None,
         };
-        let config = Config::from_variables(variables).unwrap();
+        let config = Config::default().with_variables(variables).unwrap();
         assert_eq!((config.host.as_str(), config.port, config.user.as_str()), ("127.0.0.1", 7001, "ada"));
-        assert!(Config::from_variables(|_| Some("x".to_owned())).is_err(), "a port is a number");
+        assert!(Config::default().with_variables(|_| Some("x".to_owned())).is_err(), "a port is a number");
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let path = std::env::temp_dir().join(format!("strandline-config-{}.toml", std::process::id()));
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("host = 'db.example'\nport = 7001\nuser = 'ada'\npassword = 'p'\ntls_ca = 'ca.pem'\n");
+        let config = Config::default().with_file(&path).unwrap();
+        assert_eq!(config.tls, Tls::Verified { authority: Some("ca.pem".into()) });
+        let variable = |name: &str| (name == "STRANDLINE_PORT").then(|| "7002".to_owned());
+        let config = config.with_variables(variable).unwrap();
+        assert_eq!((config.host.as_str(), config.port, config.user.as_str()), ("db.example", 7002, "ada"));
+        for wrong in ["hots = 'x'", "port = 'x'", "tls = 'maybe'", "password = 'secret"] {
+            write(wrong);
+            let error = Config::default().with_file(&path).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(Config::default().with_file(&path).is_err());
     }
 
     #[test]

@@ -1,76 +1,191 @@
-//! The client's error: what the server said, or why it could not be asked.
+//! The client's error: what the database said, or why it could not be asked.
 
 use std::fmt;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller would act on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a caller would act on. The server's error number says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The server refused the statement or the login. The connection may be used on after a refused statement.
-    Server { code: u16, sqlstate: String },
     /// The server cannot be reached, or the connection is lost: whether the statement took effect is not known.
     Connection,
-    /// The settings make no sense; nothing was sent.
+    /// The settings or arguments make no sense; nothing was sent.
     Config,
+    /// The login failed, or the user may not do this.
+    Denied,
+    /// Something that was named does not exist.
+    NotFound,
+    /// The name is taken.
+    AlreadyExists,
+    /// Another transaction was first. Nothing was applied: run it again.
+    Conflict,
+    /// A key or foreign key forbids it.
+    Constraint,
+    /// Disk, memory or a lock is missing for the moment: make room, or try later.
+    Unavailable,
+    /// Somebody cancelled the statement.
+    Cancelled,
+    /// This version cannot do it.
+    Unsupported,
+    /// The session reads the past, or is read-only.
+    ReadOnly,
+    /// Stored bytes are damaged. Nothing was answered from them.
+    Corrupt,
+    /// Refused for another reason: the message says which.
+    Refused,
 }
 
-/// An error of the client or of the server.
+impl Kind {
+    /// Returns the kind as a word, such as `not_found`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Connection => "connection",
+            Kind::Config => "config",
+            Kind::Denied => "denied",
+            Kind::NotFound => "not_found",
+            Kind::AlreadyExists => "already_exists",
+            Kind::Conflict => "conflict",
+            Kind::Constraint => "constraint",
+            Kind::Unavailable => "unavailable",
+            Kind::Cancelled => "cancelled",
+            Kind::Unsupported => "unsupported",
+            Kind::ReadOnly => "read_only",
+            Kind::Corrupt => "corrupt",
+            Kind::Refused => "refused",
+        }
+    }
+
+    fn of_code(code: u16) -> Kind {
+        match code {
+            1044 | 1045 | 1095 | 1142 | 1143 | 1227 | 1370 | 1410 | 3118 | 3159 => Kind::Denied,
+            1008 | 1049 | 1051 | 1054 | 1091 | 1094 | 1141 | 1146 | 1305 | 1396 => Kind::NotFound,
+            1007 | 1050 | 1060 | 1061 => Kind::AlreadyExists,
+            1205 | 1213 => Kind::Conflict,
+            1048 | 1062 | 1217 | 1216 | 1451 | 1452 | 3819 => Kind::Constraint,
+            1021 | 1037 | 1038 | 1040 | 1041 | 1114 => Kind::Unavailable,
+            1317 => Kind::Cancelled,
+            1235 => Kind::Unsupported,
+            1290 | 1792 => Kind::ReadOnly,
+            1712 => Kind::Corrupt,
+            _ => Kind::Refused,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An error of the client or of the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: Kind,
+    /// MySQL's number and SQLSTATE, if the database answered.
+    number: Option<(u16, String)>,
     message: String,
+    hint: Option<String>,
 }
 
 impl Error {
-    pub fn kind(&self) -> &Kind {
-        &self.kind
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
-    /// Returns the server's error number, such as 1064, if the server answered.
+    /// Returns the database's error number, such as 1064, if it answered.
     pub fn code(&self) -> Option<u16> {
-        match &self.kind {
-            Kind::Server { code, .. } => Some(*code),
-            _ => None,
-        }
+        self.number.as_ref().map(|(code, _)| *code)
     }
 
-    /// Returns the server's SQLSTATE, such as `42000`, if the server answered.
+    /// Returns the database's SQLSTATE, such as `42000`, if it answered.
     pub fn sqlstate(&self) -> Option<&str> {
-        match &self.kind {
-            Kind::Server { sqlstate, .. } => Some(sqlstate),
-            _ => None,
-        }
+        self.number.as_ref().map(|(_, state)| state.as_str())
     }
 
-    /// Returns the text without number and state.
+    /// Returns what is wrong, without number, state and hint.
     pub fn message(&self) -> &str {
         &self.message
     }
 
+    /// Returns the next step, if there is one to name.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The error of somebody who has no connection yet, or not any more.
+    pub fn disconnected() -> Error {
+        Error::connection("There is no connection.").with_hint("Connect first.")
+    }
+
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Error {
+        Error { kind, number: None, message: message.into(), hint: None }
+    }
+
     pub(crate) fn config(message: impl Into<String>) -> Error {
-        Error { kind: Kind::Config, message: message.into() }
+        Error::new(Kind::Config, message)
     }
 
     pub(crate) fn connection(message: impl Into<String>) -> Error {
-        Error { kind: Kind::Connection, message: message.into() }
+        Error::new(Kind::Connection, message)
+    }
+
+    /// An error as the database words it: what is wrong, then the next step.
+    pub(crate) fn answered(code: u16, sqlstate: impl Into<String>, text: &str) -> Error {
+        let (message, hint) = match end_of_sentence(text) {
+            Some(end) => (&text[..end], Some(text[end..].trim_start().to_owned())),
+            None => (text, None),
+        };
+        Error { kind: Kind::of_code(code), number: Some((code, sqlstate.into())), message: message.to_owned(), hint }
+    }
+
+    /// Says what a caller knows better than the number: that it is a snapshot that is not there, say.
+    pub(crate) fn of_kind(self, kind: Kind) -> Error {
+        Error { kind, ..self }
     }
 
     /// Adds the next step, as one sentence.
     pub(crate) fn with_hint(mut self, hint: &str) -> Error {
-        let end = if self.message.ends_with(['.', '!', '?']) { "" } else { "." };
-        self.message = format!("{}{end} {hint}", self.message);
+        if !self.message.ends_with(['.', '!', '?']) {
+            self.message.push('.');
+        }
+        self.hint = Some(match self.hint {
+            Some(earlier) => format!("{earlier} {hint}"),
+            None => hint.to_owned(),
+        });
         self
     }
 }
 
+/// Returns where the first of several sentences ends. What stands in quotes is part of its sentence.
+fn end_of_sentence(text: &str) -> Option<usize> {
+    let mut quoted = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '\'' => quoted = !quoted,
+            '.' | '?' | '!' if !quoted => {
+                let rest = &text[at + 1..];
+                if rest.strip_prefix(' ').is_some_and(|rest| rest.starts_with(char::is_uppercase)) {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 impl fmt::Display for Error {
-    /// Writes a server's error as MySQL's own client does: `ERROR 1064 (42000): …`.
+    /// Writes an error of the database as MySQL's own client does: `ERROR 1064 (42000): …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Kind::Server { code, sqlstate } = &self.kind {
+        if let Some((code, sqlstate)) = &self.number {
             write!(f, "ERROR {code} ({sqlstate}): ")?;
         }
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, " {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -85,9 +200,7 @@ impl From<std::convert::Infallible> for Error {
 impl From<mysql_async::Error> for Error {
     fn from(error: mysql_async::Error) -> Error {
         match error {
-            mysql_async::Error::Server(error) => {
-                Error { kind: Kind::Server { code: error.code, sqlstate: error.state }, message: error.message }
-            }
+            mysql_async::Error::Server(error) => Error::answered(error.code, error.state, &error.message),
             mysql_async::Error::Io(mysql_async::IoError::Io(error)) => {
                 Error::connection(format!("The connection is lost: {error}."))
             }
@@ -106,8 +219,32 @@ mod tests {
         let error = Error::from(mysql_async::Error::Server(server));
         assert_eq!(error.to_string(), "ERROR 1064 (42000): Bad syntax");
         assert_eq!((error.code(), error.sqlstate(), error.message()), (Some(1064), Some("42000"), "Bad syntax"));
+        assert_eq!((error.kind(), error.hint()), (Kind::Refused, None));
         assert_eq!(Error::config("No.").code(), None);
         assert_eq!(Error::config("No.").with_hint("Do this.").to_string(), "No. Do this.");
         assert_eq!(Error::config("No").with_hint("Do this.").to_string(), "No. Do this.");
+    }
+
+    #[test]
+    fn the_next_step_is_told_apart() {
+        let cases = [
+            ("No snapshot 'a. B'. List them with SHOW SNAPSHOTS.", "No snapshot 'a. B'."),
+            ("No database 'tset'. Did you mean 'test'?", "No database 'tset'."),
+            ("Table 'd.t' doesn't exist", "Table 'd.t' doesn't exist"),
+            ("Use e.g. this", "Use e.g. this"),
+        ];
+        for (text, message) in cases {
+            let error = Error::answered(1049, "42000", text);
+            assert_eq!(error.message(), message);
+            assert_eq!(error.hint().is_some(), text != message);
+            assert_eq!(error.to_string(), format!("ERROR 1049 (42000): {text}"));
+        }
+    }
+
+    #[test]
+    fn a_missing_database_a_missing_right_and_a_full_disk_are_told_apart() {
+        let kind = |code| Error::answered(code, "HY000", "no").kind();
+        assert_eq!([kind(1049), kind(1142), kind(1114)], [Kind::NotFound, Kind::Denied, Kind::Unavailable]);
+        assert_eq!(kind(1213), Kind::Conflict);
     }
 }

@@ -3,6 +3,8 @@
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use serde_json::{Number, Value as Json};
 
+use crate::format;
+
 /// A column of a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -69,17 +71,45 @@ impl Value {
         }
     }
 
-    /// Reads a value of the text protocol.
-    pub(crate) fn read(value: mysql_async::Value, ty: Type) -> Value {
+    /// Reads a value of the text or the binary protocol; `decimals` are those of the column.
+    pub(crate) fn read(value: mysql_async::Value, ty: Type, decimals: u8) -> Value {
         match value {
             mysql_async::Value::NULL => Value::Null,
+            mysql_async::Value::Int(value) if ty == Type::UInt => Value::UInt(value.cast_unsigned()),
             mysql_async::Value::Int(value) => Value::Int(value),
             mysql_async::Value::UInt(value) => Value::UInt(value),
-            mysql_async::Value::Float(value) => Value::Float(f64::from(value)),
+            mysql_async::Value::Float(value) => Value::Float(format::float(value)),
             mysql_async::Value::Double(value) => Value::Float(value),
             mysql_async::Value::Bytes(bytes) => Value::of_bytes(bytes, ty),
             // These two stand only in the binary protocol.
-            other => Value::Text(other.as_sql(true).trim_matches('\'').to_owned()),
+            mysql_async::Value::Date(year, month, day, hour, minute, second, micros) => {
+                let date = format!("{year:04}-{month:02}-{day:02}");
+                Value::Text(match ty {
+                    Type::Date => date,
+                    _ => {
+                        let seconds = u64::from(hour) * 3600 + u64::from(minute) * 60 + u64::from(second);
+                        format!("{date} {}", format::clock(seconds, micros, decimals))
+                    }
+                })
+            }
+            mysql_async::Value::Time(negative, days, hours, minutes, seconds, micros) => {
+                let hours = u64::from(days) * 24 + u64::from(hours);
+                let seconds = hours * 3600 + u64::from(minutes) * 60 + u64::from(seconds);
+                let sign = if negative { "-" } else { "" };
+                Value::Text(format!("{sign}{}", format::clock(seconds, micros, decimals)))
+            }
+        }
+    }
+
+    /// Returns the value as a parameter of a prepared statement.
+    pub(crate) fn to_parameter(&self) -> mysql_async::Value {
+        match self {
+            Value::Null => mysql_async::Value::NULL,
+            Value::Int(value) => mysql_async::Value::Int(*value),
+            Value::UInt(value) => mysql_async::Value::UInt(*value),
+            Value::Float(value) => mysql_async::Value::Double(*value),
+            Value::Text(value) => mysql_async::Value::Bytes(value.clone().into_bytes()),
+            Value::Bytes(value) => mysql_async::Value::Bytes(value.clone()),
         }
     }
 
@@ -98,6 +128,23 @@ impl Value {
             _ => None,
         };
         number.unwrap_or(Value::Text(text))
+    }
+}
+
+macro_rules! value_from {
+    ($($from:ty => $variant:ident),*) => {
+        $(impl From<$from> for Value {
+            fn from(value: $from) -> Value {
+                Value::$variant(value.into())
+            }
+        })*
+    };
+}
+value_from!(i32 => Int, i64 => Int, u32 => UInt, u64 => UInt, f64 => Float, &str => Text, String => Text, Vec<u8> => Bytes);
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Value {
+        value.map_or(Value::Null, Into::into)
     }
 }
 
@@ -136,7 +183,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, ty: Type) -> Value {
-        Value::read(mysql_async::Value::Bytes(text.into()), ty)
+        Value::read(mysql_async::Value::Bytes(text.into()), ty, 0)
     }
 
     #[test]
@@ -146,10 +193,26 @@ mod tests {
         assert_eq!(read("1.5e300", Type::Float), Value::Float(1.5e300));
         assert_eq!(read("0.10", Type::Decimal), Value::Text("0.10".into()));
         assert_eq!(read("a", Type::Bytes), Value::Bytes(b"a".to_vec()));
-        let broken = Value::read(mysql_async::Value::Bytes(vec![0xff]), Type::Text);
+        let broken = Value::read(mysql_async::Value::Bytes(vec![0xff]), Type::Text, 0);
         assert_eq!(broken, Value::Bytes(vec![0xff]));
         assert_eq!(broken.to_text().as_deref(), Some("0xFF"));
-        assert_eq!(Value::read(mysql_async::Value::NULL, Type::Int), Value::Null);
+        assert_eq!(Value::read(mysql_async::Value::NULL, Type::Int, 0), Value::Null);
+    }
+
+    #[test]
+    fn the_binary_protocol_reads_as_the_text_protocol() {
+        use mysql_async::Value as Sent;
+        let cases = [
+            (Sent::Date(2026, 1, 31, 0, 0, 0, 0), Type::Date, 0, "2026-01-31"),
+            (Sent::Date(2026, 1, 31, 0, 0, 0, 0), Type::DateTime, 0, "2026-01-31 00:00:00"),
+            (Sent::Date(2026, 1, 31, 1, 2, 3, 450_000), Type::DateTime, 3, "2026-01-31 01:02:03.450"),
+            (Sent::Time(true, 34, 22, 59, 59, 0), Type::Time, 0, "-838:59:59"),
+        ];
+        for (sent, ty, decimals, text) in cases {
+            assert_eq!(Value::read(sent, ty, decimals), Value::Text(text.into()));
+        }
+        assert_eq!(Value::read(Sent::Float(0.1), Type::Float, 31), Value::Float(0.1));
+        assert_eq!(Value::read(Sent::Int(7), Type::UInt, 0), Value::UInt(7));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod information_schema;
 mod interrupt;
 mod locks;
 mod names;
+mod names_of_database;
 mod parse;
 mod plan;
 mod point;

@@ -38,13 +38,22 @@ use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
 use crate::scan::{Hidden, MomentTable};
 use crate::session::State;
-use crate::{api, context, hidden};
+use crate::{api, context, hidden, names_of_database};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
 pub struct Reading<'a> {
     pub state: &'a State,
     pub source: Source<'a>,
+}
+
+impl<'a> Reading<'a> {
+    /// Returns the snapshot that the whole session reads, where this reads its moment: it limits what may be read.
+    fn session_snapshot(&self) -> Option<&'a Pin> {
+        let as_of = self.state.as_of.as_ref()?;
+        let same = self.source.moment().version() == as_of.moment.version();
+        as_of.snapshot.as_ref().filter(|_| same)
+    }
 }
 
 /// Where rows come from.
@@ -152,6 +161,7 @@ async fn plan_here(
     let mut query = query.clone();
     let mut shown = names::name_columns(&mut query, text, reading.state.parse_options());
     let _ = query.visit(&mut WithoutDual);
+    names_of_database::replace(&mut query, reading)?;
     names::bind(&mut query, reading.state, parameters)?;
     query.locks.clear();
     let mut statement = ast::Statement::Query(Box::new(query));
@@ -199,7 +209,10 @@ async fn plan_here(
             None => reading,
             Some((moment, _)) => Reading { source: Source::Moment(moment), ..reading },
         };
-        let pin = at.as_ref().and_then(|(_, pin)| pin.as_ref());
+        let pin = match &at {
+            Some((_, pin)) => pin.as_ref(),
+            None => reading.session_snapshot(),
+        };
         let shown_hidden = Hidden { row_id: options.with_row_id, version: versions };
         match resolve(here, session, &database, &name, pin, shown_hidden, depth, &mut scans).await {
             Ok((source, columns)) => {

@@ -105,7 +105,7 @@ impl Session {
             }
             Err(error) => {
                 if let Some(error) = error.downcast_ref::<strandline_client::Error>()
-                    && *error.kind() == Kind::Connection
+                    && error.kind() == Kind::Connection
                 {
                     // What the session had (variables, a transaction) is gone: said, and not papered over.
                     self.client = None;

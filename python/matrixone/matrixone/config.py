@@ -1,0 +1,3 @@
+"""`strandline.config`."""
+
+from strandline.config import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""`strandline.exceptions`."""
+
+from strandline.exceptions import *  # noqa: F403
