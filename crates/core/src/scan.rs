@@ -81,7 +81,7 @@ pub struct Layers<'a> {
 }
 
 /// Where a row lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// In the transaction's own writes.
     Own(u32),

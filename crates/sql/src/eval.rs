@@ -44,22 +44,25 @@ pub async fn constants(
     Ok(values)
 }
 
-/// Evaluates expressions over the rows of `batch`, whose columns have lower-case names, as a table called `table`.
-/// The answers are in the rows' order.
+/// Evaluates expressions over the rows of `batch`, whose columns have lower-case names, as a table called `alias`. Queries
+/// in them see the tables of the database, also one of that name. The answers are in the rows' order.
 pub async fn over(
     reading: Reading<'_>,
-    table: &str,
+    alias: &str,
     batch: &RecordBatch,
     exprs: &[Expr],
     parameters: &[Value],
 ) -> Result<Vec<(ArrayRef, FieldRef)>> {
+    // No table has a name with this in it.
+    const ROWS: &str = "\u{1}rows";
     if exprs.is_empty() {
         return Ok(Vec::new());
     }
     let provider = MemTable::try_new(batch.schema(), vec![vec![batch.clone()]]).map_err(failure::of_query)?;
-    let given = Some((table.to_lowercase(), Arc::new(provider) as _));
+    let given = Some((ROWS.to_owned(), Arc::new(provider) as _));
     let options = Options { given, in_order: true, ..Options::default() };
-    let query = select(exprs.to_vec(), vec![table_named(table)]);
+    let rows = table_factor(ObjectName::from(vec![Ident::with_quote('`', ROWS)]), Some(alias));
+    let query = select(exprs.to_vec(), vec![rows]);
     let planned = Box::pin(plan::query(reading, &query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
     let (schema, batches) = run::collect(planned).await?;

@@ -34,7 +34,7 @@ use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Rows, Value};
 use crate::dml::{self, Effect};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::functions::settings::{StatementSettings, Zone};
+use crate::functions::settings::{Division, StatementSettings, Zone};
 use crate::parse::{self, Parsed, Statement, When};
 use crate::plan::{self, Planned, Reading, Source};
 use crate::run;
@@ -45,6 +45,9 @@ use crate::{explain, history, locks, names, point, set, statements};
 
 /// How often a statement that lost a commit to another is run again before the client is told.
 const TRIES: u32 = 10;
+
+/// How many divisions by zero a statement warns of.
+const DIVISIONS_TOLD_MAX: u64 = 64;
 
 /// One client's session.
 pub struct Session {
@@ -78,6 +81,9 @@ pub struct State {
     pub last_insert_id: u64,
     pub row_count: i64,
     pub found_rows: Arc<AtomicU64>,
+    /// What divisions by zero of the running statement do, and how many warn that nobody was told of.
+    pub division: Division,
+    divided: Arc<AtomicU64>,
     pub interrupt: Interrupt,
     /// The time of the running statement.
     pub now: Time,
@@ -131,6 +137,8 @@ impl Session {
             last_insert_id: 0,
             row_count: -1,
             found_rows: Arc::new(AtomicU64::new(0)),
+            division: Division::default(),
+            divided: Arc::default(),
             interrupt: Interrupt::default(),
             now: engine.db.env().now(),
             engine,
@@ -270,6 +278,12 @@ impl Session {
     async fn begin_statement(&mut self) -> Result<()> {
         self.state.interrupt.begin();
         self.state.now = self.state.engine.db.env().now();
+        // Of a SELECT, whose rows went out meanwhile.
+        self.state.warn_of_divisions();
+        self.state.division = match self.state.variables.heeds_division() {
+            true => Division::Counted(self.state.divided.clone()),
+            false => Division::Silent,
+        };
         self.take_back().await?;
         // Killed after it was announced: not every statement has a place where it would notice.
         if self.state.interrupt.is_killed() { Err(interrupted()) } else { Ok(()) }
@@ -708,7 +722,24 @@ impl State {
 
     /// Returns the state in which a statement of this session is planned and run.
     pub fn planner_state(&self) -> Result<SessionState> {
-        Ok(self.engine.planner_state(StatementSettings { now_micros: self.now.0, zone: self.zone()? }))
+        Ok(self.engine.planner_state(StatementSettings {
+            now_micros: self.now.0,
+            zone: self.zone()?,
+            division: self.division.clone(),
+        }))
+    }
+
+    /// Makes divisions by zero fail the running statement, if `sql_mode` heeds them.
+    pub fn refuse_divisions(&mut self) {
+        if self.variables.heeds_division() {
+            self.division = Division::Refused;
+        }
+    }
+
+    /// Says in SHOW WARNINGS how often a division by zero was NULL.
+    pub fn warn_of_divisions(&mut self) {
+        let count = self.divided.swap(0, Ordering::Relaxed).min(DIVISIONS_TOLD_MAX);
+        self.warnings.extend((0..count).map(|_| Warning::warning(1365, Division::error().message)));
     }
 
     /// Returns the session's time zone as functions know it.

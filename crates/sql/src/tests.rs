@@ -506,3 +506,207 @@ async fn rows_of_a_large_load_know_their_commit() {
     check(&mut session, "SELECT COUNT(_version), COUNT(DISTINCT _version) FROM t", "900|2").await;
     check(&mut session, "SELECT id FROM t WHERE _version = (SELECT MAX(_version) FROM t)", "7").await;
 }
+
+/// The code and text of each warning of the last statement.
+async fn warnings(session: &mut Session) -> String {
+    match run(session, "SHOW WARNINGS").await.unwrap() {
+        Outcome::Rows(rows) => text_of(rows).await.unwrap(),
+        _ => panic!("SHOW WARNINGS gave no rows"),
+    }
+}
+
+#[tokio::test]
+async fn an_assignment_sees_what_those_before_it_stored() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE y (id INT PRIMARY KEY, a INT, b DECIMAL(5,2), c VARCHAR(3))").await;
+    done(s, "INSERT INTO y VALUES (1, 0, 0, ''), (2, 0, 0, '')").await;
+    assert_eq!(done(s, "UPDATE y SET a = 3.7, b = a, a = d.y.b + 1").await.affected_rows, 2);
+    check(s, "SELECT a, b FROM y", "5|4.00\n5|4.00").await;
+    assert_eq!(done(s, "UPDATE IGNORE y SET c = 'abcdef', a = LENGTH(c) WHERE id = 1").await.warnings, 1);
+    check(s, "SELECT a, c FROM y WHERE id = 1", "3|abc").await;
+    done(s, "INSERT INTO y (id) VALUES (2) ON DUPLICATE KEY UPDATE a = 1.6, b = a").await;
+    check(s, "SELECT a, b FROM y WHERE id = 2", "2|2.00").await;
+    // Under an alias, and with a query over the table itself, which has the old rows.
+    done(s, "UPDATE y AS z SET a = 7, b = z.a + (SELECT MAX(y.a) FROM y) ORDER BY id DESC LIMIT 1").await;
+    check(s, "SELECT a, b FROM y ORDER BY id", "3|4.00\n7|10.00").await;
+    // Each assignment is evaluated once, however many there are.
+    let many = vec!["a = a + a - a + 1"; 100].join(", ");
+    done(s, &format!("UPDATE y SET {many} WHERE id = 1")).await;
+    check(s, "SELECT a FROM y WHERE id = 1", "103").await;
+}
+
+#[tokio::test]
+async fn last_insert_id_of_an_expression() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+    done(s, "CREATE TABLE u (id INT PRIMARY KEY, m INT)").await;
+    done(s, "INSERT INTO t VALUES (1, 10), (2, 20)").await;
+    done(s, "INSERT INTO u VALUES (1, 5)").await;
+    assert_eq!(done(s, "UPDATE t SET n = LAST_INSERT_ID(n + 1) WHERE id = 1").await.last_insert_id, 11);
+    check(s, "SELECT LAST_INSERT_ID(), n FROM t WHERE id = 1", "11|11").await;
+    done(s, "UPDATE t SET n = LAST_INSERT_ID(n) * 2 WHERE id = 1").await;
+    check(s, "SELECT LAST_INSERT_ID(), n FROM t WHERE id = 1", "11|22").await;
+    done(s, "UPDATE t JOIN u ON t.id = u.id SET t.n = 1, u.m = LAST_INSERT_ID(u.m + 70)").await;
+    check(s, "SELECT LAST_INSERT_ID(), m FROM u", "75|75").await;
+    let upserted =
+        done(s, "INSERT INTO t VALUES (2, 0) ON DUPLICATE KEY UPDATE id = LAST_INSERT_ID(id), n = n + 1").await;
+    assert_eq!(upserted.last_insert_id, 2);
+    check(s, "SELECT LAST_INSERT_ID(), n FROM t WHERE id = 2", "2|21").await;
+}
+
+#[tokio::test]
+async fn on_duplicate_key_update_goes_row_by_row() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE x (id INT PRIMARY KEY, a INT UNIQUE, n INT)").await;
+    let reset = "REPLACE INTO x VALUES (1, 1, 0), (2, 2, 0)";
+    done(s, reset).await;
+    // Two rows run into one, by different keys.
+    let sql = "INSERT INTO x VALUES (1, 99, 0), (50, 1, 0) ON DUPLICATE KEY UPDATE n = n + 1";
+    assert_eq!(done(s, sql).await.affected_rows, 4);
+    check(s, "SELECT * FROM x ORDER BY id", "1|1|2\n2|2|0").await;
+    // The first row gives row 2 the key that the second runs into.
+    done(s, reset).await;
+    let sql = "INSERT INTO x VALUES (2, 5, 0), (60, 6, 0) ON DUPLICATE KEY UPDATE a = 6, n = n + 1";
+    assert_eq!(done(s, sql).await.affected_rows, 4);
+    check(s, "SELECT * FROM x ORDER BY id", "1|1|0\n2|6|2").await;
+    // New rows between, and a row that meets one of its own statement.
+    done(s, reset).await;
+    let sql = "INSERT INTO x VALUES (3, 3, 0), (1, 7, 0), (4, 4, 0), (9, 3, 0), (4, 8, 0), (1, 1, 0) \
+               ON DUPLICATE KEY UPDATE n = n + 1";
+    assert_eq!(done(s, sql).await.affected_rows, 2 + 4 * 2);
+    check(s, "SELECT * FROM x ORDER BY id", "1|1|2\n2|2|0\n3|3|1\n4|4|1").await;
+    let sql = "INSERT INTO x VALUES (3, 30, 0), (4, 40, 0), (30, 30, 0) ON DUPLICATE KEY UPDATE a = VALUES(a)";
+    done(s, sql).await;
+    check(s, "SELECT id, a FROM x ORDER BY id", "1|1\n2|2\n3|30\n4|40").await;
+}
+
+#[tokio::test]
+async fn division_by_zero() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n DECIMAL(9,4), d INT)").await;
+    done(s, "INSERT INTO t VALUES (1, 6, 2), (2, 6, 0)").await;
+    for sql in [
+        "INSERT INTO t (id, n) VALUES (3, 1/0)",
+        "INSERT INTO t (id, n) SELECT id + 10, n / d FROM t",
+        "INSERT INTO t (id) VALUES (1) ON DUPLICATE KEY UPDATE n = 5 % 0",
+        "UPDATE t SET n = n / d",
+        "UPDATE t SET n = n DIV 0 WHERE id = 1",
+        "UPDATE t SET d = 0, n = MOD(n, d) WHERE id = 1",
+    ] {
+        assert_eq!(fails(s, sql).await.code, 1365, "{sql}");
+    }
+    // What is not evaluated does not fail.
+    done(s, "UPDATE t SET n = n / d WHERE d <> 0 AND n / d > 1").await;
+    done(s, "UPDATE t SET n = IF(d = 0, 8, n / d)").await;
+    check(s, "SELECT id, n FROM t ORDER BY id", "1|1.5000\n2|8.0000").await;
+    assert_eq!(done(s, "INSERT IGNORE INTO t (id, n) VALUES (3, 1/0)").await.warnings, 1);
+    assert_eq!(warnings(s).await, "Warning|1365|Division by 0");
+    check(s, "SELECT n / d FROM t WHERE id = 2", "NULL").await;
+    assert_eq!(warnings(s).await, "Warning|1365|Division by 0");
+    done(s, "SET sql_mode = 'STRICT_TRANS_TABLES'").await;
+    assert_eq!(done(s, "INSERT INTO t (id, n) VALUES (4, 1/0)").await.warnings, 0);
+    check(s, "SELECT COUNT(*) FROM t WHERE n IS NULL", "2").await;
+}
+
+#[tokio::test]
+async fn auto_increment_goes_on_after_an_update() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE ai (id INT PRIMARY KEY AUTO_INCREMENT, n INT)").await;
+    done(s, "INSERT INTO ai (n) VALUES (1), (2)").await;
+    done(s, "UPDATE ai SET id = 50 WHERE id = 2").await;
+    assert_eq!(done(s, "INSERT INTO ai (n) VALUES (3)").await.last_insert_id, 51);
+    done(s, "INSERT INTO ai (id) VALUES (1) ON DUPLICATE KEY UPDATE id = 60").await;
+    assert_eq!(done(s, "INSERT INTO ai (n) VALUES (4)").await.last_insert_id, 61);
+}
+
+#[tokio::test]
+async fn a_value_refers_to_those_before_it() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT DEFAULT 7, m DECIMAL(4,1))").await;
+    done(s, "INSERT INTO t SET id = 50, n = id + 1").await;
+    done(s, "INSERT INTO t (id, n) VALUES (20, id * 2), (21, 5)").await;
+    done(s, "INSERT INTO t (id, m, n) VALUES (1.6, t.id + n, m)").await;
+    check(s, "SELECT * FROM t ORDER BY id", "2|9|9.0\n20|40|NULL\n21|5|NULL\n50|51|NULL").await;
+    assert_eq!(fails(s, "INSERT INTO t (id) VALUES (nothing)").await.code, 1054);
+    done(s, "INSERT INTO t (id, n) VALUES ((SELECT MAX(id) + 1 FROM (SELECT id FROM t) AS q), 1)").await;
+    check(s, "SELECT MAX(id) FROM t", "51").await;
+}
+
+#[tokio::test]
+async fn warnings_say_what_was_wrong_and_where() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n TINYINT NOT NULL, c VARCHAR(3), u INT UNIQUE)").await;
+    done(s, "INSERT INTO t VALUES (1, 1, 'a', 1)").await;
+    let sql = "INSERT IGNORE INTO t VALUES (2, 300, 'abcd', 2), (3, NULL, 'b', 3), (4, 'x', 'c', 1), (1, 1, 'd', 5)";
+    assert_eq!(done(s, sql).await.affected_rows, 2);
+    assert_eq!(
+        warnings(s).await,
+        "Warning|1264|Out of range value for column 'n' at row 1\n\
+         Warning|1048|Column 'n' cannot be null\n\
+         Warning|1366|Incorrect integer value: 'x' for column 'n' at row 3\n\
+         Warning|1265|Data truncated for column 'c' at row 1\n\
+         Warning|1062|Duplicate entry '1' for key 't.u'\n\
+         Warning|1062|Duplicate entry '1' for key 't.PRIMARY'"
+    );
+}
+
+#[tokio::test]
+async fn replace_counts_and_parents() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE p (id INT PRIMARY KEY, n INT)").await;
+    done(s, "CREATE TABLE two (id INT PRIMARY KEY, u INT UNIQUE)").await;
+    assert_eq!(done(s, "REPLACE INTO p VALUES (1, 1), (1, 1), (2, NULL)").await.affected_rows, 3);
+    assert_eq!(done(s, "REPLACE INTO p VALUES (1, 1), (2, NULL)").await.affected_rows, 2);
+    assert_eq!(done(s, "REPLACE INTO p VALUES (1, 2)").await.affected_rows, 2);
+    done(s, "INSERT INTO two VALUES (1, 1)").await;
+    assert_eq!(done(s, "REPLACE INTO two VALUES (1, 1)").await.affected_rows, 2);
+
+    done(s, "CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id))").await;
+    done(s, "INSERT INTO c VALUES (1, 1)").await;
+    assert_eq!(fails(s, "REPLACE INTO p VALUES (1, 3)").await.code, 1451);
+    assert_eq!(done(s, "REPLACE INTO p VALUES (2, 3)").await.affected_rows, 2);
+    check(s, "SELECT * FROM p ORDER BY id", "1|2\n2|3").await;
+}
+
+#[tokio::test]
+async fn the_past_is_not_written() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (a INT PRIMARY KEY)").await;
+    done(s, "CREATE TABLE u (a INT PRIMARY KEY)").await;
+    let version = s.state.engine.database().now().version().0;
+    let past = format!("t {{VERSION = {version}}}");
+    for sql in [
+        format!("UPDATE {past} SET a = 1"),
+        format!("UPDATE u JOIN {past} ON u.a = t.a SET t.a = 1"),
+        format!("DELETE FROM {past}"),
+        format!("DELETE t FROM {past} JOIN u ON u.a = t.a"),
+    ] {
+        let refused = fails(s, &sql).await;
+        assert_eq!(refused.code, 1792, "{sql}: {refused}");
+        assert!(refused.message.contains("RESTORE TABLE"), "{refused}");
+    }
+    done(s, &format!("UPDATE u JOIN {past} ON u.a = t.a SET u.a = t.a")).await;
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_refused() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT)").await;
+    done(s, "SET max_allowed_packet = 4096").await;
+    for (length, fits) in [(4000, true), (5000, false)] {
+        let Outcome::LocalInfile(file) = run(s, "LOAD DATA LOCAL INFILE 'x' INTO TABLE t").await.unwrap() else {
+            panic!("no file was asked for")
+        };
+        let line = format!("{length}\t{}\n", "x".repeat(length));
+        for piece in line.as_bytes().chunks(7) {
+            // A loader that gave up takes no more.
+            let _ = file.bytes.send(bytes::Bytes::copy_from_slice(piece)).await;
+        }
+        drop(file.bytes);
+        match file.done.await.unwrap() {
+            Ok(done) => assert!(fits && done.affected_rows == 1),
+            Err(error) => assert!(!fits && error.code == 1153 && error.message.contains("Row 1"), "{error:?}"),
+        }
+    }
+    check(s, "SELECT id, LENGTH(a) FROM t", "4000|4000").await;
+}

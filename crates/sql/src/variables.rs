@@ -148,7 +148,7 @@ pub const KNOWN: &[Known] = &[
     // Names keep their case and compare without it. 1 would promise that they are stored in lower case, 0 that case
     // tells tables apart.
     fact_number("lower_case_table_names", "2"),
-    idle(number("max_allowed_packet", "67108864")),
+    number("max_allowed_packet", "67108864"),
     idle(number("max_connections", "1000")),
     idle(number("max_error_count", "1024")),
     number("max_execution_time", "0"),
@@ -420,6 +420,16 @@ impl Variables {
     pub fn strict(&self) -> bool {
         let mode = self.sql_mode().to_ascii_uppercase();
         mode.contains("STRICT_") || mode.split(',').any(|word| word == "TRADITIONAL")
+    }
+
+    /// Tells whether a division by zero is more than NULL.
+    pub fn heeds_division(&self) -> bool {
+        self.has_mode("ERROR_FOR_DIVISION_BY_ZERO") || self.has_mode("TRADITIONAL")
+    }
+
+    /// Returns how long a line of a file that is loaded may be, in bytes.
+    pub fn max_allowed_packet(&self) -> usize {
+        self.raw("max_allowed_packet").parse().map_or(64 << 20, |bytes: usize| bytes.clamp(1024, 1 << 30))
     }
 
     /// Tells whether `sql_mode` has this word.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 
-use super::{Inserted, OnDuplicate, Txn, footprint};
+use super::{COLLISIONS_TOLD_MAX, Inserted, OnDuplicate, Txn, footprint};
 use crate::cold::encode_keys;
 use crate::cold::{PartVersions, write_part};
 use crate::error::{Error, Result};
 use crate::ids::Version;
 use crate::log::delta::Delta;
-use crate::rows::{columns_of, key_batch};
+use crate::rows::columns_of;
 use crate::scan::{PendingPart, concat};
 use crate::schema::Table;
 
@@ -86,7 +86,6 @@ impl BulkLoad {
         txn.statement = txn.statement.next();
         let total = rows.num_rows() as u64;
         let taken = txn.find_duplicates(&table, &rows, None).await?;
-        let mut replaced_rows = None;
         if !taken.is_empty() {
             let keep: Vec<bool> = match self.on_duplicate {
                 OnDuplicate::Error => return Err(taken.error(&table, &rows)),
@@ -95,15 +94,12 @@ impl BulkLoad {
             };
             let kept = keep.iter().filter(|keep| **keep).count() as u64;
             if self.on_duplicate == OnDuplicate::Replace {
-                let layers = txn.layers(&table).await?;
-                let old = layers.fetch(&taken.places()).await?;
-                let deletes = key_batch(&old, &table)?;
-                self.outcome.replaced += old.num_rows() as u64 + total - kept;
-                let puts = RecordBatch::new_empty(table.physical_schema());
-                txn.write(&table, puts, deletes)?;
-                replaced_rows = Some(old);
+                self.outcome.unchanged += txn.unchanged(&table, &rows, &taken).await?;
+                self.outcome.replaced += txn.remove_replaced(&table, &taken).await? + total - kept;
                 self.outcome.inserted += total;
             } else {
+                let more = COLLISIONS_TOLD_MAX.saturating_sub(self.outcome.collisions.len());
+                self.outcome.collisions.extend(taken.told(&table, &rows, &keep, more));
                 self.outcome.inserted += kept;
                 self.outcome.ignored += total - kept;
             }
@@ -123,9 +119,6 @@ impl BulkLoad {
                 txn.statement = statement.next();
             }
             txn.lean_on_parents(&table, &rows).await?;
-        }
-        if let Some(old) = replaced_rows {
-            txn.check_children(&table, &old).await?;
         }
         Ok(())
     }

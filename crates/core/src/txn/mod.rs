@@ -64,12 +64,28 @@ pub enum Lock {
 }
 
 /// What an insert did, in rows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Inserted {
     pub inserted: u64,
     pub replaced: u64,
+    /// Of the replaced rows, those whose place an equal row took, where nothing but their key could tell.
+    pub unchanged: u64,
     pub ignored: u64,
+    /// What the first of the ignored rows ran into, in MySQL's words.
+    pub collisions: Vec<String>,
 }
+
+/// Which rows of a batch could be inserted, and which run into rows that stand.
+pub struct Standing {
+    /// For the batch's rows, from the first on: whether a row stands in its way. It ends before a row that depends on what
+    /// becomes of those before it: one with a key of theirs, or that runs into the same row.
+    pub stands: Vec<bool>,
+    /// The rows that stand in the way, in order (`table.physical_schema()`).
+    pub rows: RecordBatch,
+}
+
+/// How many collisions of ignored rows are told of.
+const COLLISIONS_TOLD_MAX: usize = 64;
 
 /// A transaction. Dropping it takes everything back.
 #[must_use = "a transaction that is dropped is rolled back"]
@@ -322,54 +338,91 @@ impl Txn {
         }
         let taken = self.find_duplicates(table, &rows, None).await?;
         let mut outcome = Inserted { inserted: rows.num_rows() as u64, ..Inserted::default() };
-        let mut deletes = RecordBatch::new_empty(table.key_schema());
-        let mut replaced_rows = None;
         if !taken.is_empty() {
             match on_duplicate {
                 OnDuplicate::Error => return Err(taken.error(table, &rows)),
                 OnDuplicate::Ignore => {
                     // A row loses to one that stands, and to an earlier one of its own batch.
                     let keep = taken.stand(rows.num_rows());
+                    outcome.collisions = taken.told(table, &rows, &keep, COLLISIONS_TOLD_MAX);
                     let kept = keep.iter().filter(|keep| **keep).count() as u64;
-                    outcome = Inserted { inserted: kept, ignored: outcome.inserted - kept, replaced: 0 };
+                    (outcome.inserted, outcome.ignored) = (kept, outcome.inserted - kept);
                     rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
                 }
                 OnDuplicate::Replace => {
+                    outcome.unchanged = self.unchanged(table, &rows, &taken).await?;
                     let keep: Vec<bool> = (0..rows.num_rows()).map(|row| !taken.is_replaced_within(row)).collect();
                     let within = keep.iter().filter(|keep| !**keep).count() as u64;
                     rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
-                    let layers = self.layers(table).await?;
-                    let old = layers.fetch(&taken.places()).await?;
-                    deletes = key_batch(&old, table)?;
-                    outcome.replaced = old.num_rows() as u64 + within;
-                    replaced_rows = Some(old);
+                    outcome.replaced = self.remove_replaced(table, &taken).await? + within;
                 }
             }
         }
-        self.write(table, rows.clone(), deletes)?;
+        self.write(table, rows.clone(), RecordBatch::new_empty(table.key_schema()))?;
         self.lean_on_parents(table, &rows).await?;
-        if let Some(old) = replaced_rows {
-            self.check_children(table, &old).await?;
-        }
         Ok(outcome)
     }
 
-    /// Returns, for each row that would be inserted, the whole row that stands in its way, if any: for
-    /// ON DUPLICATE KEY UPDATE. Rows of the batch that collide with each other must come in batches of one.
-    pub async fn duplicates(&mut self, table: &Arc<Table>, rows: &RecordBatch) -> Result<Vec<Option<RecordBatch>>> {
+    /// Deletes the rows that stand in the way of others. Returns how many.
+    async fn remove_replaced(&mut self, table: &Arc<Table>, taken: &Duplicates) -> Result<u64> {
+        let old = self.layers(table).await?.fetch(&taken.places()).await?;
+        let deletes = key_batch(&old, table)?;
+        self.write(table, RecordBatch::new_empty(table.physical_schema()), deletes)?;
+        // Before the new rows are written: REPLACE deletes first, and a child is not to lose its parent for an instant.
+        self.check_children(table, &old).await?;
+        Ok(old.num_rows() as u64)
+    }
+
+    /// Counts rows that are equal to the one that they replace. MySQL sees it only where the row cannot run into another,
+    /// by a further key, and where no foreign key refers to it.
+    async fn unchanged(&self, table: &Arc<Table>, rows: &RecordBatch, taken: &Duplicates) -> Result<u64> {
+        let keys = usize::from(!table.has_row_id()) + table.indexes.iter().filter(|index| index.unique).count();
+        if keys != 1 || self.is_parent(table) {
+            return Ok(0);
+        }
+        // A row replaces one of its own batch, or one that stands.
+        let (mut later, mut before, mut new, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for row in 0..rows.num_rows() {
+            match (taken.earlier.get(&row), taken.by_row.get(&row)) {
+                (Some((earlier, _)), _) => {
+                    later.push(row as u32);
+                    before.push(*earlier as u32);
+                }
+                (None, Some(standing)) => {
+                    new.push(row as u32);
+                    places.push(standing[0].0);
+                }
+                (None, None) => {}
+            }
+        }
+        let chosen = |at: Vec<u32>| take_record_batch(rows, &arrow::array::UInt32Array::from(at));
+        let mut same = equal_rows(table, &chosen(later)?, &chosen(before)?)?;
+        if !places.is_empty() {
+            let old = self.layers(table).await?.fetch(&places).await?;
+            same += equal_rows(table, &chosen(new)?, &old)?;
+        }
+        Ok(same)
+    }
+
+    /// Returns what rows that would be inserted run into: for ON DUPLICATE KEY UPDATE. Of several rows that stand in the
+    /// way of one, the first counts, by the order of keys.
+    pub async fn duplicates(&mut self, table: &Arc<Table>, rows: &RecordBatch) -> Result<Standing> {
+        let none = || RecordBatch::new_empty(table.physical_schema());
         if table.has_row_id() && table.indexes.iter().all(|index| !index.unique) {
-            return Ok(vec![None; rows.num_rows()]);
+            return Ok(Standing { stands: vec![false; rows.num_rows()], rows: none() });
         }
         let taken = self.find_duplicates(table, rows, None).await?;
-        let layers = self.layers(table).await?;
-        let mut found = Vec::with_capacity(rows.num_rows());
+        let (mut stands, mut places, mut met) = (Vec::with_capacity(rows.num_rows()), Vec::new(), HashSet::new());
         for row in 0..rows.num_rows() {
-            found.push(match taken.by_row.get(&row).and_then(|places| places.first()) {
-                Some((place, _)) => Some(layers.fetch(&[*place]).await?),
-                None => None,
-            });
+            let place = taken.by_row.get(&row).and_then(|places| places.first()).map(|(place, _)| *place);
+            if taken.earlier.contains_key(&row) || place.is_some_and(|place| !met.insert(place)) {
+                break;
+            }
+            stands.push(place.is_some());
+            places.extend(place);
         }
-        Ok(found)
+        let rows = if places.is_empty() { none() } else { self.layers(table).await?.fetch(&places).await? };
+        Ok(Standing { stands, rows })
     }
 
     /// Replaces rows: `old` holds their keys (`table.key_schema()`), `new` the whole rows that take their place
@@ -881,19 +934,45 @@ impl Duplicates {
         places
     }
 
+    /// Returns the key by which a row collides first: the number of a unique index, or `None` for the primary key.
+    fn key_of(&self, row: usize) -> Option<Option<usize>> {
+        let stands = self.by_row.get(&row).map(|places| places[0].1);
+        let within = self.earlier.get(&row).map(|(_, index)| *index);
+        stands.into_iter().chain(within).min()
+    }
+
     /// Returns MySQL's error for the first collision.
     fn error(&self, table: &Table, rows: &RecordBatch) -> Error {
-        let stands = self.by_row.iter().map(|(row, places)| (*row, places[0].1));
-        let within = self.earlier.iter().map(|(row, (_, index))| (*row, *index));
-        let (row, index) = stands.chain(within).min().unwrap_or_default();
-        let (name, columns) = match index {
+        let row = self.by_row.keys().chain(self.earlier.keys()).copied().min().unwrap_or_default();
+        Error::new(Kind::Duplicate, self.message(table, rows, row))
+    }
+
+    /// Says what the first rows run into that are not kept.
+    fn told(&self, table: &Table, rows: &RecordBatch, keep: &[bool], max: usize) -> Vec<String> {
+        let ignored = keep.iter().enumerate().filter(|(_, keep)| !**keep);
+        ignored.take(max).map(|(row, _)| self.message(table, rows, row)).collect()
+    }
+
+    fn message(&self, table: &Table, rows: &RecordBatch, row: usize) -> String {
+        let (name, columns) = match self.key_of(row).flatten() {
             None => ("PRIMARY", table.primary_key.clone()),
             Some(number) => (table.indexes[number].name.as_str(), table.indexes[number].columns.clone()),
         };
         let columns: Vec<ArrayRef> = columns_of(rows, &columns).unwrap_or_default();
         let entry = entry_text(&columns, row);
-        Error::new(Kind::Duplicate, format!("Duplicate entry '{entry}' for key '{}.{name}'", table.name))
+        format!("Duplicate entry '{entry}' for key '{}.{name}'", table.name)
     }
+}
+
+/// Counts the rows that are equal in every column, NULLs included.
+fn equal_rows(table: &Table, left: &RecordBatch, right: &RecordBatch) -> Result<u64> {
+    let mut differs = BooleanArray::from(vec![false; left.num_rows()]);
+    for column in &table.columns {
+        let name = column.id.physical_name();
+        let (Some(left), Some(right)) = (left.column_by_name(&name), right.column_by_name(&name)) else { continue };
+        differs = arrow::compute::or(&differs, &arrow::compute::kernels::cmp::distinct(left, right)?)?;
+    }
+    Ok(differs.false_count() as u64)
 }
 
 /// Returns a pin for the transaction's own commit; the sequencer fills in version and times.

@@ -11,7 +11,7 @@ use strandline_core::ids::ColumnId;
 use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
 
-use super::update::{Named, first_of_each, found_rows, tables_of};
+use super::update::{Named, Sources, first_of_each, found_rows, tables_of};
 use super::{Effect, arrow, split_name};
 use crate::api::Value;
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ pub async fn execute(
     // `DELETE a FROM a JOIN b`, `DELETE FROM a USING a JOIN b`, or `DELETE FROM a`.
     let multiple = !delete.tables.is_empty() || delete.using.is_some();
     let source = delete.using.as_ref().unwrap_or(from);
-    let tables = tables_of(state, txn, source, "DELETE")?;
+    let named = tables_of(state, txn, source, "DELETE")?;
     let wanted: Vec<(Option<String>, String)> = if !delete.tables.is_empty() {
         delete.tables.iter().map(split_name).collect::<Result<_>>()?
     } else {
@@ -50,7 +50,7 @@ pub async fn execute(
     if multiple && (!delete.order_by.is_empty() || delete.limit.is_some()) {
         return Err(Error::new(1221, "HY000", "Incorrect usage of DELETE and ORDER BY"));
     }
-    let targets = wanted.iter().map(|name| target_of(name, &tables)).collect::<Result<Vec<&Named>>>()?;
+    let targets = wanted.iter().map(|name| target_of(name, &named)).collect::<Result<Vec<&Named>>>()?;
 
     let mut exprs = Vec::new();
     let mut places = Vec::new();
@@ -111,13 +111,14 @@ impl Named {
     }
 }
 
-fn target_of<'a>(name: &(Option<String>, String), tables: &'a [Named]) -> Result<&'a Named> {
+fn target_of<'a>(name: &(Option<String>, String), from: &'a Sources) -> Result<&'a Named> {
     let (database, table) = name;
+    from.check_present(table)?;
     let fits = |named: &&Named| {
         same_name(&named.alias, table)
             && database.as_ref().is_none_or(|database| same_name(&named.target.database.name, database))
     };
-    tables
+    from.tables
         .iter()
         .find(fits)
         .ok_or_else(|| Error::new(1109, "42S02", format!("Unknown table '{table}' in MULTI DELETE")))

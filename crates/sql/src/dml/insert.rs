@@ -3,20 +3,19 @@
 use std::collections::HashSet;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::compute::filter_record_batch;
+use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::Schema;
-use arrow::row::{RowConverter, SortField};
 use futures::StreamExt;
 use sqlparser::ast::{
-    self, Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, OnInsert,
-    SetExpr, TableObject,
+    self, Assignment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, OnInsert, SetExpr, TableObject,
 };
-use strandline_core::ids::ColumnId;
 use strandline_core::schema::same_name;
-use strandline_core::txn::{Inserted, OnDuplicate, Txn};
+use strandline_core::txn::{Inserted, OnDuplicate, Standing, Txn};
 
+use super::assign::{self, Assigned};
 use super::values::{self, Auto, Built};
-use super::{Effect, Target, arrow, mode_of, split_name, update, warn_bent};
+use super::{Effect, Target, arrow, mode_of, split_name, to_utc, update};
 use crate::api::Value;
 use crate::error::{Error, Result};
 use crate::parse::name_parts;
@@ -42,6 +41,8 @@ struct Counts {
     /// Rows that ON DUPLICATE KEY UPDATE found, and those of them that it changed.
     found: u64,
     changed: u64,
+    /// What ON DUPLICATE KEY UPDATE gave LAST_INSERT_ID(…).
+    remembered: Option<u64>,
 }
 
 pub async fn execute(
@@ -64,7 +65,7 @@ pub async fn execute(
 
     let (columns, rows): (Vec<usize>, Option<Vec<&[Expr]>>) = if !insert.assignments.is_empty() {
         // INSERT … SET
-        let columns = insert.assignments.iter().map(|a| assigned(a, &target)).collect::<Result<_>>()?;
+        let columns = insert.assignments.iter().map(|a| assign::position(a, &target)).collect::<Result<_>>()?;
         (columns, None)
     } else {
         let columns = column_list(insert, &target)?;
@@ -157,13 +158,6 @@ fn column_list(insert: &ast::Insert, target: &Target) -> Result<Vec<usize>> {
     insert.columns.iter().map(|column| target.position(name_parts(column).last().map_or("", String::as_str))).collect()
 }
 
-fn assigned(assignment: &Assignment, target: &Target) -> Result<usize> {
-    match &assignment.target {
-        AssignmentTarget::ColumnName(name) => target.position(name_parts(name).last().map_or("", String::as_str)),
-        AssignmentTarget::Tuple(_) => Err(Error::unsupported("an assignment to several columns at once")),
-    }
-}
-
 /// Writes rows that are ready.
 async fn write(
     state: &mut State,
@@ -186,10 +180,9 @@ async fn write(
 }
 
 fn counted(state: &mut State, done: Inserted) -> Counts {
-    for _ in 0..done.ignored.min(64) {
-        state.warnings.push(Warning::warning(1062, "Duplicate entry; the row was left out"));
-    }
-    Counts { inserted: done.inserted, replaced: done.replaced, ignored: done.ignored, ..Counts::default() }
+    state.warnings.extend(done.collisions.into_iter().map(|message| Warning::warning(1062, message)));
+    let replaced = done.replaced - done.unchanged;
+    Counts { inserted: done.inserted, replaced, ignored: done.ignored, ..Counts::default() }
 }
 
 /// Writes the rows of a SELECT as they come.
@@ -225,7 +218,7 @@ async fn select(
             let mut coercion = target.coercion(*at, mode);
             coercion.nullable |= target.table.columns[*at].auto_increment;
             let done = types::coerce_array(array, field, coercion, row)?;
-            warn_bent(state, &target.table.columns[*at].name, done.warnings);
+            state.warnings.extend(done.warnings);
             arrays[*at] = Some(done.array);
         }
         row += batch.num_rows() as u64;
@@ -244,30 +237,8 @@ async fn select(
     Ok((counts, auto))
 }
 
-/// Inserts rows, and updates those that stand in their way.
+/// Inserts rows, and updates those that stand in their way: as if one row came after the other.
 async fn upsert(
-    state: &mut State,
-    txn: &mut Txn,
-    target: &Target,
-    rows: &RecordBatch,
-    how: &How<'_>,
-    parameters: &[Value],
-    mode: Mode,
-) -> Result<Counts> {
-    if rows.num_rows() > 1 && collide(target, rows)? {
-        // A row may be updated by the one after it: one at a time.
-        let mut counts = Counts::default();
-        for at in 0..rows.num_rows() {
-            let one = rows.slice(at, 1);
-            counts = counts.plus(upsert_apart(state, txn, target, &one, how, parameters, mode).await?);
-        }
-        return Ok(counts);
-    }
-    upsert_apart(state, txn, target, rows, how, parameters, mode).await
-}
-
-/// As `upsert`, for rows that do not collide with one another.
-async fn upsert_apart(
     state: &mut State,
     txn: &mut Txn,
     target: &Target,
@@ -279,37 +250,116 @@ async fn upsert_apart(
     let How::Update { assignments, row_alias, column_aliases } = how else {
         return Err(Error::internal("BUG: these rows are not to update others"));
     };
-    let old = txn.duplicates(&target.table, rows).await?;
-    let is_new: BooleanArray = old.iter().map(|old| Some(old.is_none())).collect();
-    let fresh = filter_record_batch(rows, &is_new).map_err(arrow)?;
-    let mut counts = Counts::default();
-    if fresh.num_rows() > 0 {
-        counts.inserted = txn.insert(&target.table, &fresh, OnDuplicate::Error).await?.inserted;
-    }
-    let old: Vec<RecordBatch> = old.into_iter().flatten().collect();
-    if old.is_empty() {
-        return Ok(counts);
-    }
-    let is_old = arrow::compute::not(&is_new).map_err(arrow)?;
-    let proposed = filter_record_batch(rows, &is_old).map_err(arrow)?;
-    let old = concat_batches(&target.table.physical_schema(), &old).map_err(arrow)?;
     let assignments: Vec<Assignment> = assignments
         .iter()
         .map(|assignment| with_proposed(assignment.clone(), target, row_alias.as_deref(), column_aliases))
         .collect();
+    let assignments = assign::read(&assignments, target, &target.table.name)?;
+    let mut counts = Counts::default();
+    let (mut at, mut window) = (0, rows.num_rows());
+    while at < rows.num_rows() {
+        let ahead = rows.slice(at, window.min(rows.num_rows() - at));
+        // Together, as long as none depends on what becomes of another.
+        let standing = txn.duplicates(&target.table, &ahead).await?;
+        let run = ahead.slice(0, standing.stands.len());
+        let (done, run_counts) = upsert_run(state, txn, target, &run, standing, &assignments, parameters, mode).await?;
+        counts = counts.plus(run_counts);
+        at += done;
+        window = if done == ahead.num_rows() { window.saturating_mul(2) } else { done * 2 };
+    }
+    Ok(counts)
+}
+
+/// As `upsert`, for rows that run into different rows and not into one another. Returns how many of the first are done:
+/// not all of them, where one gives another row a new key that a later one may run into.
+#[expect(clippy::too_many_arguments, reason = "a statement has that many parts")]
+async fn upsert_run(
+    state: &mut State,
+    txn: &mut Txn,
+    target: &Target,
+    rows: &RecordBatch,
+    standing: Standing,
+    assignments: &[Assigned],
+    parameters: &[Value],
+    mode: Mode,
+) -> Result<(usize, Counts)> {
+    let (mut rows, mut stands, mut old) = (rows.clone(), standing.stands, standing.rows);
+    let warned = state.warnings.len();
+    let mut changing = change(state, txn, target, &rows, &stands, &old, assignments, parameters, mode).await?;
+    if old.num_rows() > 1 && writes_key(target, assignments) && changes_key(target, &old, &changing, state)? {
+        let first = stands.iter().position(|stands| *stands).expect("there are rows that stand") + 1;
+        state.warnings.truncate(warned);
+        stands.truncate(first);
+        (rows, old) = (rows.slice(0, first), old.slice(0, 1));
+        changing = change(state, txn, target, &rows, &stands, &old, assignments, parameters, mode).await?;
+    }
+    let mut counts = Counts::default();
+    let is_new: BooleanArray = stands.iter().map(|stands| Some(!stands)).collect();
+    let fresh = filter_record_batch(&rows, &is_new).map_err(arrow)?;
+    if fresh.num_rows() > 0 {
+        counts.inserted = txn.insert(&target.table, &fresh, OnDuplicate::Error).await?.inserted;
+    }
+    if old.num_rows() > 0 {
+        counts.found = old.num_rows() as u64;
+        counts.changed = update::write(state, txn, &old, &changing, assignments).await?;
+        counts.remembered = changing.remembered;
+    }
+    Ok((rows.num_rows(), counts))
+}
+
+/// Gives rows that stand in the way of others their new values.
+#[expect(clippy::too_many_arguments, reason = "a statement has that many parts")]
+async fn change<'t>(
+    state: &mut State,
+    txn: &Txn,
+    target: &'t Target,
+    rows: &RecordBatch,
+    stands: &[bool],
+    old: &RecordBatch,
+    assignments: &[Assigned],
+    parameters: &[Value],
+    mode: Mode,
+) -> Result<assign::Rows<'t>> {
+    let proposed = filter_record_batch(rows, &stands.to_vec().into()).map_err(arrow)?;
     // The old row's columns under their own names, those of the new row beside them.
-    let old_logical = target.logical(&old, state)?;
-    let new_logical = target.logical(&proposed, state)?;
-    let mut fields: Vec<_> = old_logical.schema().fields().iter().cloned().collect();
-    for field in new_logical.schema().fields() {
+    let (old, new) = (target.logical(old, state)?, target.logical(&proposed, state)?);
+    let mut fields: Vec<_> = old.schema().fields().iter().cloned().collect();
+    for field in new.schema().fields() {
         fields.push(eval::renamed(field, &proposed_name(field.name())).into());
     }
-    let columns = old_logical.columns().iter().chain(new_logical.columns()).cloned().collect();
-    let both = RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns).map_err(arrow)?;
-    let changed = update::assign(state, txn, target, &old, &both, &assignments, parameters, mode).await?;
-    counts.found = old.num_rows() as u64;
-    counts.changed = changed;
-    Ok(counts)
+    let columns = old.columns().iter().chain(new.columns()).cloned().collect();
+    let visible = RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns).map_err(arrow)?;
+    let mut changing = assign::Rows { target, alias: &target.table.name, mode, visible, remembered: None };
+    if old.num_rows() > 0 {
+        changing.assign(state, txn, &assign::steps(assignments, target), parameters).await?;
+    }
+    Ok(changing)
+}
+
+/// Returns the positions of the columns of primary and unique keys.
+fn key_positions(target: &Target) -> impl Iterator<Item = usize> {
+    let table = &target.table;
+    let unique = table.indexes.iter().filter(|index| index.unique).flat_map(|index| &index.columns);
+    let ids = table.primary_key.iter().chain(unique);
+    ids.filter_map(|id| table.columns.iter().position(|column| column.id == *id))
+}
+
+/// Tells whether an update may write to a key.
+fn writes_key(target: &Target, assignments: &[Assigned]) -> bool {
+    key_positions(target).any(|at| {
+        target.table.columns[at].on_update.is_some() || assignments.iter().any(|assigned| assigned.position == at)
+    })
+}
+
+/// Tells whether some row gets another key. `old` is physical.
+fn changes_key(target: &Target, old: &RecordBatch, new: &assign::Rows<'_>, state: &State) -> Result<bool> {
+    for at in key_positions(target) {
+        let differs = distinct(&to_utc(new.visible.column(at), &target.types[at], state)?, old.column(at));
+        if target.table.columns[at].on_update.is_some() || differs.map_err(arrow)?.true_count() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Replaces `VALUES(c)`, `new.c` and the aliases of columns by the proposed row's column.
@@ -361,28 +411,6 @@ fn proposed_name(column: &str) -> String {
     format!("\u{1}new:{column}")
 }
 
-/// Tells whether two rows have the same primary or unique key.
-fn collide(target: &Target, rows: &RecordBatch) -> Result<bool> {
-    let table = &target.table;
-    let unique = table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone());
-    let keys: Vec<Vec<ColumnId>> = std::iter::once(table.primary_key.clone()).chain(unique).collect();
-    for key in keys.iter().filter(|key| !key.is_empty()) {
-        let columns: Vec<ArrayRef> =
-            key.iter().filter_map(|id| rows.column_by_name(&id.physical_name()).cloned()).collect();
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-        let converted = RowConverter::new(fields).and_then(|converter| converter.convert_columns(&columns));
-        let converted = converted.map_err(arrow)?;
-        let mut seen = HashSet::new();
-        for (at, row) in converted.iter().enumerate() {
-            // NULLs do not collide.
-            if columns.iter().all(|column| column.is_valid(at)) && !seen.insert(row.owned()) {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
 impl Counts {
     fn plus(self, other: Counts) -> Counts {
         Counts {
@@ -391,6 +419,7 @@ impl Counts {
             ignored: self.ignored + other.ignored,
             found: self.found + other.found,
             changed: self.changed + other.changed,
+            remembered: other.remembered.or(self.remembered),
         }
     }
 }
@@ -410,7 +439,7 @@ fn effect(counts: Counts, auto: Auto, upserted: bool, state: &State) -> Effect {
         affected,
         // With CLIENT_FOUND_ROWS a row that was found and stays as it is counts as one.
         matched: upserted.then_some(affected + counts.found - counts.changed),
-        last_insert_id: auto.made.filter(|_| landed),
+        last_insert_id: counts.remembered.or(auto.made.filter(|_| landed)),
         shown_insert_id: auto.given.filter(|_| landed),
         info,
     }

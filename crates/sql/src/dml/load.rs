@@ -15,7 +15,7 @@ use strandline_core::txn::{OnDuplicate, Txn};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use super::{Target, arrow, values, warn_bent};
+use super::{Target, arrow, values};
 use crate::api::{Done, LocalInfile, Outcome};
 use crate::error::{Error, Result};
 use crate::eval;
@@ -136,13 +136,22 @@ async fn run(state: &mut State, txn: &mut Txn, load: &LoadData, mut pieces: mpsc
         Asked::Error => OnDuplicate::Error,
     };
     let mode = if lenient || !state.variables.strict() { Mode::Ignore } else { Mode::Strict };
+    if mode == Mode::Strict {
+        state.refuse_divisions();
+    }
     let mut loader = Loader::new(load, target, mode, txn, on_duplicate)?;
+    let line_max = state.variables.max_allowed_packet();
     let mut buffer: Vec<u8> = Vec::new();
     let mut eof = false;
+    // How long a line has to become before it is looked at again.
+    let mut wanted = 0;
     while !eof {
         match pieces.recv().await {
             Some(piece) => buffer.extend_from_slice(&piece),
             None => eof = true,
+        }
+        if !eof && buffer.len() < wanted {
+            continue;
         }
         let mut at = 0;
         while let Some(next) = loader.record(&buffer, at, eof)? {
@@ -152,23 +161,34 @@ async fn run(state: &mut State, txn: &mut Txn, load: &LoadData, mut pieces: mpsc
             }
         }
         buffer.drain(..at);
+        if buffer.len() > line_max {
+            return Err(too_long(loader.read + 1, line_max));
+        }
+        // A line that does not end is read from its begin each time: as often as it doubles.
+        wanted = (buffer.len() * 2).min(line_max + 1);
     }
     loader.write(state, txn).await?;
     let records = loader.read;
     let done = loader.bulk.finish(txn).await?;
-    for _ in 0..done.ignored.min(64) {
-        state.warnings.push(Warning::warning(1062, "Duplicate entry; the row was left out"));
-    }
+    state.warn_of_divisions();
+    let (deleted, skipped) = (done.replaced - done.unchanged, done.ignored);
+    state.warnings.extend(done.collisions.into_iter().map(|message| Warning::warning(1062, message)));
     let warnings = u16::try_from(state.warnings.len()).unwrap_or(u16::MAX);
     Ok(Done {
-        affected_rows: done.inserted + done.replaced,
+        affected_rows: done.inserted + deleted,
         last_insert_id: loader.auto.made.unwrap_or(0),
         warnings,
-        info: format!(
-            "Records: {records}  Deleted: {}  Skipped: {}  Warnings: {warnings}",
-            done.replaced, done.ignored
-        ),
+        info: format!("Records: {records}  Deleted: {deleted}  Skipped: {skipped}  Warnings: {warnings}"),
     })
+}
+
+/// 1153: a line does not end.
+fn too_long(row: u64, max: usize) -> Error {
+    let message = format!(
+        "Row {row} of the file is longer than 'max_allowed_packet' ({max} bytes). Say how lines end with LINES TERMINATED \
+         BY, or allow more with SET max_allowed_packet."
+    );
+    Error::new(1153, "08S01", message)
 }
 
 /// A load that is under way.
@@ -369,7 +389,7 @@ impl Loader {
                         }
                         ty => types::coerce_array(&array, &Field::new("", ty.clone(), true), coercion, first_row)?,
                     };
-                    warn_bent(state, &self.target.table.columns[*at].name, done.warnings);
+                    state.warnings.extend(done.warnings);
                     arrays[*at] = Some(done.array);
                 }
                 For::Variable(name) => {
@@ -385,7 +405,7 @@ impl Loader {
             let values = Box::pin(eval::over(reading, &self.target.table.name, &visible, &exprs, &[])).await?;
             for ((at, _), (array, field)) in self.assignments.iter().zip(values) {
                 let done = types::coerce_array(&array, &field, self.target.coercion(*at, self.mode), first_row)?;
-                warn_bent(state, &self.target.table.columns[*at].name, done.warnings);
+                state.warnings.extend(done.warnings);
                 arrays[*at] = Some(done.array);
             }
         }

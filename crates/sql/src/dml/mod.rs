@@ -4,12 +4,13 @@
 //! goes through DataFusion's own hooks for writing: those lose predicates. The session commits, and takes back what a
 //! statement that fails has written.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, TimestampMicrosecondType};
-use sqlparser::ast::ObjectName;
+use sqlparser::ast::{BinaryOperator as Op, Expr, ObjectName, Visit, Visitor};
 use strandline_core::schema::{Column, Database, Table, same_name};
 use strandline_core::txn::Txn;
 
@@ -23,6 +24,7 @@ use crate::types::{Mode, MySqlType};
 use crate::warning::Warning;
 use crate::{ddl, eval};
 
+mod assign;
 mod delete;
 mod insert;
 pub mod load;
@@ -53,12 +55,23 @@ pub async fn execute(
     text: &str,
     parameters: &[Value],
 ) -> Result<Effect> {
-    match statement {
+    let (ignore, guards) = match statement {
+        Statement::Insert(insert) => (insert.ignore, guards_division(insert.as_ref())),
+        Statement::Update(update) => (update.ignore, guards_division(&update.update)),
+        Statement::Delete(delete) => (delete.ignore, guards_division(&delete.delete)),
+        _ => (false, false),
+    };
+    if mode_of(state, ignore) == Mode::Strict && !guards {
+        state.refuse_divisions();
+    }
+    let effect = match statement {
         Statement::Insert(insert) => Box::pin(insert::execute(state, txn, insert, text, parameters)).await,
         Statement::Update(update) => Box::pin(update::execute(state, txn, update, parameters)).await,
         Statement::Delete(delete) => Box::pin(delete::execute(state, txn, delete, parameters)).await,
         _ => Err(Error::internal("BUG: the statement changes no rows")),
-    }
+    };
+    state.warn_of_divisions();
+    effect
 }
 
 /// A table to write to, with its columns' types read.
@@ -128,15 +141,20 @@ impl Target {
 
     /// Returns physical rows under the names that expressions know.
     pub fn logical(&self, rows: &RecordBatch, state: &State) -> Result<RecordBatch> {
-        let schema = scan::logical_schema(&self.table, &self.database.name, false);
         let columns = rows.columns()[..self.table.columns.len()]
             .iter()
             .zip(&self.types)
             .map(|(column, ty)| to_local(column, ty, state))
             .collect::<Result<Vec<_>>>()?;
+        self.visible(columns, rows.num_rows())
+    }
+
+    /// Returns columns, one for each of the table's, under the names that expressions know.
+    fn visible(&self, columns: Vec<ArrayRef>, count: usize) -> Result<RecordBatch> {
+        let schema = scan::logical_schema(&self.table, &self.database.name, false);
         // What a row holds while it is checked may be NULL where the column may not.
         let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(arrow)
     }
 
@@ -171,6 +189,34 @@ impl Target {
         }
         arrow::compute::filter_record_batch(&rows, &keep.into()).map_err(arrow)
     }
+}
+
+/// Tells whether a division stands under AND or OR. Both sides of these are evaluated together, so that `d <> 0 AND
+/// n / d > 1` divides by zero where MySQL does not: it must not fail.
+fn guards_division(tree: &impl Visit) -> bool {
+    struct Guards(usize);
+    impl Visitor for Guards {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.0 += usize::from(is_either(expr));
+            let divides = match expr {
+                Expr::BinaryOp { op, .. } => matches!(op, Op::Divide | Op::Modulo | Op::MyIntegerDivide),
+                Expr::Function(function) => function.name.to_string().eq_ignore_ascii_case("MOD"),
+                _ => false,
+            };
+            if divides && self.0 > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+
+        fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.0 -= usize::from(is_either(expr));
+            ControlFlow::Continue(())
+        }
+    }
+    fn is_either(expr: &Expr) -> bool {
+        matches!(expr, Expr::BinaryOp { op: Op::And | Op::Or | Op::Xor, .. })
+    }
+    tree.visit(&mut Guards(0)).is_break()
 }
 
 /// Returns the database and table that a name means.
@@ -215,13 +261,6 @@ fn shifted(
 pub fn repeated(array: &ArrayRef, count: usize) -> Result<ArrayRef> {
     let indices = arrow::array::UInt32Array::from(vec![0; count]);
     take(array, &indices, None).map_err(arrow)
-}
-
-/// Says in SHOW WARNINGS that values were bent to fit, where the conversion only counted them.
-pub fn warn_bent(state: &mut State, column: &str, count: u64) {
-    for _ in 0..count.min(64) {
-        state.warnings.push(Warning::warning(1265, format!("Data truncated for column '{column}'")));
-    }
 }
 
 pub(crate) fn arrow(error: arrow::error::ArrowError) -> Error {

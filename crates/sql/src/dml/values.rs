@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt64Array, new_null_array};
 use arrow::compute::{cast, concat};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, UInt64Type};
 use sqlparser::ast::{self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator};
 use strandline_core::txn::Txn;
 
-use super::{Target, arrow, repeated, to_utc, warn_bent};
+use super::{Target, arrow, assign, repeated, to_utc};
 use crate::api::Value;
 use crate::error::{Error, Result};
 use crate::plan::{Reading, Source};
@@ -41,12 +41,13 @@ impl Auto {
 }
 
 /// One value of a VALUES list.
-#[derive(Clone, Copy)]
 enum Cell<'a> {
     Given(Given<'a>),
     /// DEFAULT, or DEFAULT(column) of the same column.
     Default,
     Expr(&'a Expr),
+    /// An array of one row.
+    Value(ArrayRef, FieldRef),
 }
 
 /// Makes rows of a VALUES list. `columns` are the positions of the columns that the list has values for.
@@ -64,17 +65,19 @@ pub async fn build(
             return Err(Error::new(1136, "21S01", format!("Column count doesn't match value count at row {}", at + 1)));
         }
     }
-    let empty = rows.iter().all(|row| row.is_empty());
-    let mut arrays = Vec::with_capacity(target.table.columns.len());
-    for at in 0..target.table.columns.len() {
-        let list = columns.iter().position(|column| *column == at).filter(|_| !empty);
-        arrays.push(match list {
-            None => None,
-            Some(place) => {
-                let cells = rows.iter().map(|row| cell_of(&row[place], parameters)).collect::<Result<Vec<_>>>()?;
-                Some(column_of(state, txn, target, at, &cells, parameters, mode).await?)
+    let mut arrays: Vec<Option<ArrayRef>> = vec![None; target.table.columns.len()];
+    if rows.iter().any(|row| !row.is_empty()) {
+        // In the order of the list: a value can refer to those before it.
+        for (place, at) in columns.iter().enumerate() {
+            let mut cells = rows.iter().map(|row| cell_of(&row[place], parameters)).collect::<Result<Vec<_>>>()?;
+            let referring = referring(state, txn, target, &cells, &arrays, parameters).await?;
+            for (cell, value) in cells.iter_mut().zip(referring) {
+                if let Some((array, field)) = value {
+                    *cell = Cell::Value(array, field);
+                }
             }
-        });
+            arrays[*at] = Some(column_of(state, txn, target, *at, &cells, parameters, mode).await?);
+        }
     }
     finish(state, txn, target, arrays, rows.len(), mode).await
 }
@@ -148,6 +151,52 @@ fn is_plain(literal: &ast::Value) -> bool {
     )
 }
 
+/// Evaluates those of a column's cells that refer to columns of their row. These are the given ones so far; the others
+/// have their default, or NULL.
+async fn referring(
+    state: &mut State,
+    txn: &Txn,
+    target: &Target,
+    cells: &[Cell<'_>],
+    so_far: &[Option<ArrayRef>],
+    parameters: &[Value],
+) -> Result<Vec<Option<(ArrayRef, FieldRef)>>> {
+    let refers = |expr: &Expr| assign::names(expr, false, |name| target.position(name).is_ok());
+    let exprs = cells
+        .iter()
+        .map(|cell| match cell {
+            Cell::Expr(expr) => with_defaults((*expr).clone(), target).map(|expr| Some(expr).filter(refers)),
+            _ => Ok(None),
+        })
+        .collect::<Result<Vec<Option<Expr>>>>()?;
+    if exprs.iter().all(Option::is_none) {
+        return Ok(vec![None; cells.len()]);
+    }
+    let mut columns = Vec::with_capacity(so_far.len());
+    for (at, array) in so_far.iter().enumerate() {
+        columns.push(match array {
+            Some(array) => array.clone(),
+            None if target.table.columns[at].default.is_some() => {
+                default_of(state, txn, target, at, cells.len(), Mode::Ignore).await?
+            }
+            None => new_null_array(&target.table.columns[at].ty.arrow(), cells.len()),
+        });
+    }
+    let visible = target.visible(columns, cells.len())?;
+    let mut values = Vec::with_capacity(cells.len());
+    for (row, expr) in exprs.into_iter().enumerate() {
+        values.push(match expr {
+            None => None,
+            Some(expr) => {
+                let reading = Reading { state, source: Source::Txn(txn) };
+                let row = visible.slice(row, 1);
+                Some(Box::pin(eval::over(reading, &target.table.name, &row, &[expr], parameters)).await?.swap_remove(0))
+            }
+        });
+    }
+    Ok(values)
+}
+
 /// Makes one column of the cells that stand for it.
 async fn column_of(
     state: &mut State,
@@ -171,7 +220,7 @@ async fn column_of(
         .collect();
     if let Some(given) = given {
         let done = types::coerce_given(given.into_iter(), coercion, 1)?;
-        warn_bent(state, &column.name, done.warnings);
+        state.warnings.extend(done.warnings);
         return Ok(done.array);
     }
     let exprs: Vec<Expr> = cells
@@ -194,20 +243,21 @@ async fn column_of(
                 parts.push(default_of(state, txn, target, at, 1, mode).await?);
                 continue;
             }
+            Cell::Value(array, field) => types::coerce_array(array, field, coercion, row)?,
             Cell::Expr(_) => {
                 let (value, field) = values.next().expect("there is a value for every expression");
                 let array = value.to_array().map_err(crate::failure::of_query)?;
                 types::coerce_array(&array, &field, coercion, row)?
             }
         };
-        warn_bent(state, &column.name, done.warnings);
+        state.warnings.extend(done.warnings);
         parts.push(done.array);
     }
     concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(arrow)
 }
 
 /// Puts a column's default in the place of DEFAULT(column).
-fn with_defaults(mut expr: Expr, target: &Target) -> Result<Expr> {
+pub fn with_defaults(mut expr: Expr, target: &Target) -> Result<Expr> {
     let mut failed = None;
     let _ = ast::visit_expressions_mut(&mut expr, |expr| {
         if let Expr::Function(function) = expr
@@ -356,6 +406,16 @@ async fn number(
         Arc::new(numbers.into_iter().map(|n| n.and_then(|n| i64::try_from(n).ok())).collect::<Int64Array>())
     };
     Ok((narrowed(array, &ty, &column.name)?, auto))
+}
+
+/// Moves the AUTO_INCREMENT counter past the values that rows were given.
+pub async fn saw_auto(txn: &mut Txn, target: &Target, values: &ArrayRef) -> Result<()> {
+    // A negative value is NULL here, and moves nothing.
+    let unsigned = cast(values, &DataType::UInt64).map_err(arrow)?;
+    match arrow::compute::max(arrow::array::AsArray::as_primitive::<UInt64Type>(&unsigned)) {
+        Some(greatest) => Ok(txn.saw_auto(&target.table, greatest).await?),
+        None => Ok(()),
+    }
 }
 
 fn narrowed(array: ArrayRef, ty: &DataType, column: &str) -> Result<ArrayRef> {

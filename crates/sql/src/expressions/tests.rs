@@ -24,7 +24,11 @@ const NOW: i64 = 1_709_212_455_678_901;
 fn test_context() -> SessionContext {
     let mut config = SessionConfig::new().with_target_partitions(2);
     configure(&mut config);
-    config.options_mut().extensions.insert(StatementSettings { now_micros: NOW, zone: Zone::UTC });
+    config.options_mut().extensions.insert(StatementSettings {
+        now_micros: NOW,
+        zone: Zone::UTC,
+        ..StatementSettings::default()
+    });
     config.options_mut().sql_parser.default_null_ordering = "nulls_min".to_owned();
     let builder = SessionStateBuilder::new().with_config(config).with_default_features();
     let context = SessionContext::new_with_state(register(builder).build());

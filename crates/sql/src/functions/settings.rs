@@ -1,6 +1,8 @@
 //! What the session tells functions about a statement: its start and its zone. It travels in DataFusion's options.
 
 use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{Result as PlanResult, exec_err};
@@ -17,6 +19,37 @@ pub struct StatementSettings {
     /// The statement's start in microseconds since 1970-01-01 00:00:00 UTC: what NOW() answers.
     pub now_micros: i64,
     pub zone: Zone,
+    pub division: Division,
+}
+
+/// What a division by zero does besides answering NULL.
+#[derive(Clone, Debug, Default)]
+pub enum Division {
+    #[default]
+    Silent,
+    /// It is counted, for a warning each.
+    Counted(Arc<AtomicU64>),
+    /// The statement fails.
+    Refused,
+}
+
+impl Division {
+    /// 1365
+    pub fn error() -> Error {
+        Error::new(1365, "22012", "Division by 0")
+    }
+
+    /// Answers for a division by zero.
+    pub fn by_zero(&self) -> Result<()> {
+        match self {
+            Division::Silent => Ok(()),
+            Division::Counted(count) => {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Division::Refused => Err(Division::error()),
+        }
+    }
 }
 
 /// A time zone as `SET time_zone` names it.
@@ -25,7 +58,7 @@ pub struct Zone(TimeZone);
 
 impl Default for StatementSettings {
     fn default() -> StatementSettings {
-        StatementSettings { now_micros: 0, zone: Zone::UTC }
+        StatementSettings { now_micros: 0, zone: Zone::UTC, division: Division::Silent }
     }
 }
 
@@ -84,7 +117,7 @@ impl Zone {
 
 /// Returns the statement's settings, or those of 1970 in UTC where nobody set any.
 pub(super) fn of(options: &ConfigOptions) -> &StatementSettings {
-    static UNSET: StatementSettings = StatementSettings { now_micros: 0, zone: Zone::UTC };
+    static UNSET: StatementSettings = StatementSettings { now_micros: 0, zone: Zone::UTC, division: Division::Silent };
     options.extensions.get::<StatementSettings>().unwrap_or(&UNSET)
 }
 

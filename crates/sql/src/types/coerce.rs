@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::functions::calendar::{self, DAY};
 use crate::functions::column::Column;
 use crate::functions::value::{Decimal, Val, int_prefix, number_prefix};
+use crate::warning::Warning;
 
 /// What happens to a value that does not fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,24 +38,27 @@ pub struct Target<'a> {
     pub mode: Mode,
 }
 
-/// An array that can be stored, and how many of its values were bent.
+/// An array that can be stored, and what the first of its values that were bent are told.
 #[derive(Clone, Debug)]
 pub struct Coerced {
     pub array: ArrayRef,
-    pub warnings: u64,
+    pub warnings: Vec<Warning>,
 }
+
+/// How many bent values of one array are told of.
+const WARNINGS_MAX: usize = 64;
 
 /// Converts an array, whose field says whether it is JSON, to the column's stored type. `first_row` is the number of
 /// the first row in messages, counted from 1.
 pub fn coerce_array(array: &ArrayRef, field: &Field, target: Target<'_>, first_row: u64) -> Result<Coerced> {
     if !target.nullable && array.is_nullable() && target.mode == Mode::Strict {
-        if let Some(row) = (0..array.len()).find(|row| array.is_null(*row)) {
-            return Err(cannot_be_null(target, first_row + row as u64));
+        if (0..array.len()).any(|row| array.is_null(row)) {
+            return Err(cannot_be_null(target));
         }
     }
     if array.logical_null_count() == 0 || target.nullable {
         if let Some(done) = fast(array, target)? {
-            return Ok(Coerced { array: done, warnings: 0 });
+            return Ok(Coerced { array: done, warnings: Vec::new() });
         }
     }
     let column = Column::new(array.as_ref(), field, false).map_err(|error| Error::internal(error.to_string()))?;
@@ -197,7 +201,7 @@ fn rows<'a>(
     target: Target<'_>,
     first_row: u64,
 ) -> Result<Coerced> {
-    let mut sink = Sink { target, row: first_row, warnings: 0 };
+    let mut sink = Sink { target, row: first_row, warnings: Vec::new() };
     let ty = target.ty.storage();
     let array: ArrayRef = match ty {
         Type::Int8 => ints::<Int8Type>(count, values, &mut sink)?,
@@ -317,7 +321,7 @@ fn int_range(ty: &MySqlType) -> (i128, i128) {
     }
 }
 
-fn cannot_be_null(target: Target<'_>, _row: u64) -> Error {
+fn cannot_be_null(target: Target<'_>) -> Error {
     Error::new(1048, "23000", format!("Column '{}' cannot be null", target.column))
 }
 
@@ -325,7 +329,7 @@ fn cannot_be_null(target: Target<'_>, _row: u64) -> Error {
 struct Sink<'t> {
     target: Target<'t>,
     row: u64,
-    warnings: u64,
+    warnings: Vec<Warning>,
 }
 
 impl Sink<'_> {
@@ -334,10 +338,11 @@ impl Sink<'_> {
         if !value.is_null() || self.target.nullable {
             return Ok(value);
         }
+        let null = cannot_be_null(self.target);
         if self.target.mode == Mode::Strict {
-            return Err(cannot_be_null(self.target, self.row));
+            return Err(null);
         }
-        self.warnings += 1;
+        self.warn(null.code, || null.message);
         Ok(match self.target.ty.storage() {
             Type::Text => match self.target.ty {
                 MySqlType::Json => Val::Text(Cow::Borrowed("null")),
@@ -355,8 +360,14 @@ impl Sink<'_> {
         if self.target.mode == Mode::Strict {
             return Err(Error::new(code, sqlstate, message()));
         }
-        self.warnings += 1;
+        self.warn(code, message);
         Ok(())
+    }
+
+    fn warn(&mut self, code: u16, message: impl FnOnce() -> String) {
+        if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(Warning::warning(code, message()));
+        }
     }
 
     fn place(&self) -> String {
@@ -372,8 +383,11 @@ impl Sink<'_> {
         let place = self.place();
         let text: String = value.to_text().unwrap_or_default().chars().take(128).collect();
         // A missing date is 1292, a missing number 1366.
-        let (code, state) =
-            if matches!(kind, "date" | "datetime" | "time") { (1292, "22007") } else { (1366, "HY000") };
+        let is_time = matches!(kind, "date" | "datetime" | "time");
+        if is_time && self.target.mode == Mode::Ignore {
+            return self.truncated();
+        }
+        let (code, state) = if is_time { (1292, "22007") } else { (1366, "HY000") };
         self.fail(code, state, || format!("Incorrect {kind} value: '{text}' {place}"))
     }
 
@@ -565,6 +579,9 @@ impl Sink<'_> {
     }
 
     fn too_long(&mut self) -> Result<()> {
+        if self.target.mode == Mode::Ignore {
+            return self.truncated();
+        }
         let place = self.place();
         self.fail(1406, "22001", || format!("Data too long {place}"))
     }

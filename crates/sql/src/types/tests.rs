@@ -26,7 +26,7 @@ fn store(declared: &str, text: &str, mode: Mode) -> String {
     let ty = MySqlType::parse(declared).unwrap();
     match coerce_text([Some(text)].into_iter(), target(&ty, mode), 1) {
         Ok(done) => {
-            let warned = if done.warnings > 0 { " (warned)" } else { "" };
+            let warned = if !done.warnings.is_empty() { " (warned)" } else { "" };
             format!("{}{warned}", shown(&ty, &done.array))
         }
         Err(error) => format!("{} {}", error.code, error.message),
