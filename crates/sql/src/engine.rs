@@ -174,6 +174,8 @@ impl Engine {
     pub(crate) fn planner_state(&self, settings: StatementSettings) -> SessionState {
         let mut state = self.template.clone();
         state.config_mut().options_mut().extensions.insert(settings);
+        // From here calls take the settings, when they are made physical.
+        state.mark_start_execution();
         state
     }
 }

@@ -609,6 +609,15 @@ async fn division_by_zero() {
 }
 
 #[tokio::test]
+async fn functions_over_columns_know_the_session() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (n INT)").await;
+    done(s, "INSERT INTO t VALUES (0)").await;
+    done(s, "SET time_zone = '+02:00'").await;
+    check(s, "SELECT HOUR(FROM_UNIXTIME(n)) FROM t", "2").await;
+}
+
+#[tokio::test]
 async fn auto_increment_goes_on_after_an_update() {
     let s = &mut session().await;
     done(s, "CREATE TABLE ai (id INT PRIMARY KEY AUTO_INCREMENT, n INT)").await;

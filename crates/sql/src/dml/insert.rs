@@ -286,8 +286,9 @@ async fn upsert_run(
     let (mut rows, mut stands, mut old) = (rows.clone(), standing.stands, standing.rows);
     let warned = state.warnings.len();
     let mut changing = change(state, txn, target, &rows, &stands, &old, assignments, parameters, mode).await?;
-    if old.num_rows() > 1 && writes_key(target, assignments) && changes_key(target, &old, &changing, state)? {
-        let first = stands.iter().position(|stands| *stands).expect("there are rows that stand") + 1;
+    let first = stands.iter().position(|stands| *stands).map_or(stands.len(), |first| first + 1);
+    let more = first < stands.len();
+    if more && writes_key(target, assignments) && changes_key(target, &old, &changing, state)? {
         state.warnings.truncate(warned);
         stands.truncate(first);
         (rows, old) = (rows.slice(0, first), old.slice(0, 1));
