@@ -3,11 +3,13 @@
 //! It only writes text. Where MySQL's own dump tools read the text (`mysqldump` copies it as it is), our form must
 //! be one that MySQL accepts too.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use strandline_core::schema::{Column, Database, ForeignKey, Index, Table};
 
 use crate::ddl::attributes;
+use crate::ddl::view::meaning;
 
 /// Returns `CREATE TABLE …` of a table. `next_auto` is the next AUTO_INCREMENT value, where there is such a column.
 pub fn create_table_text(table: &Table, next_auto: Option<u64>) -> String {
@@ -61,8 +63,8 @@ pub fn column_text(column: &Column) -> String {
     text
 }
 
-/// Returns `CREATE VIEW …` of a view.
-pub fn create_view_text(view: &Table) -> String {
+/// Returns `CREATE VIEW …` of a view in the database `home`.
+pub fn create_view_text(home: &str, view: &Table) -> String {
     let definer = attributes::view_definer(view);
     let (user, host) = definer.rsplit_once('@').unwrap_or((definer, "%"));
     let names: Vec<String> = view.columns.iter().map(|column| quote(&column.name)).collect();
@@ -73,8 +75,16 @@ pub fn create_view_text(view: &Table) -> String {
         quote(host),
         attributes::view_security(view),
         quote(&view.name),
-        view.view.as_deref().unwrap_or_default()
+        view_text(home, view)
     )
+}
+
+/// Returns the query of a view in the database `home`: as it was made, where it cannot be read any more.
+pub fn view_text<'a>(home: &'a str, view: &'a Table) -> Cow<'a, str> {
+    match meaning(view, home) {
+        Ok(meaning) => meaning.text,
+        Err(_) => Cow::Borrowed(view.view.as_deref().unwrap_or_default()),
+    }
 }
 
 /// Returns `CREATE DATABASE …` of a database.

@@ -15,7 +15,7 @@ use datafusion::prelude::SessionConfig;
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
 use strandline_core::db::Database;
-use strandline_core::ids::UserId;
+use strandline_core::ids::{TableId, UserId};
 use strandline_core::schema::User;
 use strandline_core::txn::Author;
 
@@ -60,7 +60,12 @@ pub struct Engine {
     pub(crate) globals: RwLock<Variables>,
     pub(crate) processes: Arc<Processes>,
     load_folder: Option<PathBuf>,
+    /// Where statements that lost a commit stand in line, by table.
+    turns: [Arc<tokio::sync::Mutex<()>>; TURNS],
 }
+
+/// How many lines there are; tables share them by number.
+const TURNS: usize = 64;
 
 /// How many parsed statements are kept.
 const PARSED_MAX: usize = 2000;
@@ -81,6 +86,7 @@ impl Engine {
             globals: RwLock::new(Variables::default()),
             processes: Processes::new(),
             load_folder: options.load_folder,
+            turns: std::array::from_fn(|_| Arc::default()),
         };
         Ok(Arc::new(engine))
     }
@@ -150,6 +156,11 @@ impl Engine {
     /// Returns the connections: front ends register theirs here.
     pub fn processes(&self) -> &Arc<Processes> {
         &self.processes
+    }
+
+    /// Returns the line in which statements stand that lost a commit to this table.
+    pub(crate) fn turn_of(&self, table: TableId) -> Arc<tokio::sync::Mutex<()>> {
+        self.turns[(table.0 % TURNS as u64) as usize].clone()
     }
 
     pub(crate) fn load_folder(&self) -> Option<&std::path::Path> {

@@ -26,9 +26,9 @@ use futures::future::BoxFuture;
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Query, TableAlias, TableFactor, VisitMut, VisitorMut};
 use strandline_core::catalog::Catalog;
 use strandline_core::ids::{ColumnId, Version};
-use strandline_core::log::{Pin, Scope};
+use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
-use strandline_core::schema::{Database, Table, same_name};
+use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
 
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
 use crate::scan::{Hidden, MomentTable};
 use crate::session::State;
-use crate::{api, context, hidden, names_of_database};
+use crate::{api, context, ddl, hidden, names_of_database};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -47,35 +47,35 @@ pub struct Reading<'a> {
     pub source: Source<'a>,
 }
 
-impl<'a> Reading<'a> {
-    /// Returns the snapshot that the whole session reads, where this reads its moment: it limits what may be read.
-    fn session_snapshot(&self) -> Option<&'a Pin> {
-        let as_of = self.state.as_of.as_ref()?;
-        let same = self.source.moment().version() == as_of.moment.version();
-        as_of.snapshot.as_ref().filter(|_| same)
-    }
-}
-
 /// Where rows come from.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
-    Moment(&'a Moment),
+    /// A moment, and the snapshot through which it is read: only what that speaks of can be seen.
+    Moment(&'a Moment, Option<&'a Pin>),
     /// A transaction's moment with its own writes over it.
     Txn(&'a Txn),
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
     pub fn catalog(&self) -> &Arc<Catalog> {
         match self {
-            Source::Moment(moment) => moment.catalog(),
+            Source::Moment(moment, _) => moment.catalog(),
             Source::Txn(txn) => txn.catalog(),
         }
     }
 
     pub fn moment(&self) -> &Moment {
         match self {
-            Source::Moment(moment) => moment,
+            Source::Moment(moment, _) => moment,
             Source::Txn(txn) => txn.moment(),
+        }
+    }
+
+    /// Returns the snapshot through which is read.
+    pub fn pin(&self) -> Option<&'a Pin> {
+        match self {
+            Source::Moment(_, pin) => *pin,
+            Source::Txn(_) => None,
         }
     }
 }
@@ -129,35 +129,31 @@ pub async fn query(
         session.config_mut().options_mut().execution.target_partitions = 1;
     }
     let database = reading.state.database.as_ref().map(|name| name.to_lowercase());
-    let (logical, shown, scans) = plan_in(reading, &session, query, text, parameters, options, database, 0).await?;
+    let job = Job { reading, session: &session, query, text, parameters, options, database, depth: 0 };
+    let (logical, shown, scans) = plan_in(job).await?;
     Ok(Planned { logical, state: session, shown, scans })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
-fn plan_in<'a>(
+/// One query to plan: the statement's own, or that of a view in it.
+struct Job<'a> {
     reading: Reading<'a>,
     session: &'a SessionState,
     query: &'a Query,
     text: &'a str,
     parameters: &'a [api::Value],
     options: &'a Options,
+    /// What names without a database mean.
     database: Option<String>,
+    /// In how many views it stands.
     depth: usize,
-) -> BoxFuture<'a, Result<(LogicalPlan, Shown, Vec<Scanned>)>> {
-    Box::pin(plan_here(reading, session, query, text, parameters, options, database, depth))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
-async fn plan_here(
-    reading: Reading<'_>,
-    session: &SessionState,
-    query: &Query,
-    text: &str,
-    parameters: &[api::Value],
-    options: &Options,
-    database: Option<String>,
-    depth: usize,
-) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
+fn plan_in(job: Job<'_>) -> BoxFuture<'_, Result<(LogicalPlan, Shown, Vec<Scanned>)>> {
+    Box::pin(plan_here(job))
+}
+
+async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
+    let Job { reading, session, query, text, parameters, options, database, depth } = job;
     let mut query = query.clone();
     let mut shown = names::name_columns(&mut query, text, reading.state.parse_options());
     let _ = query.visit(&mut WithoutDual);
@@ -207,14 +203,10 @@ async fn plan_here(
         };
         let here = match &at {
             None => reading,
-            Some((moment, _)) => Reading { source: Source::Moment(moment), ..reading },
-        };
-        let pin = match &at {
-            Some((_, pin)) => pin.as_ref(),
-            None => reading.session_snapshot(),
+            Some((moment, pin)) => Reading { source: Source::Moment(moment, pin.as_ref()), ..reading },
         };
         let shown_hidden = Hidden { row_id: options.with_row_id, version: versions };
-        match resolve(here, session, &database, &name, pin, shown_hidden, depth, &mut scans).await {
+        match resolve(here, session, &database, &name, shown_hidden, depth, &mut scans).await {
             Ok((source, columns)) => {
                 shown.add(columns);
                 if table.when.is_some() {
@@ -295,13 +287,11 @@ fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
 }
 
 /// Returns the source of one table or view, at the moment that `reading` says, and of a view the names of its columns.
-#[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
 async fn resolve(
     reading: Reading<'_>,
     session: &SessionState,
     database: &str,
     name: &str,
-    pin: Option<&Pin>,
     hidden: Hidden,
     depth: usize,
     scans: &mut Vec<Scanned>,
@@ -309,14 +299,12 @@ async fn resolve(
     if let Some(provider) = context::virtual_table(reading, database, name)? {
         return Ok((provider_as_source(provider), Vec::new()));
     }
-    let (database, table) = find_table(reading.source.catalog(), reading.state.account, database, name)?;
-    if let Some(pin) = pin {
-        check_scope(pin, reading, &database, &table)?;
-    }
-    let Some(view) = &table.view else {
+    let (database, table) = reading.table(database, name)?;
+    let pin = reading.source.pin();
+    if !table.is_view() {
         let scan = match (reading.source, hidden.version) {
-            (Source::Moment(moment), false) => moment.scan(&table).await?,
-            (Source::Moment(moment), true) => moment.scan_with_versions(&table).await?,
+            (Source::Moment(moment, _), false) => moment.scan(&table).await?,
+            (Source::Moment(moment, _), true) => moment.scan_with_versions(&table).await?,
             (Source::Txn(txn), false) => txn.scan(&table).await?,
             (Source::Txn(txn), true) => txn.scan_with_versions(&table).await?,
         };
@@ -333,15 +321,24 @@ async fn resolve(
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
         let provider = MomentTable::new(scan, &database.name, hidden, zone).only(columns);
         return Ok((provider_as_source(Arc::new(provider)), Vec::new()));
-    };
+    }
     if depth >= VIEW_DEPTH_MAX {
         let message = format!("View '{}.{}' is nested too deeply, or stands in itself", database.name, table.name);
         return Err(Error::new(1462, "HY000", message));
     }
-    let inner = view_query(view, &database.name, &table.name)?;
-    let home = crate::ddl::attributes::view_database(&table).unwrap_or(&database.name).to_lowercase();
-    let plain = Options::default();
-    let planned = plan_in(reading, session, &inner, view, &[], &plain, Some(home), depth + 1).await;
+    let view = ddl::view::meaning(&table, &database.name)?;
+    let inner = view_query(&view.text, &database.name, &table.name)?;
+    let job = Job {
+        reading,
+        session,
+        query: &inner,
+        text: &view.text,
+        parameters: &[],
+        options: &Options::default(),
+        database: Some(view.database.to_lowercase()),
+        depth: depth + 1,
+    };
+    let planned = plan_in(job).await;
     let (plan, shown, inner_scans) = planned.map_err(|error| match error.code {
         1049 | 1054 | 1146 | 1305 => Error::new(
             1356,
@@ -385,6 +382,17 @@ fn rename_view_columns(plan: LogicalPlan, view: &Table, shown: &Shown) -> Result
     Ok((plan.map_err(failure::of_query)?, names))
 }
 
+impl Reading<'_> {
+    /// Returns a table or view by name, with MySQL's errors, if what is read through speaks of it.
+    pub fn table(&self, database: &str, name: &str) -> Result<(Arc<Database>, Arc<Table>)> {
+        let found = find_table(self.source.catalog(), self.state.account, database, name)?;
+        if let Some(pin) = self.source.pin() {
+            pin.admits_table(&self.state.account_name, &found.0.name, &found.1.name)?;
+        }
+        Ok(found)
+    }
+}
+
 /// Returns a table or view by name, with MySQL's errors.
 pub fn find_table(
     catalog: &Catalog,
@@ -407,30 +415,6 @@ fn hinted(message: String, missing: &strandline_core::error::Error) -> String {
         Some(hint) => format!("{message}. {hint}"),
         None => message,
     }
-}
-
-/// Fails if a snapshot does not speak of a table.
-fn check_scope(pin: &Pin, reading: Reading<'_>, database: &Database, table: &Table) -> Result<()> {
-    let within = match &pin.scope {
-        Scope::Cluster => true,
-        Scope::Account(name) => reading
-            .source
-            .catalog()
-            .account_by_id(database.account)
-            .is_some_and(|account| same_name(&account.name, name)),
-        Scope::Database(name) => same_name(name, &database.name),
-        Scope::Tables(name, tables) => {
-            same_name(name, &database.name) && tables.iter().any(|t| same_name(t, &table.name))
-        }
-    };
-    if within {
-        return Ok(());
-    }
-    Err(Error::new(
-        1105,
-        "HY000",
-        format!("Snapshot '{}' does not include table '{}.{}'.", pin.name, database.name, table.name),
-    ))
 }
 
 /// Gives tables at a moment their own name as an alias, since their name is about to change.

@@ -63,7 +63,8 @@ pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> 
     if sql.len() > TEXT_BYTES_MAX || !sql.get(..6)?.eq_ignore_ascii_case("SELECT") {
         return None;
     }
-    if session.state.variables.select_limit().is_some() {
+    // A snapshot may show less than the table has.
+    if session.state.variables.select_limit().is_some() || session.reads_snapshot() {
         return None;
     }
     let mut text = std::mem::take(&mut session.points.text);
@@ -92,6 +93,7 @@ pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> 
     }
     session.state.warnings.clear();
     session.state.row_count = -1;
+    session.autocommitted();
     Some(result.map(|rows| Outcome::Rows(rows.expect("it was checked to be there"))))
 }
 
@@ -106,7 +108,7 @@ async fn look_up(session: &mut Session, shape: &Shape, key: &[ArrayRef]) -> Resu
     }
     let table = &shape.table;
     let row = match source {
-        Source::Moment(moment) => match moment.try_get(table, keys.get(0)) {
+        Source::Moment(moment, _) => match moment.try_get(table, keys.get(0)) {
             Some(row) => row?,
             None => moment.get(table, keys.get(0)).await?,
         },
@@ -159,9 +161,7 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
     let reader = session.reader();
     let catalog = session.source(&reader).catalog().clone();
     let (_, table) = find_table(&catalog, session.state.account, &database, &name).ok()?;
-    // A snapshot may show less than the table has.
-    let narrowed = session.state.as_of.as_ref().is_some_and(|as_of| as_of.snapshot.is_some());
-    if table.is_view() || table.has_row_id() || narrowed {
+    if table.is_view() || table.has_row_id() {
         return None;
     }
     let column_of = |expr: &Expr| -> Option<usize> {

@@ -20,7 +20,7 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::session_state::SessionState;
 use sqlparser::ast::Query;
 use strandline_core::error::Kind;
-use strandline_core::ids::{AccountId, Time};
+use strandline_core::ids::{AccountId, TableId, Time};
 use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
 use strandline_core::schema::same_name;
@@ -42,9 +42,6 @@ use crate::users;
 use crate::variables::Variables;
 use crate::warning::{Level, Warning};
 use crate::{explain, history, locks, names, point, set, statements};
-
-/// How often a statement that lost a commit to another is run again before the client is told.
-const TRIES: u32 = 10;
 
 /// How many divisions by zero a statement warns of.
 const DIVISIONS_TOLD_MAX: u64 = 64;
@@ -424,6 +421,7 @@ impl Session {
             None => None,
         };
         let planned = self.plan_query(query, &parsed.text, parameters).await?;
+        self.autocommitted();
         run::rows(planned, ends, self.state.found_rows.clone(), total).await
     }
 
@@ -434,7 +432,7 @@ impl Session {
         }
         locks::check(query)?;
         match self.reader() {
-            Reader::Moment(_) => Ok(()),
+            Reader::Moment(..) => Ok(()),
             Reader::Transaction => {
                 let (state, txn) = self.state_and_txn()?;
                 locks::take(state, txn, query, parameters).await
@@ -466,25 +464,48 @@ impl Session {
         let limited = self.state.variables.select_limit().and_then(|limit| statements::with_limit(query, limit));
         let query = limited.as_ref().unwrap_or(query);
         let reader = self.reader();
-        let reading = Reading { state: &self.state, source: reader.source(&self.open) };
+        let reading = self.reading(&reader);
         Box::pin(plan::query(reading, query, text, parameters, &plan::Options::default())).await
     }
 
     /// Returns what a reading statement reads.
     pub(crate) fn reader(&mut self) -> Reader {
-        if let Some(as_of) = self.open.as_ref().and_then(|open| open.as_of.as_ref()).or(self.state.as_of.as_ref()) {
-            return Reader::Moment(as_of.moment.clone());
+        if let Some(as_of) = self.past() {
+            return Reader::Moment(as_of.moment.clone(), as_of.snapshot.clone());
         }
         if self.open.is_some() || !self.autocommit() {
             self.open_transaction();
             return Reader::Transaction;
         }
-        Reader::Moment(self.state.engine.db.now())
+        Reader::Moment(self.state.engine.db.now(), None)
+    }
+
+    /// Returns the past that the transaction or the session was set to.
+    fn past(&self) -> Option<&AsOf> {
+        self.open.as_ref().and_then(|open| open.as_of.as_ref()).or(self.state.as_of.as_ref())
+    }
+
+    /// Tells whether everything is read through a snapshot, which may speak of less than there is.
+    pub(crate) fn reads_snapshot(&self) -> bool {
+        self.past().is_some_and(|as_of| as_of.snapshot.is_some())
+    }
+
+    /// Returns what a statement of this session reads.
+    pub(crate) fn reading<'a>(&'a self, reader: &'a Reader) -> Reading<'a> {
+        Reading { state: &self.state, source: self.source(reader) }
     }
 
     /// Calls `read` with what this session reads.
     pub(crate) fn source<'a>(&'a self, reader: &'a Reader) -> Source<'a> {
         reader.source(&self.open)
+    }
+
+    /// As `reading`, at a moment that the statement names, if it names one.
+    pub(crate) fn reading_at<'a>(&'a self, reader: &'a Reader, at: Option<&'a (Moment, Option<Pin>)>) -> Reading<'a> {
+        match at {
+            Some((moment, pin)) => Reading { state: &self.state, source: Source::Moment(moment, pin.as_ref()) },
+            None => self.reading(reader),
+        }
     }
 
     /// Carries out a statement that changes rows, in the open transaction or in one of its own.
@@ -509,20 +530,23 @@ impl Session {
                 }
             };
         }
-        let mut tries = 0;
+        let mut retry = Retry::new(&self.state);
         loop {
-            tries += 1;
             let mut txn = self.state.begin();
             let work = dml::execute(&mut self.state, &mut txn, &parsed.statement, &parsed.text, parameters);
-            let result = match interruptible(&interrupt, work).await {
+            let done = interruptible(&interrupt, work).await;
+            let table = txn.written_tables().next();
+            let result = match done {
                 // A commit is not interrupted: nobody could say whether it happened.
                 Ok(effect) => txn.commit().await.map(|_| effect).map_err(Error::from),
                 Err(error) => Err(error),
             };
             match result {
-                Ok(effect) => return Ok(self.state.done_of(effect)),
-                Err(error) if error.kind == Some(Kind::Conflict) && tries < TRIES => wait_before(tries).await,
-                Err(error) => return Err(error),
+                Ok(effect) => {
+                    self.autocommitted();
+                    return Ok(self.state.done_of(effect));
+                }
+                Err(error) => interruptible(&interrupt, retry.again(error, table)).await?,
             }
             self.state.warnings.clear();
         }
@@ -533,17 +557,20 @@ impl Session {
     pub(crate) async fn alone<T>(&mut self, work: &dyn Work<T>) -> Result<T> {
         self.check_writable()?;
         self.commit().await?;
-        let mut tries = 0;
+        let interrupt = self.interrupt();
+        let mut retry = Retry::new(&self.state);
         loop {
-            tries += 1;
             let mut txn = self.state.begin();
             let result = match work.run(&mut self.state, &mut txn).await {
                 Ok(value) => txn.commit().await.map(|_| value).map_err(Error::from),
                 Err(error) => Err(error),
             };
             match result {
-                Err(error) if error.kind == Some(Kind::Conflict) && tries < TRIES => wait_before(tries).await,
-                other => return other,
+                Ok(value) => {
+                    self.autocommitted();
+                    return Ok(value);
+                }
+                Err(error) => interruptible(&interrupt, retry.again(error, None)).await?,
             }
             self.state.warnings.clear();
         }
@@ -613,7 +640,7 @@ impl Session {
         }
         let read_only = match &self.open {
             Some(open) => open.read_only,
-            None => self.state.variables.transaction_read_only(),
+            None => self.next_read_only.unwrap_or_else(|| self.state.variables.transaction_read_only()),
         };
         if read_only {
             return Err(Error::new(1792, "25006", "Cannot execute statement in a READ ONLY transaction."));
@@ -624,6 +651,13 @@ impl Session {
     /// SET TRANSACTION READ ONLY | READ WRITE: for the next transaction only.
     pub(crate) fn set_next_read_only(&mut self, read_only: bool) {
         self.next_read_only = Some(read_only);
+    }
+
+    /// Notes that a statement was a transaction of its own: SET TRANSACTION was for that one.
+    pub(crate) fn autocommitted(&mut self) {
+        if self.open.is_none() {
+            self.next_read_only = None;
+        }
     }
 
     fn chain(&mut self, chain: bool, read_only: bool) {
@@ -688,14 +722,14 @@ impl Session {
 
 /// What a reading statement reads, held while it is planned.
 pub(crate) enum Reader {
-    Moment(Moment),
+    Moment(Moment, Option<Pin>),
     Transaction,
 }
 
 impl Reader {
     fn source<'a>(&'a self, open: &'a Option<Open>) -> Source<'a> {
         match (self, open) {
-            (Reader::Moment(moment), _) => Source::Moment(moment),
+            (Reader::Moment(moment, pin), _) => Source::Moment(moment, pin.as_ref()),
             (Reader::Transaction, Some(Open { txn: Holding::Here(txn), .. })) => Source::Txn(txn),
             (Reader::Transaction, _) => unreachable!("a reader of the transaction is made after it was begun"),
         }
@@ -797,7 +831,7 @@ impl State {
     /// Evaluates an expression that reads no table.
     pub async fn constant(&self, expr: &sqlparser::ast::Expr) -> Result<ScalarValue> {
         let moment = self.engine.db.now();
-        let reading = Reading { state: self, source: Source::Moment(&moment) };
+        let reading = Reading { state: self, source: Source::Moment(&moment, None) };
         let mut values = Box::pin(crate::eval::constants(reading, std::slice::from_ref(expr), &[])).await?;
         Ok(values.swap_remove(0).0)
     }
@@ -874,9 +908,49 @@ pub(crate) async fn until<T>(ends: &Ends, work: impl Future<Output = Result<T>>)
     }
 }
 
-/// Waits a little longer each time, so that two that keep losing to each other part.
-async fn wait_before(tries: u32) {
-    tokio::time::sleep(Duration::from_micros(50 << tries.min(8))).await;
+/// Runs a statement again that lost its commit to another, as long as `innodb_lock_wait_timeout` allows.
+struct Retry {
+    engine: Arc<Engine>,
+    tries: u32,
+    seconds: u64,
+    until: tokio::time::Instant,
+    /// Held once a commit was lost, to the end of the statement: of those that lost, one at a time tries again.
+    turn: Option<tokio::sync::OwnedMutexGuard<()>>,
+}
+
+impl Retry {
+    fn new(state: &State) -> Retry {
+        let seconds = state.variables.lock_wait_timeout();
+        let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        Retry { engine: state.engine.clone(), tries: 0, seconds, until, turn: None }
+    }
+
+    /// Waits until it is this statement's turn to run again. `table` is what it wrote to.
+    ///
+    /// # Errors
+    /// The error itself unless it is a conflict; 1205 when the time is up.
+    async fn again(&mut self, error: Error, table: Option<TableId>) -> Result<()> {
+        if error.kind != Some(Kind::Conflict) {
+            return Err(error);
+        }
+        self.tries += 1;
+        let wait = async {
+            match table {
+                Some(table) if self.turn.is_none() => self.turn = Some(self.engine.turn_of(table).lock_owned().await),
+                // A little longer each time, so that two that keep losing to each other part.
+                _ => tokio::time::sleep(Duration::from_micros(50 << self.tries.min(8))).await,
+            }
+        };
+        if tokio::time::timeout_at(self.until, wait).await.is_ok() && tokio::time::Instant::now() < self.until {
+            return Ok(());
+        }
+        let message = format!(
+            "Lock wait timeout exceeded; try restarting transaction. Others committed changes of the same rows first for {} \
+             seconds (innodb_lock_wait_timeout).",
+            self.seconds
+        );
+        Err(Error::new(1205, "HY000", message))
+    }
 }
 
 fn done(affected_rows: u64) -> Outcome {

@@ -7,10 +7,9 @@ use crate::api::{Done, Value};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::parse::{Isolation, SetItem, SetValue, TransactionScope, VariableScope, When};
-use crate::plan::Reading;
 use crate::session::Session;
 use crate::statements;
-use crate::variables::{Access, Setting, known};
+use crate::variables::{Access, Known, Setting, known};
 use crate::warning::Warning;
 
 /// Carries out SET. Its items take effect one after the other; the first that fails ends it.
@@ -29,6 +28,7 @@ pub async fn execute(session: &mut Session, items: &[SetItem], parameters: &[Val
                 }
                 if let Some(collate) = collate {
                     set(session, "collation_connection", &text(collate))?;
+                    note_idle(session, known("collation_connection")?, &text(collate));
                 }
             }
             SetItem::CharacterSet(charset) => {
@@ -75,11 +75,22 @@ async fn variable(
         VariableScope::Global => session.state.engine.globals.write().set_system(name, &setting)?,
         VariableScope::Persist | VariableScope::PersistOnly => return Err(Error::unsupported("SET PERSIST")),
     }
-    if known.access == Access::Idle && !known.is_default(&setting) {
-        let message = format!("There is nothing here that '{}' would change", known.name);
-        session.state.warnings.push(Warning::note(1235, message));
-    }
+    note_idle(session, known, &setting);
     Ok(())
+}
+
+/// Says that a variable was set that changes nothing.
+fn note_idle(session: &mut Session, known: &Known, setting: &Setting) {
+    if known.access != Access::Idle || known.is_default(setting) {
+        return;
+    }
+    let binary = matches!(setting, Setting::Value(value) if value.to_string().to_ascii_lowercase().ends_with("_bin"));
+    let message = match known.name.contains("collation") {
+        true if binary => return,
+        true => format!("Text compares by its bytes, as with utf8mb4_bin, whatever '{}' is", known.name),
+        false => format!("There is nothing here that '{}' would change", known.name),
+    };
+    session.state.warnings.push(Warning::note(1235, message));
 }
 
 fn set(session: &mut Session, name: &str, setting: &Setting) -> Result<()> {
@@ -178,7 +189,7 @@ async fn evaluate(session: &mut Session, expr: &Expr, parameters: &[Value]) -> R
         }
     }
     let reader = session.reader();
-    let reading = Reading { state: &session.state, source: session.source(&reader) };
+    let reading = session.reading(&reader);
     let mut values = eval::constants(reading, std::slice::from_ref(expr), parameters).await?;
     let (value, _) = values.swap_remove(0);
     Ok(match value {

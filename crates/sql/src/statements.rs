@@ -41,15 +41,19 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
         }
         Statement::Do(exprs) => {
             let reader = session.reader();
-            let reading = Reading { state: &session.state, source: session.source(&reader) };
+            let reading = session.reading(&reader);
             let interrupt = session.interrupt();
             interruptible(&interrupt, eval::constants(reading, exprs, parameters)).await?;
             Ok(done())
         }
         Statement::Show(statement) => Box::pin(show_rows(session, statement)).await,
-        Statement::Describe { table, column } => {
+        Statement::Describe { table, at, column } => {
             let reader = session.reader();
-            let reading = Reading { state: &session.state, source: session.source(&reader) };
+            let at = match at {
+                Some(when) => Some(session.state.moment_at(when).await?),
+                None => None,
+            };
+            let reading = session.reading_at(&reader, at.as_ref());
             let answer = context::with(reading, &[], |cx| show::describe(cx, table, column.as_deref()))?;
             Ok(Outcome::Rows(rows_of(answer)))
         }
@@ -307,13 +311,11 @@ fn value_of(state: &State, name: &str) -> Value {
 /// Answers SHOW.
 async fn show_rows(session: &mut Session, statement: &Show) -> Result<Outcome> {
     let reader = session.reader();
-    let here = session.source(&reader);
     let at = match show::moment(statement) {
-        Some(when) => Some(session.state.moment_at(when).await?.0),
+        Some(when) => Some(session.state.moment_at(when).await?),
         None => None,
     };
-    let source = at.as_ref().map_or(here, Source::Moment);
-    let reading = Reading { state: &session.state, source };
+    let reading = session.reading_at(&reader, at.as_ref());
     let sizes = match statement {
         Show::TableStatus { database, .. } => context::sizes(reading, database.as_deref()).await?,
         _ => Vec::new(),
@@ -331,7 +333,7 @@ pub(crate) async fn filtered(session: &mut Session, answer: ShowAnswer, filter: 
         Some(Filter::Where(condition)) => condition,
     };
     let reader = session.reader();
-    let reading = Reading { state: &session.state, source: session.source(&reader) };
+    let reading = session.reading(&reader);
     // WHERE sees the answer as a table.
     let fields: Vec<arrow::datatypes::Field> =
         answer.batch.schema().fields().iter().map(|field| eval::renamed(field, &field.name().to_lowercase())).collect();

@@ -719,3 +719,136 @@ async fn a_line_without_end_is_refused() {
     }
     check(s, "SELECT id, LENGTH(a) FROM t", "4000|4000").await;
 }
+
+/// Every variable that can be set is read somewhere, says that it changes nothing, or is refused.
+#[tokio::test]
+async fn every_variable_is_heeded_noted_or_refused() {
+    use crate::variables::{Access, KNOWN, Kind};
+    let variables = include_str!("variables.rs");
+    let readers = &variables[variables.find("pub const DEFAULT_SQL_MODE").expect("it follows the list")..];
+    let readers = [readers, include_str!("set.rs")].concat();
+    let mut session = session().await;
+    for known in KNOWN {
+        let other = match known.kind {
+            Kind::Switch => u8::from(known.default != "1").to_string(),
+            Kind::Number => "7".to_owned(),
+            Kind::Text => "'something'".to_owned(),
+        };
+        let set = format!("SET {} = {other}", known.name);
+        match known.access {
+            Access::ReadOnly => assert_eq!(fails(&mut session, &set).await.code, 1238, "{set}"),
+            Access::Fixed => assert_eq!(fails(&mut session, &set).await.code, 1235, "{set}"),
+            Access::Idle => assert_eq!(done(&mut session, &set).await.warnings, 1, "{set}"),
+            Access::Free => {
+                assert!(readers.contains(&format!("\"{}\"", known.name)), "nothing reads '{}'", known.name);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn contended_statements_all_succeed() {
+    const CLIENTS: usize = 12;
+    const EACH: usize = 40;
+    let mut session = session().await;
+    done(&mut session, "CREATE TABLE counter (id INT PRIMARY KEY, n INT)").await;
+    done(&mut session, "INSERT INTO counter VALUES (1, 0)").await;
+    let clients = (0..CLIENTS).map(|_| {
+        let mut client = connect(&session.state.engine);
+        tokio::spawn(async move {
+            client.use_database("d").await.unwrap();
+            for _ in 0..EACH {
+                done(&mut client, "UPDATE counter SET n = n + 1 WHERE id = 1").await;
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    check(&mut session, "SELECT n FROM counter", &(CLIENTS * EACH).to_string()).await;
+}
+
+/// A transaction that never comes to its turn is told so when its time is up, not after a number of tries.
+#[tokio::test]
+async fn a_statement_that_always_loses_ends_when_its_time_is_up() {
+    let mut session = session().await;
+    done(&mut session, "CREATE TABLE t (id INT PRIMARY KEY, n INT)").await;
+    done(&mut session, "INSERT INTO t VALUES (1, 0)").await;
+    let table = session.state.engine.db.now().catalog().all_tables().find(|table| table.name == "t").unwrap().id;
+    let held = session.state.engine.turn_of(table).lock_owned().await;
+    let mut other = connect(&session.state.engine);
+    let line = tokio::spawn(async move {
+        other.use_database("d").await.unwrap();
+        done(&mut other, "SET innodb_lock_wait_timeout = 1").await;
+        let sleeping = "UPDATE t SET n = n + 1 WHERE id = 1 AND SLEEP(0.3) = 0";
+        run(&mut other, sleeping).await.map(|_| ()).unwrap_err()
+    });
+    while !line.is_finished() {
+        done(&mut session, "UPDATE t SET n = n + 1 WHERE id = 1").await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let error = line.await.unwrap();
+    assert_eq!((error.code, error.message.contains("innodb_lock_wait_timeout")), (1205, true), "{error:?}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn check_table_reads_every_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(folder.path(), Options::default()).await.unwrap();
+    let engine = Engine::open(db, engine::Options::default()).await.unwrap();
+    engine.set_password("root", "").await.unwrap();
+    let mut s = connect(&engine);
+    done(&mut s, "CREATE DATABASE d").await;
+    s.use_database("d").await.unwrap();
+    done(&mut s, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(100))").await;
+    done(&mut s, "INSERT INTO t VALUES (1, REPEAT('a', 100)), (2, REPEAT('b', 100))").await;
+    engine.database().flush().await.unwrap();
+    check(&mut s, "CHECK TABLE t", "d.t|check|status|OK").await;
+    let part = std::fs::read_dir(folder.path().join("parts")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&part).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&part, bytes).unwrap();
+    let Outcome::Rows(rows) = run(&mut s, "CHECK TABLE t").await.unwrap() else { panic!("rows") };
+    let text = text_of(rows).await.unwrap();
+    let name = part.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(text.starts_with("d.t|check|Error|") && text.contains(&name), "{text}");
+    assert!(text.ends_with("\nd.t|check|error|Corrupt"), "{text}");
+}
+
+#[tokio::test]
+async fn collations_that_are_not_heeded_are_told() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE c (a VARCHAR(9) COLLATE utf8mb4_0900_ai_ci, b TEXT COLLATE utf8mb4_bin)").await;
+    let told = "Warning|1235|Collation 'utf8mb4_0900_ai_ci' of column 'a' is taken as utf8mb4_bin: text compares by its \
+                bytes, so that case, accents and spaces at the end matter";
+    check(s, "SHOW WARNINGS", told).await;
+    assert_eq!(done(s, "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci").await.warnings, 1);
+    assert_eq!(done(s, "SET collation_connection = 'utf8mb4_general_ci'").await.warnings, 1);
+    assert_eq!(done(s, "SET NAMES utf8mb4 COLLATE utf8mb4_bin").await.warnings, 0);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_to_load_lies_in_the_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("load");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("in.csv"), "1\n2\n").unwrap();
+    std::fs::write(root.path().join("secret.csv"), "3\n").unwrap();
+    std::os::unix::fs::symlink(root.path().join("secret.csv"), folder.join("link.csv")).unwrap();
+    let db = Database::in_memory(Options::default()).await.unwrap();
+    let options = engine::Options { load_folder: Some(folder.clone()), ..engine::Options::default() };
+    let engine = Engine::open(db, options).await.unwrap();
+    engine.set_password("root", "").await.unwrap();
+    let s = &mut connect(&engine);
+    done(s, "CREATE DATABASE d").await;
+    s.use_database("d").await.unwrap();
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY)").await;
+    assert_eq!(done(s, "LOAD DATA INFILE 'in.csv' INTO TABLE t").await.affected_rows, 2);
+    let outside = root.path().join("secret.csv");
+    for name in ["link.csv", "../secret.csv", "../none.csv", outside.to_str().unwrap()] {
+        assert_eq!(fails(s, &format!("LOAD DATA INFILE '{name}' INTO TABLE t")).await.code, 1290, "{name}");
+    }
+    assert_eq!(fails(s, "LOAD DATA INFILE 'none.csv' INTO TABLE t").await.code, 13);
+}

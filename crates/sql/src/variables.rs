@@ -131,7 +131,7 @@ pub const KNOWN: &[Known] = &[
     fact("hostname", "localhost"),
     fact_number("identity", "0"),
     fact("init_connect", ""),
-    idle(number("innodb_lock_wait_timeout", "50")),
+    number("innodb_lock_wait_timeout", "50"),
     fact("innodb_version", "8.0.30"),
     fact_number("innodb_page_size", "16384"),
     fixed("insert_id", Kind::Number, "0"),
@@ -140,7 +140,7 @@ pub const KNOWN: &[Known] = &[
     fixed("lc_messages", Kind::Text, "en_US"),
     fixed("lc_time_names", Kind::Text, "en_US"),
     fact("license", "Apache-2.0"),
-    fact_switch("local_infile", "1"),
+    fact_switch("local_infile", "0"),
     idle(number("lock_wait_timeout", "31536000")),
     fact_switch("log_bin", "0"),
     fixed("low_priority_updates", Kind::Switch, "0"),
@@ -149,7 +149,7 @@ pub const KNOWN: &[Known] = &[
     // tells tables apart.
     fact_number("lower_case_table_names", "2"),
     number("max_allowed_packet", "67108864"),
-    idle(number("max_connections", "1000")),
+    fact_number("max_connections", "500"),
     idle(number("max_error_count", "1024")),
     number("max_execution_time", "0"),
     idle(number("max_heap_table_size", "16777216")),
@@ -173,17 +173,17 @@ pub const KNOWN: &[Known] = &[
     fixed("query_cache_size", Kind::Number, "0"),
     fixed("query_cache_type", Kind::Text, "OFF"),
     fixed("read_only", Kind::Switch, "0"),
-    fixed("require_secure_transport", Kind::Switch, "0"),
-    fact("secure_file_priv", ""),
+    fact_switch("require_secure_transport", "0"),
+    fact("secure_file_priv", "NULL"),
     idle(number("server_id", "1")),
     fact("server_uuid", ""),
     idle(text("session_track_gtids", "OFF")),
     idle(switch("session_track_schema", "1")),
     idle(switch("session_track_state_change", "0")),
-    text(
+    idle(text(
         "session_track_system_variables",
         "time_zone,autocommit,character_set_client,character_set_results,character_set_connection",
-    ),
+    )),
     idle(text("session_track_transaction_info", "OFF")),
     fixed("show_create_table_verbosity", Kind::Switch, "0"),
     fact_switch("skip_name_resolve", "1"),
@@ -213,7 +213,7 @@ pub const KNOWN: &[Known] = &[
     switch("transaction_read_only", "0"),
     text("tx_isolation", "REPEATABLE-READ"),
     switch("tx_read_only", "0"),
-    switch("unique_checks", "1"),
+    idle(switch("unique_checks", "1")),
     fixed("updatable_views_with_limit", Kind::Text, "YES"),
     fact("version", SERVER_VERSION),
     fact("version_comment", "Strandline"),
@@ -319,7 +319,7 @@ impl Variables {
                 let limit = whole(known, &value)?;
                 self.select_limit = (limit < u64::MAX).then_some(limit);
             }
-            "max_execution_time" | "wait_timeout" => {
+            "innodb_lock_wait_timeout" | "max_execution_time" | "wait_timeout" => {
                 whole(known, &value)?;
             }
             "sql_mode" => check_sql_mode(&value)?,
@@ -396,6 +396,11 @@ impl Variables {
     /// Returns how long a SELECT may run; 0 is for ever.
     pub fn max_execution_ms(&self) -> u64 {
         self.raw("max_execution_time").parse().unwrap_or(0)
+    }
+
+    /// Returns for how many seconds a statement that lost its commit is run again.
+    pub fn lock_wait_timeout(&self) -> u64 {
+        self.raw("innodb_lock_wait_timeout").parse::<u64>().map_or(50, |seconds| seconds.clamp(1, 1_073_741_824))
     }
 
     /// Returns after how many seconds a client that says nothing is sent away.

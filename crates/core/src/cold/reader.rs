@@ -24,7 +24,7 @@ use crate::cold::key::{Keys, encode_keys};
 use crate::cold::manifest::{Deletions, Manifest, Part};
 use crate::cold::rows::{Layout, Rows, Target};
 use crate::error::{Error, Kind, Result};
-use crate::ids::{ColumnId, Digest, Version};
+use crate::ids::{ColumnId, Digest, FileId, Version};
 use crate::log::{FileKind, FileRecord};
 use crate::schema::Table;
 
@@ -122,6 +122,19 @@ impl Cold {
         let record = self.files.put(FileKind::DeletionVector, Bytes::from(dv::encode(positions))).await?;
         self.caches.vectors.insert(record.id, Arc::new(positions.clone()));
         Ok((Deletions { file: record.id, rows: positions.len() }, record))
+    }
+
+    /// Reads all of a file and verifies it: its length, its digest, and that it is what its manifest says of `part`.
+    /// Returns its bytes' number.
+    pub async fn verify(&self, file: FileId, part: Option<&Part>) -> Result<u64> {
+        let record = self.files.record(file).await?;
+        let bytes = self.files.read(&record).await?.len() as u64;
+        match (record.kind, part) {
+            (FileKind::Part, Some(part)) => drop(self.metadata(part).await?),
+            (FileKind::DeletionVector, Some(part)) => drop(self.deletions(part).await?),
+            _ => {}
+        }
+        Ok(bytes)
     }
 
     /// Returns the part's Parquet footer with its page index.

@@ -285,7 +285,9 @@ fn create(path: &Path) -> Result<()> {
             _ => {}
         }
     }
-    let mut connection = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // SQLite gives the files beside it the same mode.
+    private(std::fs::OpenOptions::new().write(true).create_new(true)).open(&draft)?;
+    let mut connection = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     use_wal(&connection)?;
     let transaction = connection.transaction().map_err(sql_error)?;
     transaction.execute_batch(include_str!("schema.sql")).map_err(sql_error)?;
@@ -295,6 +297,13 @@ fn create(path: &Path) -> Result<()> {
     File::open(&draft)?.sync_all()?;
     std::fs::rename(&draft, path)?;
     sync_directory(path)
+}
+
+/// Makes new files their owner's alone.
+fn private(options: &mut std::fs::OpenOptions) -> &mut std::fs::OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
 }
 
 /// Makes the name of a new file durable.

@@ -191,6 +191,11 @@ impl Txn {
         &self.author
     }
 
+    /// Returns the tables whose rows it changed.
+    pub fn written_tables(&self) -> impl Iterator<Item = TableId> {
+        self.rows.keys().copied()
+    }
+
     /// Tells whether it has written nothing.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

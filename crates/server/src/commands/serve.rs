@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +57,9 @@ pub struct Arguments {
     /// Allow LOAD DATA LOCAL, which reads files of the client
     #[arg(long, env = "STRANDLINE_LOCAL_INFILE")]
     pub local_infile: bool,
+    /// The folder whose files LOAD DATA INFILE may read; without it, none
+    #[arg(long, env = "STRANDLINE_LOAD_FOLDER", value_name = "FOLDER")]
+    pub load_folder: Option<PathBuf>,
     #[arg(long, env = "STRANDLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Log more: -v for connections, -vv for everything
@@ -115,6 +118,7 @@ async fn serve(arguments: &Arguments) -> Result<()> {
         .mode(0o700)
         .create(&arguments.data)
         .map_err(|error| format!("Cannot make the data folder {}: {error}.", arguments.data.display()))?;
+    keep_private(&arguments.data)?;
     if let Some(path) = &arguments.socket {
         let listener = Listener::unix(path);
         listeners.push(listener.map_err(|error| format!("Cannot listen on {}: {error}.", path.display()))?);
@@ -132,7 +136,8 @@ async fn serve(arguments: &Arguments) -> Result<()> {
         ..Options::default()
     };
 
-    let (database, engine) = open_engine(arguments, address).await?;
+    let (database, engine) = open_engine(arguments).await?;
+    set_facts(&engine, arguments, &options, address)?;
     let processes = engine.processes().clone();
     let metrics = Arc::new(Metrics::default());
     let ready = Arc::new(AtomicBool::new(true));
@@ -163,7 +168,7 @@ async fn serve(arguments: &Arguments) -> Result<()> {
 }
 
 /// Opens the store, and gives root a password if it has none yet: before anybody is let in.
-async fn open_engine(arguments: &Arguments, address: SocketAddr) -> Result<(Database, Arc<Engine>)> {
+async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     let memory = arguments.memory_limit.bytes()?;
     let options = db::Options { cache_bytes: memory / 4, ..db::Options::default() };
     let database = Database::open(&arguments.data, options).await?;
@@ -174,11 +179,10 @@ async fn open_engine(arguments: &Arguments, address: SocketAddr) -> Result<(Data
     let options = engine::Options {
         query_memory_bytes: usize::try_from(memory / 2)?,
         spill_folder: Some(spill),
+        load_folder: arguments.load_folder.as_deref().map(load_folder).transpose()?,
         ..engine::Options::default()
     };
     let engine = Engine::open(database.clone(), options).await?;
-    engine.set_fact("port", &address.port().to_string())?;
-    engine.set_fact("datadir", &arguments.data.display().to_string())?;
     let root = Login { user: "root".to_owned(), host: "localhost".to_owned(), ..Login::default() };
     if engine.credential(&root).is_none_or(|credential| credential.sha2.is_none()) {
         let given = given_password(arguments)?;
@@ -189,6 +193,54 @@ async fn open_engine(arguments: &Arguments, address: SocketAddr) -> Result<(Data
     }
     database.start_upkeep();
     Ok((database, engine))
+}
+
+/// Makes the store's folder its owner's alone: an operator or an installer may have made it readable for others.
+fn keep_private(data: &Path) -> Result<()> {
+    let permissions = fs::metadata(data)?.permissions();
+    if permissions.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    if fs::set_permissions(data, fs::Permissions::from_mode(permissions.mode() & 0o700)).is_err() {
+        let mode = permissions.mode() & 0o777;
+        tracing::warn!(
+            data = %data.display(),
+            "others may look into the data folder (mode {mode:o}), and it belongs to another user: chmod go-rwx it"
+        );
+    }
+    Ok(())
+}
+
+/// Returns the folder to load from, which must be there.
+fn load_folder(folder: &Path) -> Result<PathBuf> {
+    match folder.canonicalize() {
+        Ok(folder) if folder.is_dir() => Ok(folder),
+        Ok(_) => Err(format!("--load-folder {} is no folder.", folder.display()).into()),
+        Err(error) => Err(format!("Cannot read --load-folder {}: {error}.", folder.display()).into()),
+    }
+}
+
+/// Lets SELECT @@name say how this server was started.
+fn set_facts(engine: &Engine, arguments: &Arguments, options: &Options, address: SocketAddr) -> Result<()> {
+    let switch = |on: bool| if on { "1" } else { "0" }.to_owned();
+    let path = |path: &Option<PathBuf>| path.as_ref().map_or(String::new(), |path| path.display().to_string());
+    // As MySQL: an empty text would mean any folder.
+    let load_folder = arguments.load_folder.as_deref().map(load_folder).transpose()?;
+    let secure_file_priv = if load_folder.is_some() { path(&load_folder) } else { "NULL".to_owned() };
+    for (name, value) in [
+        ("port", address.port().to_string()),
+        ("datadir", arguments.data.display().to_string()),
+        ("socket", path(&arguments.socket)),
+        ("secure_file_priv", secure_file_priv),
+        ("max_connections", options.max_connections.to_string()),
+        ("require_secure_transport", switch(options.require_secure_transport)),
+        ("local_infile", switch(options.local_infile)),
+        ("have_openssl", switch(options.tls.is_some())),
+        ("have_ssl", if options.tls.is_some() { "YES" } else { "DISABLED" }.to_owned()),
+    ] {
+        engine.set_fact(name, &value)?;
+    }
+    Ok(())
 }
 
 /// Returns the password that the operator chose for root, if any.

@@ -105,7 +105,7 @@ fn read_operation(
             note_charset(charset, warnings);
         }
         if let Some(collate) = collate {
-            note_collation(collate, warnings);
+            note_collation(None, collate, warnings);
         }
     };
     alterations.push(match operation {

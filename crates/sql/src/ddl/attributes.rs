@@ -6,6 +6,7 @@
 //! index:<name>:comment    an index's comment
 //! created                 microseconds since 1970, UTC
 //! view:database           the database that a view's names without a database mean
+//! view:home               the database that the view was made in: a copy under another name means its own by it
 //! view:definer            user@host who made the view
 //! view:columns            `named` where CREATE VIEW gave a column list
 //! view:security           `INVOKER`; absent for DEFINER. Users of an account have the same rights, so it is only shown
@@ -99,6 +100,11 @@ pub fn view_database(view: &Table) -> Option<&str> {
     view.options.get("view:database").map(String::as_str)
 }
 
+/// Returns the database that a view was made in.
+pub fn view_home(view: &Table) -> Option<&str> {
+    view.options.get("view:home").map(String::as_str)
+}
+
 /// Returns who made a view, as `user@host`.
 pub fn view_definer(view: &Table) -> &str {
     view.options.get("view:definer").map_or("root@%", String::as_str)
@@ -114,7 +120,15 @@ pub fn view_security(view: &Table) -> &str {
     view.options.get("view:security").map_or("DEFINER", String::as_str)
 }
 
-pub(crate) fn put_view(view: &mut Table, database: Option<&str>, definer: &str, names_columns: bool, invoker: bool) {
+pub(crate) fn put_view(
+    view: &mut Table,
+    home: &str,
+    database: Option<&str>,
+    definer: &str,
+    names_columns: bool,
+    invoker: bool,
+) {
+    view.options.insert("view:home".to_owned(), home.to_owned());
     if let Some(database) = database {
         view.options.insert("view:database".to_owned(), database.to_owned());
     }

@@ -50,7 +50,7 @@ fn note_options(cx: &mut Ddl<'_>, options: &DatabaseOptions) {
         note_charset(charset, cx.warnings);
     }
     if let Some(collate) = &options.collate {
-        note_collation(collate, cx.warnings);
+        note_collation(None, collate, cx.warnings);
     }
 }
 

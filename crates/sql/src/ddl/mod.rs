@@ -30,7 +30,7 @@ mod foreign_key;
 mod keys;
 pub mod spec;
 mod table;
-mod view;
+pub mod view;
 
 pub use alter::{alter_table, create_index, drop_index};
 pub use database::{alter_database, create_database, drop_database};

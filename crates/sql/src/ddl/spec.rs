@@ -225,7 +225,7 @@ pub fn column_spec<'a>(
             }
             ColumnOption::Comment(text) => spec.comment = text.clone(),
             ColumnOption::CharacterSet(name) => spec.charset = Some(last_name(name)?.to_lowercase()),
-            ColumnOption::Collation(name) => note_collation(&last_name(name)?, warnings),
+            ColumnOption::Collation(name) => note_collation(Some(&spec.name), &last_name(name)?, warnings),
             ColumnOption::DialectSpecific(tokens) => {
                 let text = tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ").to_uppercase();
                 match text.as_str() {
@@ -334,7 +334,7 @@ pub fn table_option(name: &str, value: &str, read: &mut TableOptions, warnings: 
         }
         "ENGINE" => note_engine(value, warnings),
         "CHARSET" | "CHARACTER_SET" => note_charset(value, warnings),
-        "COLLATE" => note_collation(value, warnings),
+        "COLLATE" => note_collation(None, value, warnings),
         "ROW_FORMAT"
         | "KEY_BLOCK_SIZE"
         | "PACK_KEYS"
@@ -506,11 +506,20 @@ pub(super) fn note_charset(name: &str, warnings: &mut Vec<Warning>) {
     }
 }
 
-/// Notes a collation that compares otherwise than ours.
-pub(super) fn note_collation(name: &str, warnings: &mut Vec<Warning>) {
-    let ours = ["utf8mb4_bin", "utf8_bin", "utf8mb3_bin", "binary", "ascii_bin", "default"];
-    if !ours.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-        note(warnings, format!("Collation '{name}' is taken as utf8mb4_bin: text compares by its bytes, case matters"));
+/// Warns of a collation that compares otherwise than ours, for a column or for all that have none of their own.
+pub(super) fn note_collation(column: Option<&str>, name: &str, warnings: &mut Vec<Warning>) {
+    let ours = ["utf8mb4_bin", "utf8mb4_0900_bin", "utf8_bin", "utf8mb3_bin", "binary", "ascii_bin", "default"];
+    if ours.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return;
+    }
+    let whose = column.map_or(String::new(), |column| format!(" of column '{column}'"));
+    let message = format!(
+        "Collation '{name}'{whose} is taken as utf8mb4_bin: text compares by its bytes, so that case, accents and spaces \
+         at the end matter"
+    );
+    let warning = Warning::warning(1235, message);
+    if !warnings.contains(&warning) {
+        warnings.push(warning);
     }
 }
 

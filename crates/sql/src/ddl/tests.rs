@@ -435,7 +435,7 @@ async fn like_as_select_and_views() {
     assert_eq!(view.view.as_deref(), Some("SELECT x, y FROM t"));
     assert_eq!(view.columns[1].name, "q");
     assert_eq!(
-        create_view_text(&view),
+        create_view_text("d", &view),
         "CREATE ALGORITHM=UNDEFINED DEFINER=`root`@`localhost` SQL SECURITY DEFINER VIEW `v` (`p`,`q`) AS SELECT x, y FROM t"
     );
     assert_eq!(s.code("CREATE VIEW v AS SELECT x FROM t").await, 1050);

@@ -1,17 +1,43 @@
 //! CREATE, ALTER and DROP VIEW.
 //!
 //! A view is its SELECT's source text, read at each use. Names without a database mean the database that was current
-//! when the view was made. Views are not updatable.
+//! when the view was made. A view that was copied with its database (a clone, a restore under another name) names the
+//! copy's tables wherever it named its own database's. Views are not updatable.
+
+use std::borrow::Cow;
 
 use strandline_core::ids::ColumnId;
-use strandline_core::schema::Column;
+use strandline_core::schema::{Column, Table, same_name};
 
 use super::{Ddl, attributes, check_name, column, done};
 use crate::api::Done;
 use crate::ddl::spec::{ColumnSpec, object_name};
 use crate::error::{Error, Result};
-use crate::parse::{CreateView, TableName};
+use crate::parse::{self, CreateView, TableName};
 use crate::warning::Warning;
+
+/// What a view says in the database that it lies in.
+pub struct Meaning<'a> {
+    /// The query's source.
+    pub text: Cow<'a, str>,
+    /// The database that names without one mean.
+    pub database: &'a str,
+}
+
+/// Reads a view that lies in the database `home`.
+///
+/// # Errors
+/// 1064 where the query cannot be read.
+pub fn meaning<'a>(view: &'a Table, home: &'a str) -> Result<Meaning<'a>> {
+    let text = view.view.as_deref().unwrap_or_default();
+    let database = attributes::view_database(view).unwrap_or(home);
+    let made_in = attributes::view_home(view).unwrap_or(home);
+    if same_name(made_in, home) {
+        return Ok(Meaning { text: Cow::Borrowed(text), database });
+    }
+    let text = Cow::Owned(parse::rename_database(text, made_in, home)?);
+    Ok(Meaning { text, database: if same_name(made_in, database) { home } else { database } })
+}
 
 /// `CREATE [OR REPLACE] VIEW name [(columns)] AS select`.
 ///
@@ -57,7 +83,7 @@ pub async fn create_view(cx: &mut Ddl<'_>, create: &CreateView) -> Result<Done> 
         Some(user) if !user.current => format!("{}@{}", user.name, user.host.as_deref().unwrap_or("%")),
         _ => cx.user.to_owned(),
     };
-    attributes::put_view(&mut view, current.as_deref(), &definer, !columns.is_empty(), create.invoker);
+    attributes::put_view(&mut view, &home.name, current.as_deref(), &definer, !columns.is_empty(), create.invoker);
     for (at, column) in selected.iter().enumerate() {
         let name = columns.get(at).unwrap_or(&column.name);
         if view.column(name).is_some() {

@@ -95,19 +95,30 @@ pub async fn execute(session: &mut Session, load: &LoadData) -> Result<Outcome> 
 fn server_file(state: &State, name: &str) -> Result<std::path::PathBuf> {
     let refused = || {
         let message = "The MySQL server is running with the --secure-file-priv option so it cannot execute this statement. \
-                       Use LOAD DATA LOCAL INFILE, or start the server with a folder to load from.";
+                       Use LOAD DATA LOCAL INFILE, or name a file of the folder that the server was started with (--load-folder).";
         Error::new(1290, "HY000", message)
     };
     let folder = state.engine.load_folder().ok_or_else(refused)?;
-    let path = Path::new(name);
-    let path = if path.is_absolute() { path.to_owned() } else { folder.join(path) };
-    let climbs = path.components().any(|part| part == Component::ParentDir);
-    if climbs || !path.starts_with(folder) { Err(refused()) } else { Ok(path) }
+    // With links followed on both sides: a link in the folder must not lead out of it.
+    let within = |path: &Path| Ok::<_, std::io::Error>((path.canonicalize()?, folder.canonicalize()?));
+    let path = folder.join(name);
+    match within(&path) {
+        Ok((path, folder)) if path.starts_with(&folder) => Ok(path),
+        Ok(_) => Err(refused()),
+        // Nothing is told of what lies elsewhere.
+        Err(_) if !path.starts_with(folder) || path.components().any(|part| part == Component::ParentDir) => {
+            Err(refused())
+        }
+        Err(error) => Err(cannot_read(&path, &error)),
+    }
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(13, "HY000", format!("Can't get stat of '{}' ({error})", path.display()))
 }
 
 async fn send_file(path: &Path, sender: mpsc::Sender<Bytes>) -> Result<()> {
-    let failed =
-        |error: std::io::Error| Error::new(13, "HY000", format!("Can't get stat of '{}' ({error})", path.display()));
+    let failed = |error: std::io::Error| cannot_read(path, &error);
     let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
     loop {
         let mut piece = vec![0; PIECE_BYTES];

@@ -100,7 +100,6 @@ async fn in_transaction(session: &mut Session, work: &dyn Work<()>) -> Result<()
     if !session.in_transaction() {
         return session.alone(work).await;
     }
-    session.check_writable()?;
     let (state, txn) = session.state_and_txn()?;
     let savepoint = txn.savepoint();
     let result = work.run(state, txn).await;

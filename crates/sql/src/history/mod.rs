@@ -19,6 +19,9 @@ mod snapshot;
 
 /// Carries out a statement about history.
 pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
+    if !only_reads(statement) {
+        session.check_writable()?;
+    }
     match statement {
         HistoryStatement::CreateSnapshot(create) => snapshot::create(session, create).await,
         HistoryStatement::DropSnapshot { name, if_exists, .. } => snapshot::drop(session, name, *if_exists).await,
@@ -38,6 +41,28 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
         HistoryStatement::DropSchedule { .. } => Err(Error::unsupported("DROP SCHEDULE")),
         HistoryStatement::ShowSchedules { .. } => Err(Error::unsupported("SHOW SCHEDULES")),
         HistoryStatement::MatrixOne(statement) => matrixone(session, statement).await,
+    }
+}
+
+/// Tells whether a statement changes nothing, so that a session that may not write may run it. What is not known to is
+/// taken to write.
+fn only_reads(statement: &HistoryStatement) -> bool {
+    use HistoryStatement as H;
+    match statement {
+        H::ShowSnapshots { .. }
+        | H::ShowRecoveryPoints { .. }
+        | H::ShowCommits { .. }
+        | H::ShowSchedules { .. }
+        | H::Diff(_)
+        | H::ExplainRetention { .. } => true,
+        H::Restore(restore) => restore.explain,
+        H::Undrop(undrop) => undrop.explain,
+        H::Undo(undo) => undo.explain,
+        H::MatrixOne(statement) => matches!(
+            statement,
+            MatrixOne::ShowPitr { .. } | MatrixOne::ShowRecoveryWindow { .. } | MatrixOne::Branch(Branch::Diff { .. })
+        ),
+        _ => false,
     }
 }
 

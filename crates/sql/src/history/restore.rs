@@ -91,7 +91,6 @@ pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
     if undo.explain {
         return Err(Error::unsupported("EXPLAIN UNDO VERSION"));
     }
-    session.check_writable()?;
     session.commit().await?;
     let author = session.state.author();
     let report = session.state.engine.database().undo(Version(undo.version), &author).await?;
@@ -107,7 +106,6 @@ async fn run(session: &mut Session, explain: bool, planning: &Planning) -> Resul
         plan.count_rows().await?;
         return Ok(Outcome::Rows(rows_of(plan_answer(&plan)?)));
     }
-    session.check_writable()?;
     session.commit().await?;
     let mut tries = 0;
     loop {

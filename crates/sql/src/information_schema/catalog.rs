@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strandline_core::schema::{Database, Table};
 
 use super::{VirtualTable, all, declared, table_type};
-use crate::create_text::base_type;
+use crate::create_text::{base_type, view_text};
 use crate::ddl::attributes;
 use crate::show::answer::CellKind::{Long, Text, Time, UInt};
 use crate::show::answer::{Cell, row};
@@ -131,9 +131,9 @@ pub(super) const TABLES: &[VirtualTable] = &[
 
 /// Returns every table and view of the account with its database, by name.
 pub(super) fn every_table(cx: &ShowContext<'_>) -> Vec<(Arc<Database>, Arc<Table>)> {
-    let databases = cx.catalog.databases_of(cx.account).into_iter();
+    let databases = cx.databases().into_iter();
     databases
-        .flat_map(|database| cx.catalog.tables_of(database.id).into_iter().map(move |table| (database.clone(), table)))
+        .flat_map(|database| cx.tables_of(&database).into_iter().map(move |table| (database.clone(), table)))
         .collect()
 }
 
@@ -163,7 +163,8 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx) {
-        for (at, column) in table.columns.iter().enumerate() {
+        let shown = table.columns.iter().filter(|column| cx.shows_column(&table, column.id));
+        for (at, column) in shown.enumerate() {
             let ty = mysql_type(column);
             let ty = ty.as_ref();
             let charset = ty.filter(|ty| ty.is_text()).map(|_| "utf8mb4");
@@ -265,12 +266,12 @@ fn views(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     views
         .map(|(database, view)| {
             let definer = attributes::view_definer(&view);
-            let definition = view.view.clone();
+            let definition = view_text(&database.name, &view);
             row![
                 "def",
                 &database.name,
                 &view.name,
-                definition,
+                definition.as_ref(),
                 "NONE",
                 "NO",
                 definer,

@@ -145,7 +145,7 @@ fn snapshots(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 }
 
 fn databases(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
-    let databases = cx.catalog.databases_of(cx.account);
+    let databases = cx.databases();
     databases
         .iter()
         .map(|d| {
@@ -159,7 +159,11 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let tables = every_table(cx).into_iter();
     tables
         .map(|(database, table)| {
-            let text = if table.is_view() { create_view_text(&table) } else { create_table_text(&table, None) };
+            let text = if table.is_view() {
+                create_view_text(&database.name, &table)
+            } else {
+                create_table_text(&table, None)
+            };
             row![
                 table.id.0,
                 &table.name,
@@ -181,7 +185,8 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx) {
-        for (at, column) in table.columns.iter().enumerate() {
+        let shown = table.columns.iter().filter(|column| cx.shows_column(&table, column.id));
+        for (at, column) in shown.enumerate() {
             let constraint = if table.primary_key.contains(&column.id) { "p" } else { "n" };
             rows.push(row![
                 format!("{}-{}", table.id, column.name),

@@ -76,7 +76,9 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
     let process = Process { id: 1, user: "root".into(), host: "localhost".into(), ..Process::default() };
     work(&ShowContext {
         catalog: &catalog,
+        pin: None,
         account: SYS,
+        account_name: "sys",
         database: Some("shop"),
         user: "root@localhost",
         variables: &variables,
@@ -92,7 +94,7 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
 fn shown(cx: &ShowContext<'_>, sql: &str) -> ShowAnswer {
     match parse_one(sql, Default::default()).unwrap().statement {
         Statement::Show(statement) => show(cx, &statement).unwrap_or_else(|error| panic!("{sql}: {error:?}")),
-        Statement::Describe { table, column } => describe(cx, &table, column.as_deref()).unwrap(),
+        Statement::Describe { table, column, .. } => describe(cx, &table, column.as_deref()).unwrap(),
         other => panic!("{other:?} shows nothing"),
     }
 }

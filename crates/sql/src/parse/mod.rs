@@ -16,6 +16,7 @@ mod history;
 mod lexer;
 mod matrixone;
 mod moments;
+mod qualifiers;
 mod session;
 mod set;
 mod show;
@@ -32,6 +33,7 @@ pub use history::{
 };
 pub use matrixone::{Branch, BranchOutput, CloneDatabase, CloneTable, MatrixOne};
 pub use moments::{TableAtMoment, ensure_stripped, moments, name_parts, strip};
+pub use qualifiers::rename_database;
 pub use statement::*;
 
 use sqlparser::ast::{Expr, Select};

@@ -18,7 +18,8 @@ pub(super) fn show(c: &mut Cursor<'_>) -> Result<Statement> {
         Show::Tables { full, database, at, filter: c.filter()? }
     } else if c.eat("COLUMNS") || c.eat("FIELDS") {
         let table = from_table(c)?;
-        Show::Columns { table, full, filter: c.filter()? }
+        let at = c.moment_suffix()?;
+        Show::Columns { table, full, at, filter: c.filter()? }
     } else if c.eat("PROCESSLIST") {
         Show::Processlist { full }
     } else if full || extended {
@@ -28,13 +29,15 @@ pub(super) fn show(c: &mut Cursor<'_>) -> Result<Statement> {
         Show::Databases { at, filter: c.filter()? }
     } else if c.eat_all(&["TABLE", "STATUS"]) {
         let database = from_database(c)?;
-        Show::TableStatus { database, filter: c.filter()? }
+        let at = c.moment_suffix()?;
+        Show::TableStatus { database, at, filter: c.filter()? }
     } else if c.eat_all(&["OPEN", "TABLES"]) {
         let database = from_database(c)?;
         Show::OpenTables { database, filter: c.filter()? }
     } else if c.eat_any(&["INDEX", "INDEXES", "KEYS"]).is_some() {
         let table = from_table(c)?;
-        Show::Index { table, filter: c.filter()? }
+        let at = c.moment_suffix()?;
+        Show::Index { table, at, filter: c.filter()? }
     } else if c.eat("CREATE") {
         show_create(c)?
     } else if c.is("COUNT") && c.peek_at(1) == Some(&Token::LParen) {
@@ -97,7 +100,7 @@ pub(super) fn show(c: &mut Cursor<'_>) -> Result<Statement> {
     Ok(Statement::Show(show))
 }
 
-/// Parses `DESCRIBE t [column]` and `EXPLAIN statement`; the inner statement comes from `inner`.
+/// Parses `DESCRIBE t [moment] [column]` and `EXPLAIN statement`; the inner statement comes from `inner`.
 pub(super) fn explain(
     c: &mut Cursor<'_>,
     inner: impl FnOnce(&mut Cursor<'_>) -> Result<Statement>,
@@ -129,9 +132,10 @@ pub(super) fn explain(
         return Err(c.error("EXPLAIN needs a SELECT, INSERT, UPDATE or DELETE"));
     }
     let table = c.table_name("name a table or a statement")?;
+    let at = c.moment_suffix()?;
     let column = if c.at_end() { None } else { Some(c.name_or_string("name a column")?) };
     c.expect_end()?;
-    Ok(Statement::Describe { table, column })
+    Ok(Statement::Describe { table, at, column })
 }
 
 fn show_create(c: &mut Cursor<'_>) -> Result<Show> {

@@ -74,9 +74,10 @@ pub enum Statement {
     Use(String),
     Set(Vec<SetItem>),
     Show(Show),
-    /// `DESCRIBE t [column]`; the column may be a pattern.
+    /// `DESCRIBE t [moment] [column]`; the column may be a pattern.
     Describe {
         table: TableName,
+        at: Option<When>,
         column: Option<String>,
     },
     Explain {
@@ -370,6 +371,7 @@ pub enum Show {
     },
     TableStatus {
         database: Option<String>,
+        at: Option<When>,
         filter: Option<Filter>,
     },
     OpenTables {
@@ -379,10 +381,12 @@ pub enum Show {
     Columns {
         table: TableName,
         full: bool,
+        at: Option<When>,
         filter: Option<Filter>,
     },
     Index {
         table: TableName,
+        at: Option<When>,
         filter: Option<Filter>,
     },
     CreateTable {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use strandline_core::catalog::Catalog;
-use strandline_core::ids::{AccountId, Time};
-use strandline_core::log::Pin;
+use strandline_core::ids::{AccountId, ColumnId, Time};
+use strandline_core::log::{Pin, Scope};
 use strandline_core::schema::{Column, Database, Table};
 
 use crate::create_text::{create_database_text, create_table_text, create_view_text};
@@ -35,7 +35,10 @@ use CellKind::{Long, Text, Time as When, UInt};
 pub struct ShowContext<'a> {
     /// The moment's that the statement means.
     pub catalog: &'a Arc<Catalog>,
+    /// The snapshot through which the moment is read: what it does not speak of is not shown.
+    pub pin: Option<&'a Pin>,
     pub account: AccountId,
+    pub account_name: &'a str,
     /// The session's current database.
     pub database: Option<&'a str>,
     /// `user@host`
@@ -51,6 +54,45 @@ pub struct ShowContext<'a> {
     pub stats: &'a (dyn Fn(&Table) -> TableStats + Send + Sync),
     /// Snapshots that this account may see.
     pub snapshots: &'a [Pin],
+}
+
+impl ShowContext<'_> {
+    /// Returns the tables and views of a database, by name.
+    pub(crate) fn tables_of(&self, database: &Database) -> Vec<Arc<Table>> {
+        let mut tables = self.catalog.tables_of(database.id);
+        if let Some(pin) = self.pin {
+            tables.retain(|table| pin.admits_table(self.account_name, &database.name, &table.name).is_ok());
+        }
+        tables
+    }
+
+    /// Returns the databases of the account, by name.
+    pub(crate) fn databases(&self) -> Vec<Arc<Database>> {
+        let mut databases = self.catalog.databases_of(self.account);
+        databases.retain(|database| self.check_database(&database.name).is_ok());
+        databases
+    }
+
+    /// Tells whether a table's column is shown.
+    pub(crate) fn shows_column(&self, table: &Table, column: ColumnId) -> bool {
+        self.pin.is_none_or(|pin| pin.admits_columns(table, &[column]).is_ok())
+    }
+
+    /// Fails if the snapshot speaks of nothing in a database.
+    fn check_database(&self, name: &str) -> Result<()> {
+        let Some(pin) = self.pin else { return Ok(()) };
+        match pin.admits_scope(&Scope::Tables(name.to_owned(), Vec::new())) {
+            Ok(()) => Ok(()),
+            Err(_) => Ok(pin.admits_scope(&Scope::Database(name.to_owned()))?),
+        }
+    }
+
+    /// Fails if the snapshot has only some columns of a table: it cannot be shown whole.
+    fn check_whole(&self, table: &Table) -> Result<()> {
+        let Some(pin) = self.pin else { return Ok(()) };
+        let all: Vec<ColumnId> = table.columns.iter().map(|column| column.id).collect();
+        Ok(pin.admits_columns(table, &all)?)
+    }
 }
 
 /// How large a table is.
@@ -88,7 +130,7 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
     match show {
         Show::Databases { filter, .. } => databases(cx, filter.as_ref()),
         Show::Tables { full, database, filter, .. } => tables(cx, *full, database.as_deref(), filter.as_ref()),
-        Show::TableStatus { database, filter } => table_status(cx, database.as_deref(), filter.as_ref()),
+        Show::TableStatus { database, filter, .. } => table_status(cx, database.as_deref(), filter.as_ref()),
         Show::OpenTables { database, filter } => {
             let home = home_name(cx, database.as_deref())?;
             let names = table_names(cx, &home).into_iter().map(|(name, _)| name);
@@ -96,7 +138,7 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
                 names.filter(|name| matches(filter.as_ref(), name)).map(|name| row![&home, name, 0u64, 0u64]).collect();
             answer(&[("Database", Text), ("Table", Text), ("In_use", UInt), ("Name_locked", UInt)], rows)
         }
-        Show::Columns { table, full, filter } => columns(cx, table, *full, filter.as_ref()),
+        Show::Columns { table, full, filter, .. } => columns(cx, table, *full, filter.as_ref()),
         Show::Index { table, .. } => index(cx, table),
         Show::CreateTable { table, .. } => create_table(cx, table),
         Show::CreateView { view, .. } => {
@@ -104,7 +146,7 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
             if !found.is_view() {
                 return Err(Error::new(1347, "HY000", format!("'{}.{}' is not VIEW", home.name, found.name)));
             }
-            create_view(&found)
+            create_view(&home, &found)
         }
         Show::CreateDatabase { database, if_not_exists, .. } => create_database(cx, database, *if_not_exists),
         Show::CreateUser(name) => create_user(cx, name.as_ref()),
@@ -316,6 +358,9 @@ pub fn moment(show: &Show) -> Option<&crate::parse::When> {
     match show {
         Show::Databases { at, .. }
         | Show::Tables { at, .. }
+        | Show::TableStatus { at, .. }
+        | Show::Columns { at, .. }
+        | Show::Index { at, .. }
         | Show::CreateTable { at, .. }
         | Show::CreateView { at, .. }
         | Show::CreateDatabase { at, .. } => at.as_ref(),
@@ -370,7 +415,7 @@ fn table_status(cx: &ShowContext<'_>, database: Option<&str>, filter: Option<&Fi
     ];
     let mut rows = Vec::new();
     if let Ok(database) = cx.catalog.database(cx.account, &home) {
-        for table in cx.catalog.tables_of(database.id).iter().filter(|table| matches(filter, &table.name)) {
+        for table in cx.tables_of(database).iter().filter(|table| matches(filter, &table.name)) {
             rows.push(status_row(cx, table));
         }
     } else {
@@ -497,7 +542,8 @@ fn described_columns(cx: &ShowContext<'_>, name: &TableName) -> Result<Vec<Descr
         return Ok(described.collect());
     }
     let (_, table) = find(cx, name)?;
-    Ok(table.columns.iter().map(|column| described(&table, column)).collect())
+    let columns = table.columns.iter().filter(|column| cx.shows_column(&table, column.id));
+    Ok(columns.map(|column| described(&table, column)).collect())
 }
 
 fn described(table: &Table, column: &Column) -> Described {
@@ -536,6 +582,7 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
         return answer(&columns, Vec::new());
     }
     let (_, table) = find(cx, name)?;
+    cx.check_whole(&table)?;
     let rows = describe::key_parts(&table).into_iter().map(|part| {
         row![
             &table.name,
@@ -559,17 +606,18 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
 }
 
 fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
-    let (_, table) = find(cx, name)?;
+    let (home, table) = find(cx, name)?;
     if table.is_view() {
-        return create_view(&table);
+        return create_view(&home, &table);
     }
+    cx.check_whole(&table)?;
     let next_auto = table.columns.iter().any(|column| column.auto_increment).then(|| (cx.stats)(&table).next_auto);
     let text = create_table_text(&table, next_auto);
     answer(&[("Table", Text), ("Create Table", Long)], vec![row![&table.name, text]])
 }
 
-fn create_view(view: &Table) -> Result<ShowAnswer> {
-    let text = create_view_text(view);
+fn create_view(home: &Database, view: &Table) -> Result<ShowAnswer> {
+    let text = create_view_text(&home.name, view);
     answer(
         &[("View", Text), ("Create View", Long), ("character_set_client", Text), ("collation_connection", Text)],
         vec![row![&view.name, text, "utf8mb4", "utf8mb4_bin"]],
@@ -579,7 +627,10 @@ fn create_view(view: &Table) -> Result<ShowAnswer> {
 fn create_database(cx: &ShowContext<'_>, name: &str, if_not_exists: bool) -> Result<ShowAnswer> {
     let made_up;
     let database = match cx.catalog.database(cx.account, name) {
-        Ok(database) => database.as_ref(),
+        Ok(database) => {
+            cx.check_database(&database.name)?;
+            database.as_ref()
+        }
         Err(_) if is_virtual(name) => {
             made_up = Database {
                 id: Default::default(),
@@ -657,8 +708,7 @@ pub(crate) fn process_row(process: &Process, full: bool) -> Vec<Cell> {
 
 /// Returns the names of all databases, in order.
 pub(crate) fn database_names(cx: &ShowContext<'_>) -> Vec<String> {
-    let mut names: Vec<String> =
-        cx.catalog.databases_of(cx.account).iter().map(|database| database.name.clone()).collect();
+    let mut names: Vec<String> = cx.databases().iter().map(|database| database.name.clone()).collect();
     names.extend(crate::ddl::VIRTUAL_DATABASES.iter().map(|name| (*name).to_owned()));
     names.sort();
     names.dedup();
@@ -669,7 +719,7 @@ pub(crate) fn database_names(cx: &ShowContext<'_>) -> Vec<String> {
 fn table_names(cx: &ShowContext<'_>, home: &str) -> Vec<(String, &'static str)> {
     match cx.catalog.database(cx.account, home) {
         Ok(database) => {
-            let tables = cx.catalog.tables_of(database.id);
+            let tables = cx.tables_of(database);
             tables.iter().map(|t| (t.name.clone(), if t.is_view() { "VIEW" } else { "BASE TABLE" })).collect()
         }
         Err(_) => schema::table_names(home).map(|name| (name.to_owned(), schema::table_type(home))).collect(),
@@ -680,7 +730,7 @@ fn table_names(cx: &ShowContext<'_>, home: &str) -> Vec<(String, &'static str)> 
 fn home_name(cx: &ShowContext<'_>, name: Option<&str>) -> Result<String> {
     let name = name.or(cx.database).ok_or_else(no_database)?;
     match cx.catalog.database(cx.account, name) {
-        Ok(database) => Ok(database.name.clone()),
+        Ok(database) => cx.check_database(&database.name).map(|()| database.name.clone()),
         Err(_) if is_virtual(name) => Ok(name.to_lowercase()),
         Err(_) => Err(unknown_database(name)),
     }
@@ -693,6 +743,9 @@ fn find(cx: &ShowContext<'_>, name: &TableName) -> Result<(Arc<Database>, Arc<Ta
     }
     let database = cx.catalog.database(cx.account, home).map_err(|_| unknown_database(home))?;
     let table = cx.catalog.table(database, &name.name).map_err(|_| no_table(&database.name, &name.name))?;
+    if let Some(pin) = cx.pin {
+        pin.admits_table(cx.account_name, &database.name, &table.name)?;
+    }
     Ok((database.clone(), table.clone()))
 }
 

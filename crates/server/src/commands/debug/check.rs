@@ -108,18 +108,7 @@ impl Found {
     }
 
     async fn check_file(&mut self, database: &Database, file: FileId, part: Option<&Part>) -> Result<()> {
-        let checked = async {
-            let cold = database.cold();
-            let record = cold.files().record(file).await?;
-            let bytes = cold.files().read(&record).await?.len() as u64;
-            match (record.kind, part) {
-                (FileKind::Part, Some(part)) => drop(cold.metadata(part).await?),
-                (FileKind::DeletionVector, Some(part)) => drop(cold.deletions(part).await?),
-                _ => {}
-            }
-            Ok::<u64, Error>(bytes)
-        };
-        match checked.await {
+        match database.cold().verify(file, part).await {
             Ok(bytes) => {
                 self.files += 1;
                 self.bytes += bytes;
