@@ -191,8 +191,8 @@ impl Target {
     }
 }
 
-/// Tells whether a division stands under AND or OR. Both sides of these are evaluated together, so that `d <> 0 AND
-/// n / d > 1` divides by zero where MySQL does not: it must not fail.
+/// Tells whether a division stands under AND, OR or a choice. Both sides of these may be evaluated together, so that `d <> 0
+/// AND n / d > 1` divides by zero where MySQL does not: it must not fail, and only warns.
 fn guards_division(tree: &impl Visit) -> bool {
     struct Guards(usize);
     impl Visitor for Guards {
@@ -214,7 +214,15 @@ fn guards_division(tree: &impl Visit) -> bool {
         }
     }
     fn is_either(expr: &Expr) -> bool {
-        matches!(expr, Expr::BinaryOp { op: Op::And | Op::Or | Op::Xor, .. })
+        match expr {
+            Expr::BinaryOp { op, .. } => matches!(op, Op::And | Op::Or | Op::Xor),
+            Expr::Case { .. } => true,
+            Expr::Function(function) => {
+                let name = function.name.to_string();
+                ["IF", "IFNULL", "COALESCE"].iter().any(|lazy| name.eq_ignore_ascii_case(lazy))
+            }
+            _ => false,
+        }
     }
     tree.visit(&mut Guards(0)).is_break()
 }
