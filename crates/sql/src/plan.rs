@@ -211,7 +211,9 @@ async fn plan_here(
         };
         let pin = match &at {
             Some((_, pin)) => pin.as_ref(),
-            None => reading.session_snapshot(),
+            // What a view reads is its own matter, as where the snapshot stands beside its name.
+            None if depth == 0 => reading.session_snapshot(),
+            None => None,
         };
         let shown_hidden = Hidden { row_id: options.with_row_id, version: versions };
         match resolve(here, session, &database, &name, pin, shown_hidden, depth, &mut scans).await {
