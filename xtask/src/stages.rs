@@ -52,7 +52,7 @@ pub fn test(context: &Context) -> Result<(), String> {
             prepare::extension(context)?;
             let mut command = Command::new(prepare::python(context));
             command.current_dir(context.root.join("python"));
-            command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+            command.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs"]);
             command.env("STRANDLINE_BIN", &binary);
             counted(command)
         });

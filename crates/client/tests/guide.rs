@@ -50,9 +50,8 @@ async fn with_async() -> Result {
     client.query("CREATE DATABASE shop").await?;
 
     client.query("CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(40))").await?;
-    client
-        .query_with("INSERT INTO shop.users VALUES (?, ?), (?, ?)", &[1.into(), "ada".into(), 2.into(), "bob".into()])
-        .await?;
+    let people: [Value; 4] = [1.into(), "ada".into(), 2.into(), "bob".into()];
+    client.query_with("INSERT INTO shop.users VALUES (?, ?), (?, ?)", &people).await?;
 
     let mut rows = client.stream("SELECT name FROM shop.users ORDER BY id").await?;
     while let Some(row) = rows.next().await? {

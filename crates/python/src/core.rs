@@ -186,7 +186,7 @@ impl Core {
     }
 
     #[pyo3(signature = (name, scope, *, columns, description, compression, incremental, base, retain, at, if_not_exists))]
-    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
+    #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn snapshot_create(
         &self,
         name: String,
@@ -263,7 +263,7 @@ impl Core {
 
     /// `mode` is `run`, `plan`, or `tables` for a restore that must be of tables.
     #[pyo3(signature = (mode, snapshot, database, tables, target_database, target_table, options))]
-    #[expect(clippy::too_many_arguments, reason = "Python names them all")]
+    #[allow(clippy::too_many_arguments, reason = "Python names them all")]
     fn restore_snapshot(
         &self,
         mode: String,
@@ -419,7 +419,7 @@ impl Core {
     }
 
     #[pyo3(signature = (name, scope, cron, *, time_zone, snapshot_name, incremental, compression, description, retain, keep, if_not_exists))]
-    #[expect(clippy::too_many_arguments, reason = "they are keywords")]
+    #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn schedule_create(
         &self,
         name: String,
