@@ -38,7 +38,7 @@ use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
 use crate::scan::MomentTable;
 use crate::session::State;
-use crate::{api, context};
+use crate::{api, context, run};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -71,10 +71,10 @@ impl Source<'_> {
     }
 }
 
-/// A query, planned but not optimised.
+/// A query, planned but not optimised. Its types are those of the rows to come.
 pub struct Planned {
     pub logical: LogicalPlan,
-    pub state: SessionState,
+    pub state: Arc<SessionState>,
     pub shown: Shown,
     pub scans: Vec<Scanned>,
 }
@@ -119,6 +119,7 @@ pub async fn query(
     if options.in_order {
         session.config_mut().options_mut().execution.target_partitions = 1;
     }
+    let session = Arc::new(session);
     let database = reading.state.database.as_ref().map(|name| name.to_lowercase());
     let (logical, shown, scans) = plan_in(reading, &session, query, text, parameters, options, database, 0).await?;
     Ok(Planned { logical, state: session, shown, scans })
@@ -127,7 +128,7 @@ pub async fn query(
 #[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
 fn plan_in<'a>(
     reading: Reading<'a>,
-    session: &'a SessionState,
+    session: &'a Arc<SessionState>,
     query: &'a Query,
     text: &'a str,
     parameters: &'a [api::Value],
@@ -141,7 +142,7 @@ fn plan_in<'a>(
 #[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
 async fn plan_here(
     reading: Reading<'_>,
-    session: &SessionState,
+    session: &Arc<SessionState>,
     query: &Query,
     text: &str,
     parameters: &[api::Value],
@@ -158,7 +159,7 @@ async fn plan_here(
     expressions::rewrite_statement(&mut statement)?;
     names::fold(&mut statement);
 
-    let mut tables = Tables { session, database, sources: HashMap::new(), missing: HashMap::new() };
+    let mut tables = Tables { session: session.clone(), database, sources: HashMap::new(), missing: HashMap::new() };
     let mut scans = Vec::new();
     let found = parse::moments(&statement)?;
     let mut moved: Vec<(TableAtMoment, ObjectName)> = Vec::new();
@@ -227,9 +228,17 @@ async fn plan_here(
     }
     parse::ensure_stripped(&statement)?;
 
-    let parser = ParserOptions::from(&session.config_options().sql_parser);
-    let logical =
-        SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement).map_err(failure::of_query);
+    let here = session.clone();
+    let work = async move {
+        let parser = ParserOptions::from(&here.config_options().sql_parser);
+        let plan = SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement)?;
+        // A view gets its types with the query that it stands in.
+        if depth > 0 {
+            return Ok(plan);
+        }
+        here.analyzer().execute_and_check(plan, here.config_options(), |_, _| {})
+    };
+    let logical = run::threads(session).work(work).await.map_err(failure::of_query);
     Ok((logical.map_err(|error| name_left_out_column(error, &scans))?, shown, scans))
 }
 
@@ -275,7 +284,7 @@ fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
 #[expect(clippy::too_many_arguments, reason = "the one recursion, private")]
 async fn resolve(
     reading: Reading<'_>,
-    session: &SessionState,
+    session: &Arc<SessionState>,
     database: &str,
     name: &str,
     pin: Option<&Pin>,
@@ -417,15 +426,15 @@ impl VisitorMut for AliasVersions {
 }
 
 /// The tables of one statement, as the planner asks for them.
-struct Tables<'a> {
-    session: &'a SessionState,
+struct Tables {
+    session: Arc<SessionState>,
     database: Option<String>,
     sources: HashMap<(String, String), Arc<dyn TableSource>>,
     /// Why a table is not there, in case the planner asks.
     missing: HashMap<(String, String), Error>,
 }
 
-impl ContextProvider for Tables<'_> {
+impl ContextProvider for Tables {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
         let database = name.schema().map(str::to_owned).or_else(|| self.database.clone()).unwrap_or_default();
         let key = (database, name.table().to_owned());
