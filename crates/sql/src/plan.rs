@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::SessionState;
@@ -36,9 +36,10 @@ use crate::expressions;
 use crate::failure;
 use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
+use crate::rounds::RoundsMax;
 use crate::scan::MomentTable;
 use crate::session::State;
-use crate::{api, context, run};
+use crate::{api, context, run, wildcard};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -119,6 +120,11 @@ pub async fn query(
     if options.in_order {
         session.config_mut().options_mut().execution.target_partitions = 1;
     }
+    let rounds = match reading.state.variables.system("cte_max_recursion_depth")?.cast_to(&DataType::UInt64) {
+        Ok(ScalarValue::UInt64(Some(rounds))) => rounds,
+        _ => u64::MAX,
+    };
+    session.config_mut().set_extension(Arc::new(RoundsMax(rounds)));
     let session = Arc::new(session);
     let database = reading.state.database.as_ref().map(|name| name.to_lowercase());
     let (logical, shown, scans) = plan_in(reading, &session, query, text, parameters, options, database, 0).await?;
@@ -227,6 +233,7 @@ async fn plan_here(
         })?;
     }
     parse::ensure_stripped(&statement)?;
+    wildcard::expand(&mut statement, &|name| tables.columns(name));
 
     let here = session.clone();
     let work = async move {
@@ -432,6 +439,20 @@ struct Tables {
     sources: HashMap<(String, String), Arc<dyn TableSource>>,
     /// Why a table is not there, in case the planner asks.
     missing: HashMap<(String, String), Error>,
+}
+
+impl Tables {
+    /// Returns the columns of a table that was resolved.
+    fn columns(&self, name: &ObjectName) -> Option<Vec<String>> {
+        let part = |part: &ObjectNamePart| part.as_ident().map(|ident| ident.value.clone());
+        let key = match name.0.as_slice() {
+            [table] => (self.database.clone().unwrap_or_default(), part(table)?),
+            [database, table] => (part(database)?, part(table)?),
+            _ => return None,
+        };
+        let source = self.sources.get(&key)?;
+        Some(source.schema().fields().iter().map(|field| field.name().clone()).collect())
+    }
 }
 
 impl ContextProvider for Tables {

@@ -22,6 +22,7 @@ use crate::failure;
 use crate::interrupt::Interrupt;
 use crate::names::Shown;
 use crate::plan::Planned;
+use crate::rounds::{self, RoundsMax};
 use crate::scan::meta;
 use crate::threads::{QueryThreads, giving_way};
 use crate::types;
@@ -88,7 +89,9 @@ pub async fn physical(
     let (here, logical) = (state.clone(), logical.clone());
     let work = async move {
         let optimised = here.optimizer().optimize(logical, here.as_ref(), |_, _| {})?;
-        giving_way(here.query_planner().create_physical_plan(&optimised, here.as_ref()).await?)
+        let physical = here.query_planner().create_physical_plan(&optimised, here.as_ref()).await?;
+        let rounds = here.config().get_extension::<RoundsMax>().map_or(u64::MAX, |max| max.0);
+        rounds::counted(giving_way(physical)?, rounds)
     };
     threads(state).work(work).await
 }

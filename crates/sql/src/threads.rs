@@ -104,3 +104,32 @@ pub fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>
     })?;
     Ok(plan.data)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_the_statement() {
+        let threads = QueryThreads::start(1).unwrap();
+        let error = threads.work(async { panic!("nobody expected this") }).await.map(|(): ()| ()).unwrap_err();
+        let error = crate::failure::of_query(error);
+        assert_eq!(error.code, 1105);
+        assert!(error.message.contains("nobody expected this"), "{error}");
+        assert_eq!(threads.work(async { Ok(1) }).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn long_planning_keeps_nobody_waiting() {
+        let threads = Arc::new(QueryThreads::start(1).unwrap());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let planning = threads.work(async move { Ok(held.recv().is_ok()) });
+        // This test has one thread: were the work done on it, nothing below would ever run.
+        let other = async {
+            tokio::task::yield_now().await;
+            release.send(()).unwrap();
+        };
+        let (done, ()) = tokio::join!(planning, other);
+        assert!(done.unwrap());
+    }
+}
