@@ -11,6 +11,11 @@ pub fn of_query(error: DataFusionError) -> Error {
     if let Some(error) = carried(&error) {
         return error;
     }
+    if let DataFusionError::Execution(message) = error.find_root()
+        && message.contains("Scalar subquery returned more than one row")
+    {
+        return Error::new(1242, "21000", "Subquery returns more than 1 row");
+    }
     match error {
         DataFusionError::Context(_, inner) => of_query(*inner),
         DataFusionError::Diagnostic(_, inner) => of_query(*inner),
@@ -26,9 +31,6 @@ pub fn of_query(error: DataFusionError) -> Error {
         DataFusionError::Plan(message) => of_plan(&message),
         DataFusionError::SQL(error, _) => Error::syntax(error.to_string()),
         DataFusionError::ArrowError(error, _) => of_arrow(&error),
-        DataFusionError::Execution(message) if message.contains("Scalar subquery returned more than one row") => {
-            Error::new(1242, "21000", "Subquery returns more than 1 row")
-        }
         DataFusionError::Execution(message) => Error::new(1105, "HY000", first_line(&message)),
         other => Error::internal(first_line(&other.strip_backtrace())),
     }

@@ -9,12 +9,12 @@ use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, Between, Case, InList, InSubquery, Like, ScalarFunction, SetComparison, Sort as SortExpr,
+    AggregateFunction, Between, Case, Exists, InList, InSubquery, Like, ScalarFunction, SetComparison, Sort as SortExpr,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::logical_plan::{FetchType, Join, SkipType, Union};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Subquery};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Subquery, lit};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::operators::{comparison, harmonise, numeric, truth};
@@ -46,9 +46,13 @@ fn convert_node(plan: LogicalPlan) -> PlanResult<LogicalPlan> {
         schema.merge(&scan.projected_schema);
     }
     let names = NamePreserver::new(&plan);
+    let is_projection = matches!(plan, LogicalPlan::Projection(_));
     let plan = plan.map_expressions(|expr| {
         let name = names.save(&expr);
-        let expr = expr.transform_up(|expr| convert(expr, &schema))?;
+        let expr = expr.transform_up(|expr| {
+            let expr = convert(expr, &schema)?;
+            if is_projection { as_value(expr.data, &schema) } else { Ok(expr) }
+        })?;
         Ok(expr.update_data(|expr| name.restore(expr)))
     })?;
     let plan = match plan.data {
@@ -346,6 +350,57 @@ fn scalar_subquery(subquery: Subquery) -> PlanResult<Expr> {
     let nullable = field.is_nullable();
     let expr = Expr::ScalarSubquery(subquery);
     if nullable { Ok(expr) } else { as_type(expr, &field) }
+}
+
+/// DataFusion makes joins of EXISTS and IN where they filter; where they are values, they are counted.
+fn as_value(expr: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
+    match expr {
+        Expr::Exists(Exists { subquery, negated }) => {
+            let plan = subquery.subquery.as_ref().clone();
+            let found = rows_of(plan, subquery, Vec::new())?;
+            let found = if negated { found.eq(lit(0_i64)) } else { found.gt(lit(0_i64)) };
+            Ok(Transformed::yes(found))
+        }
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            let plan = subquery.subquery.as_ref().clone();
+            let (qualifier, field) = plan.schema().qualified_field(0);
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            let mut referred = Vec::new();
+            let outer = expr.as_ref().clone().transform_up(|expr| match expr {
+                Expr::Column(column) => {
+                    let field = schema.field_from_column(&column)?.clone();
+                    let outer = Expr::OuterReferenceColumn(field, column);
+                    referred.push(outer.clone());
+                    Ok(Transformed::yes(outer))
+                }
+                other => Ok(Transformed::no(other)),
+            })?;
+            let narrowed = |condition: Expr| LogicalPlanBuilder::from(plan.clone()).filter(condition)?.build();
+            let equal = narrowed(column.clone().eq(outer.data))?;
+            let unknown = narrowed(column.is_null())?;
+            let found = rows_of(equal, subquery.clone(), referred)?.gt(lit(0_i64));
+            let unknown = rows_of(unknown, subquery.clone(), Vec::new())?.gt(lit(0_i64));
+            let any = rows_of(plan.clone(), subquery, Vec::new())?.gt(lit(0_i64));
+            let unknown = unknown.or(expr.is_null().and(any));
+            let pairs = vec![
+                (Box::new(found), Box::new(lit(!negated))),
+                (Box::new(unknown), Box::new(lit(ScalarValue::Boolean(None)))),
+            ];
+            Ok(Transformed::yes(Expr::Case(Case::new(None, pairs, Some(Box::new(lit(negated)))))))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// Returns how many rows a plan has, as a subquery that refers to the same columns as `subquery` and to `referred`.
+fn rows_of(plan: LogicalPlan, subquery: Subquery, referred: Vec<Expr>) -> PlanResult<Expr> {
+    let count = datafusion::functions_aggregate::count::count_udaf();
+    let count = AggregateFunction::new_udf(count, vec![lit(1_i64)], false, None, Vec::new(), None);
+    let count = Expr::AggregateFunction(count);
+    let plan = LogicalPlanBuilder::from(plan).aggregate(Vec::<Expr>::new(), vec![count])?.build()?;
+    let mut outer_ref_columns = subquery.outer_ref_columns;
+    outer_ref_columns.extend(referred);
+    Ok(Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: subquery.spans }))
 }
 
 fn gives_one_row(plan: &LogicalPlan) -> bool {
