@@ -8,6 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
@@ -28,7 +29,8 @@ pub fn counted(plan: Arc<dyn ExecutionPlan>, max: u64) -> Result<Arc<dyn Executi
         let mut terms: Vec<Arc<dyn ExecutionPlan>> = node.children().into_iter().cloned().collect();
         let recursive = terms.remove(1);
         terms.push(Arc::new(Rounds { input: recursive, done: Arc::default(), max }));
-        node.with_new_children(terms).map(Transformed::yes)
+        let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        node.replace_children(terms, anew).map(Transformed::yes)
     })?;
     Ok(plan.data)
 }

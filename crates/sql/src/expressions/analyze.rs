@@ -368,7 +368,7 @@ fn as_value(expr: Expr, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
             let mut referred = Vec::new();
             let outer = expr.as_ref().clone().transform_up(|expr| match expr {
                 Expr::Column(column) => {
-                    let field = schema.field_from_column(&column)?.clone();
+                    let field = datafusion::common::ExprSchema::field_from_column(schema, &column)?.clone();
                     let outer = Expr::OuterReferenceColumn(field, column);
                     referred.push(outer.clone());
                     Ok(Transformed::yes(outer))

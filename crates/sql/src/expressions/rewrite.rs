@@ -17,6 +17,9 @@ use crate::functions::calendar;
 
 /// Rewrites every expression of a statement, and makes predicates of its conditions. Run it once per statement.
 pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
+    if let ControlFlow::Break(error) = Visit::visit(statement, &mut Nesting::default()) {
+        return Err(error);
+    }
     run(statement)?;
     match statement {
         Statement::Update(update) => update.selection.iter_mut().for_each(truth),
@@ -35,6 +38,47 @@ fn run(node: &mut impl VisitMut) -> Result<()> {
 
 /// How many expressions the rewriter may write twice in one statement. Where one stands in another, they multiply.
 const COPIES_MAX: usize = 100_000;
+
+/// How often a CASE may stand in a function that stands in a CASE. The planner asks for the type of each twice, so that
+/// what it does doubles with every one; a CASE that stands in a CASE itself costs nothing more.
+const TURNS_MAX: usize = 12;
+
+/// Watches how CASE and functions stand in one another.
+#[derive(Default)]
+struct Nesting {
+    /// For every expression around the next one: whether the nearest of both kinds is a CASE, and the turns so far.
+    path: Vec<(bool, usize)>,
+}
+
+impl Visitor for Nesting {
+    type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+        let (in_case, turns) = self.path.last().copied().unwrap_or((true, 0));
+        let next = match expr {
+            Expr::Case { .. } => (true, turns + usize::from(!in_case)),
+            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("if") => {
+                (true, turns + usize::from(!in_case))
+            }
+            Expr::Function(_) | Expr::BinaryOp { .. } => (false, turns),
+            _ => (in_case, turns),
+        };
+        self.path.push(next);
+        if next.1 <= TURNS_MAX {
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(Error::new(
+            1436,
+            "HY000",
+            format!("CASE and IF stand in functions in one another more than {TURNS_MAX} times. Nest them less."),
+        ))
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<Error> {
+        self.path.pop();
+        ControlFlow::Continue(())
+    }
+}
 
 #[derive(Default)]
 struct Rewriter {
