@@ -11,6 +11,11 @@ pub fn of_query(error: DataFusionError) -> Error {
     if let Some(error) = carried(&error) {
         return error;
     }
+    if let DataFusionError::Execution(message) = error.find_root()
+        && message.contains("Scalar subquery returned more than one row")
+    {
+        return Error::new(1242, "21000", "Subquery returns more than 1 row");
+    }
     match error {
         DataFusionError::Context(_, inner) => of_query(*inner),
         DataFusionError::Diagnostic(_, inner) => of_query(*inner),
@@ -19,7 +24,10 @@ pub fn of_query(error: DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(message) => {
             Error::new(1038, "HY001", format!("Out of sort memory: {}", first_line(&message)))
         }
-        DataFusionError::NotImplemented(message) => Error::unsupported(first_line(&message)),
+        DataFusionError::NotImplemented(message) => match is_of_subqueries(&message) {
+            true => subquery_unsupported(),
+            false => Error::unsupported(first_line(&message)),
+        },
         DataFusionError::Plan(message) => of_plan(&message),
         DataFusionError::SQL(error, _) => Error::syntax(error.to_string()),
         DataFusionError::ArrowError(error, _) => of_arrow(&error),
@@ -89,6 +97,12 @@ fn of_plan(message: &str) -> Error {
     {
         return Error::new(1305, "42000", format!("FUNCTION {name} does not exist"));
     }
+    if is_of_subqueries(&message) {
+        return subquery_unsupported();
+    }
+    if message.contains("Too many columns!") || message.contains("should only return one column") {
+        return Error::new(1241, "21000", "Operand should contain 1 column(s)");
+    }
     if message.contains("must appear in the GROUP BY clause") || message.contains("must be part of GROUP BY clause") {
         return Error::new(1055, "42000", format!("Expression is not in GROUP BY clause: {message}"));
     }
@@ -96,6 +110,29 @@ fn of_plan(message: &str) -> Error {
         return Error::new(1222, "21000", "The used SELECT statements have a different number of columns");
     }
     Error::new(1105, "HY000", message)
+}
+
+/// Tells whether the planner says in its own words that it cannot make a join of a subquery.
+fn is_of_subqueries(message: &str) -> bool {
+    let words = [
+        "does not support logical expression ScalarSubquery",
+        "does not support logical expression Exists",
+        "does not support logical expression InSubquery",
+        "does not support logical expression SetComparison",
+        "does not support logical expression OuterReferenceColumn",
+        "undecorrelated Subquery",
+        "Correlated scalar subquery",
+        "Accessing outer reference column",
+        "subquery can only be used in",
+        "Unsupported correlated subquery",
+    ];
+    words.iter().any(|words| message.contains(words))
+}
+
+fn subquery_unsupported() -> Error {
+    Error::unsupported(
+        "a subquery that refers to the query around it other than by col = outer.col. Write it as a JOIN with GROUP BY",
+    )
 }
 
 fn of_arrow(error: &ArrowError) -> Error {

@@ -18,6 +18,7 @@ use sqlparser::ast::{
 
 use crate::api;
 use crate::error::{Error, Result};
+use crate::functions::calendar;
 use crate::parse;
 
 /// Where the values of a session come from while a statement is bound.
@@ -127,6 +128,11 @@ pub fn literal(value: &ScalarValue) -> Expr {
             plain(Value::SingleQuotedString(text.clone()))
         }
         ScalarValue::Binary(Some(bytes)) | ScalarValue::LargeBinary(Some(bytes)) => hex(bytes),
+        ScalarValue::TimestampMicrosecond(Some(micros), _) => {
+            let fsp = if micros % 1_000_000 == 0 { 0 } else { 6 };
+            plain(Value::SingleQuotedString(calendar::format_datetime(*micros, fsp)))
+        }
+        ScalarValue::DurationMicrosecond(Some(micros)) => plain(Value::SingleQuotedString(duration_text(*micros))),
         value if value.data_type().is_numeric() => number(value.to_string()),
         other => plain(Value::SingleQuotedString(other.to_string())),
     }

@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::SessionState;
@@ -36,9 +36,10 @@ use crate::expressions;
 use crate::failure;
 use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
+use crate::rounds::RoundsMax;
 use crate::scan::{Hidden, MomentTable};
 use crate::session::State;
-use crate::{api, context, ddl, hidden, names_of_database};
+use crate::{api, context, ddl, hidden, names_of_database, run, wildcard};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -80,10 +81,10 @@ impl<'a> Source<'a> {
     }
 }
 
-/// A query, planned but not optimised.
+/// A query, planned but not optimised. Its types are those of the rows to come.
 pub struct Planned {
     pub logical: LogicalPlan,
-    pub state: SessionState,
+    pub state: Arc<SessionState>,
     pub shown: Shown,
     pub scans: Vec<Scanned>,
 }
@@ -128,6 +129,12 @@ pub async fn query(
     if options.in_order {
         session.config_mut().options_mut().execution.target_partitions = 1;
     }
+    let rounds = match reading.state.variables.system("cte_max_recursion_depth")?.cast_to(&DataType::UInt64) {
+        Ok(ScalarValue::UInt64(Some(rounds))) => rounds,
+        _ => u64::MAX,
+    };
+    session.config_mut().set_extension(Arc::new(RoundsMax(rounds)));
+    let session = Arc::new(session);
     let database = reading.state.database.as_ref().map(|name| name.to_lowercase());
     let job = Job { reading, session: &session, query, text, parameters, options, database, depth: 0 };
     let (logical, shown, scans) = plan_in(job).await?;
@@ -137,7 +144,7 @@ pub async fn query(
 /// One query to plan: the statement's own, or that of a view in it.
 struct Job<'a> {
     reading: Reading<'a>,
-    session: &'a SessionState,
+    session: &'a Arc<SessionState>,
     query: &'a Query,
     text: &'a str,
     parameters: &'a [api::Value],
@@ -165,7 +172,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     names::fold(&mut statement);
 
     let versions = hidden::names_version(&statement);
-    let mut tables = Tables { session, database, sources: HashMap::new(), missing: HashMap::new() };
+    let mut tables = Tables { session: session.clone(), database, sources: HashMap::new(), missing: HashMap::new() };
     let mut scans = Vec::new();
     let found = parse::moments(&statement)?;
     let mut moved: Vec<(TableAtMoment, ObjectName)> = Vec::new();
@@ -241,10 +248,19 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
             source.is_some_and(|source| source.get_logical_plan().is_none() && hidden::has_version(&source.schema()))
         })?;
     }
+    wildcard::expand(&mut statement, &|name| tables.columns(name));
 
-    let parser = ParserOptions::from(&session.config_options().sql_parser);
-    let logical =
-        SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement).map_err(failure::of_query);
+    let here = session.clone();
+    let work = async move {
+        let parser = ParserOptions::from(&here.config_options().sql_parser);
+        let plan = SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement)?;
+        // A view gets its types with the query that it stands in.
+        if depth > 0 {
+            return Ok(plan);
+        }
+        here.analyzer().execute_and_check(plan, here.config_options(), |_, _| {})
+    };
+    let logical = run::threads(session).work(work).await.map_err(failure::of_query);
     Ok((logical.map_err(|error| name_left_out_column(error, &scans))?, shown, scans))
 }
 
@@ -289,7 +305,7 @@ fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
 /// Returns the source of one table or view, at the moment that `reading` says, and of a view the names of its columns.
 async fn resolve(
     reading: Reading<'_>,
-    session: &SessionState,
+    session: &Arc<SessionState>,
     database: &str,
     name: &str,
     hidden: Hidden,
@@ -434,15 +450,29 @@ impl VisitorMut for AliasVersions {
 }
 
 /// The tables of one statement, as the planner asks for them.
-struct Tables<'a> {
-    session: &'a SessionState,
+struct Tables {
+    session: Arc<SessionState>,
     database: Option<String>,
     sources: HashMap<(String, String), Arc<dyn TableSource>>,
     /// Why a table is not there, in case the planner asks.
     missing: HashMap<(String, String), Error>,
 }
 
-impl ContextProvider for Tables<'_> {
+impl Tables {
+    /// Returns the columns of a table that was resolved.
+    fn columns(&self, name: &ObjectName) -> Option<Vec<String>> {
+        let part = |part: &ObjectNamePart| part.as_ident().map(|ident| ident.value.clone());
+        let key = match name.0.as_slice() {
+            [table] => (self.database.clone().unwrap_or_default(), part(table)?),
+            [database, table] => (part(database)?, part(table)?),
+            _ => return None,
+        };
+        let source = self.sources.get(&key)?;
+        Some(source.schema().fields().iter().map(|field| field.name().clone()).collect())
+    }
+}
+
+impl ContextProvider for Tables {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
         let database = name.schema().map(str::to_owned).or_else(|| self.database.clone()).unwrap_or_default();
         let key = (database, name.table().to_owned());

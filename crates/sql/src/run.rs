@@ -22,6 +22,7 @@ use crate::failure;
 use crate::interrupt::Ends;
 use crate::names::Shown;
 use crate::plan::Planned;
+use crate::rounds::{self, RoundsMax};
 use crate::scan::meta;
 use crate::threads::{QueryThreads, giving_way};
 use crate::types;
@@ -69,9 +70,9 @@ pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Re
     let Planned { logical, state, .. } = planned;
     let (stream, first) = match first_batch(&state, &logical).await {
         Err(error) if failure::is_out_of_memory(&error) => {
-            let mut state = state;
+            let mut state = Arc::unwrap_or_clone(state);
             state.config_mut().options_mut().optimizer.prefer_hash_join = false;
-            first_batch(&state, &logical).await.map_err(failure::of_query)?
+            first_batch(&Arc::new(state), &logical).await.map_err(failure::of_query)?
         }
         other => other.map_err(failure::of_query)?,
     };
@@ -83,19 +84,33 @@ pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Re
 }
 
 async fn first_batch(
-    state: &SessionState,
+    state: &Arc<SessionState>,
     logical: &LogicalPlan,
 ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), DataFusionError> {
     let physical = physical(state, logical).await?;
-    let threads = state.config().get_extension::<QueryThreads>().expect("every engine's state has them");
-    let mut stream = threads.run(physical, state.task_ctx());
+    let mut stream = threads(state).run(physical, state.task_ctx());
     let first = stream.next().await.transpose()?;
     Ok((stream, first))
 }
 
-/// Optimises a plan and makes it physical.
-pub async fn physical(state: &SessionState, logical: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    giving_way(state.create_physical_plan(logical).await?)
+/// Optimises a plan that [`plan::query`](crate::plan::query) made, and makes it physical.
+pub async fn physical(
+    state: &Arc<SessionState>,
+    logical: &LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let (here, logical) = (state.clone(), logical.clone());
+    let work = async move {
+        let optimised = here.optimizer().optimize(logical, here.as_ref(), |_, _| {})?;
+        let physical = here.query_planner().create_physical_plan(&optimised, here.as_ref()).await?;
+        let rounds = here.config().get_extension::<RoundsMax>().map_or(u64::MAX, |max| max.0);
+        rounds::counted(giving_way(physical)?, rounds)
+    };
+    threads(state).work(work).await
+}
+
+/// Returns the threads that queries are planned and run on.
+pub fn threads(state: &SessionState) -> Arc<QueryThreads> {
+    state.config().get_extension::<QueryThreads>().expect("every engine's state has them")
 }
 
 /// Ends a stream with an error as soon as somebody kills the query, or its time is up.

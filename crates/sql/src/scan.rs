@@ -21,7 +21,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondT
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{ScalarValue, Statistics};
+use datafusion::common::{Constraint, Constraints, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -123,6 +123,8 @@ pub struct MomentTable {
     database: String,
     /// The session's clock, where it is not UTC's.
     zone: Option<Zone>,
+    /// What the primary key tells a GROUP BY: the columns that depend on it.
+    constraints: Constraints,
 }
 
 impl MomentTable {
@@ -140,7 +142,8 @@ impl MomentTable {
             schema = Arc::new(Schema::new(fields));
             columns.push(ColumnId::VERSION);
         }
-        MomentTable { scan, schema, columns, database: database.to_owned(), zone }
+        let constraints = primary_key(&scan.table, &columns);
+        MomentTable { scan, schema, columns, database: database.to_owned(), zone, constraints }
     }
 
     fn shows_versions(&self) -> bool {
@@ -156,6 +159,7 @@ impl MomentTable {
             self.schema =
                 Arc::new(Schema::new(kept.iter().map(|at| self.schema.field(*at).clone()).collect::<Vec<_>>()));
             self.columns = kept.iter().map(|at| self.columns[*at]).collect();
+            self.constraints = primary_key(&self.scan.table, &self.columns);
         }
         self
     }
@@ -271,6 +275,10 @@ impl TableProvider for MomentTable {
         TableType::Base
     }
 
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.constraints)
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
@@ -301,6 +309,15 @@ impl TableProvider for MomentTable {
 impl fmt::Debug for MomentTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{} at version {}", self.database, self.scan.table.name, self.scan.version)
+    }
+}
+
+/// Returns the primary key over the columns that are shown, if all of it is.
+fn primary_key(table: &Table, columns: &[ColumnId]) -> Constraints {
+    let places = table.primary_key.iter().map(|id| columns.iter().position(|column| column == id));
+    match places.collect::<Option<Vec<usize>>>() {
+        Some(places) if !places.is_empty() => Constraints::new_unverified(vec![Constraint::PrimaryKey(places)]),
+        _ => Constraints::default(),
     }
 }
 

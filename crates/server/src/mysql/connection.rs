@@ -3,10 +3,11 @@
 //! The task that reads a command also runs it, so that nothing is handed from task to task, and a small statement
 //! costs one read and one write.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use mysql_common::constants::{CapabilityFlags, StatusFlags};
 use strandline_sql::api::{ColumnMeta, Done, LocalInfile, Outcome, Rows};
 use strandline_sql::error::{Error, Result};
@@ -486,15 +487,37 @@ async fn attended<T>(
     interrupt: &Interrupt,
     work: impl Future<Output = T>,
 ) -> std::result::Result<T, End> {
+    let work = guarded(work);
     tokio::pin!(work);
     tokio::select! {
         biased;
-        done = &mut work => return Ok(done),
+        done = &mut work => return done,
         () = channel.gone() => {}
     }
     interrupt.kill_query();
     let _ = timeout(ABANDON_AFTER, work).await;
     Err(End::Closed)
+}
+
+/// Ends the connection with a reason where a statement panics: what the session was in the middle of is rolled back.
+async fn guarded<T>(work: impl Future<Output = T>) -> std::result::Result<T, End> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+        let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        End::Fatal(Error::internal(format!(
+            "BUG: {said}. The transaction is rolled back and the connection closed; please report it."
+        )))
+    })
+}
+
+#[cfg(test)]
+#[tokio::test]
+async fn a_panic_ends_the_connection_with_a_reason() {
+    let Err(End::Fatal(error)) = guarded(async { panic!("nobody expected this") }).await.map(|(): ()| ()) else {
+        panic!("the panic came through");
+    };
+    assert_eq!(error.code, 1105);
+    assert!(error.message.contains("nobody expected this"), "{error}");
 }
 
 /// A loader that does not outlive its connection.

@@ -3,20 +3,20 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator, lit};
 use sqlparser::ast::BinaryOperator as Sql;
 
 use crate::error::Error;
 use crate::functions::value::{Decimal, number_prefix};
 use crate::functions::{calendar, call, external};
-use crate::types::is_json;
+use crate::types::{self, MySqlType, is_json};
 
 /// Plans MySQL's operators.
 #[derive(Debug)]
 pub struct OperatorPlanner;
 
 impl ExprPlanner for OperatorPlanner {
-    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, _schema: &DFSchema) -> PlanResult<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = expr;
         let function = match &op {
             Sql::Plus => "mysql_add",
@@ -36,27 +36,50 @@ impl ExprPlanner for OperatorPlanner {
         if !function.is_empty() {
             return Ok(PlannerResult::Planned(call(function, vec![left, right])));
         }
-        let operator = match &op {
-            Sql::Eq => Operator::Eq,
-            Sql::NotEq => Operator::NotEq,
-            Sql::Lt => Operator::Lt,
-            Sql::LtEq => Operator::LtEq,
-            Sql::Gt => Operator::Gt,
-            Sql::GtEq => Operator::GtEq,
-            Sql::Spaceship => Operator::IsNotDistinctFrom,
-            Sql::And | Sql::PGOverlap => {
-                let (left, right) = (truth(left, schema), truth(right, schema));
-                return Ok(PlannerResult::Planned(left.and(right)));
-            }
-            Sql::Or | Sql::StringConcat => {
-                let (left, right) = (truth(left, schema), truth(right, schema));
-                return Ok(PlannerResult::Planned(left.or(right)));
-            }
+        // Which side is converted to what is decided once the whole plan has its types.
+        let function = match &op {
+            Sql::Eq => "mysql_eq",
+            Sql::NotEq => "mysql_not_eq",
+            Sql::Lt => "mysql_lt",
+            Sql::LtEq => "mysql_lt_eq",
+            Sql::Gt => "mysql_gt",
+            Sql::GtEq => "mysql_gt_eq",
+            Sql::Spaceship => "mysql_same",
+            Sql::And | Sql::PGOverlap => return Ok(PlannerResult::Planned(predicate(left).and(predicate(right)))),
+            Sql::Or | Sql::StringConcat => return Ok(PlannerResult::Planned(predicate(left).or(predicate(right)))),
             _ => return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
         };
-        let (left, right) = harmonise(left, right, schema)?;
-        Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)))))
+        Ok(PlannerResult::Planned(call(function, vec![left, right])))
     }
+}
+
+/// Returns the operator that a function of this name stands for until the plan has its types.
+pub(super) fn comparison(function: &str) -> Option<Operator> {
+    Some(match function {
+        "mysql_eq" => Operator::Eq,
+        "mysql_not_eq" => Operator::NotEq,
+        "mysql_lt" => Operator::Lt,
+        "mysql_lt_eq" => Operator::LtEq,
+        "mysql_gt" => Operator::Gt,
+        "mysql_gt_eq" => Operator::GtEq,
+        "mysql_same" => Operator::IsNotDistinctFrom,
+        _ => return None,
+    })
+}
+
+/// Makes a predicate of an expression that is not one by its form.
+fn predicate(expr: Expr) -> Expr {
+    let is_one = match &expr {
+        Expr::BinaryExpr(binary) => matches!(binary.op, Operator::And | Operator::Or),
+        Expr::ScalarFunction(function) => {
+            let name = function.func.name();
+            comparison(name).is_some() || matches!(name, "mysql_truth" | "mysql_xor")
+        }
+        Expr::Not(_) | Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::InList(_) | Expr::InSubquery(_) => true,
+        Expr::Exists(_) | Expr::Between(_) | Expr::Like(_) | Expr::SetComparison(_) => true,
+        _ => false,
+    };
+    if is_one { expr } else { call("mysql_truth", vec![expr]) }
 }
 
 /// What a value is to a comparison.
@@ -89,20 +112,68 @@ fn kind(expr: &Expr, schema: &DFSchema) -> Kind {
     }
 }
 
-/// Returns the expression as a predicate.
+/// Returns the expression as a predicate, in its native form where scans can prune with it.
 pub(super) fn truth(expr: Expr, schema: &DFSchema) -> Expr {
-    match kind(&expr, schema) {
-        Kind::Bool => expr,
-        _ if matches!(expr, Expr::Placeholder(_)) => expr,
+    let expr = numeric(expr, schema);
+    match expr.get_type(schema) {
+        Ok(DataType::Boolean) => expr,
+        Ok(ty) if ty.is_integer() => match ScalarValue::new_zero(&ty) {
+            Ok(zero) => expr.not_eq(lit(zero)),
+            Err(_) => call("mysql_truth", vec![expr]),
+        },
         _ => call("mysql_truth", vec![expr]),
     }
 }
 
+/// Returns what an expression is as a number where its text would say something else: a hexadecimal literal, a member
+/// of an ENUM or a SET.
+pub(super) fn numeric(expr: Expr, schema: &DFSchema) -> Expr {
+    if let Some(number) = hex_number(&expr) {
+        return number;
+    }
+    let Ok((_, field)) = expr.to_field(schema) else { return expr };
+    match types::declared(&field) {
+        Some(ty @ (MySqlType::Enum(_) | MySqlType::Set(_))) if *field.data_type() == DataType::Utf8 => {
+            call("mysql_member", vec![expr, lit(ty.to_string())])
+        }
+        _ => expr,
+    }
+}
+
+/// A hexadecimal literal is the number of its last eight bytes.
+fn hex_number(expr: &Expr) -> Option<Expr> {
+    let Expr::ScalarFunction(function) = expr else { return None };
+    let ("mysql_hex", [Expr::Literal(ScalarValue::Binary(Some(bytes)), _)]) =
+        (function.func.name(), function.args.as_slice())
+    else {
+        return None;
+    };
+    let number = bytes.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    Some(match i64::try_from(number) {
+        Ok(number) => lit(number),
+        Err(_) => lit(number),
+    })
+}
+
 /// Converts two sides so that comparing them natively means what MySQL means. Sides that agree come back unchanged;
-/// constants are converted here, so that a column stays bare and can be pruned on.
-pub(super) fn harmonise(left: Expr, right: Expr, schema: &DFSchema) -> PlanResult<(Expr, Expr)> {
-    let (l, r) = (kind(&left, schema), kind(&right, schema));
+/// constants are converted here, so that a column stays bare and can be pruned on. Each side comes with the schema
+/// that its columns are of.
+pub(super) fn harmonise(left: (Expr, &DFSchema), right: (Expr, &DFSchema)) -> PlanResult<(Expr, Expr)> {
+    let (mut l, mut r) = (kind(&left.0, left.1), kind(&right.0, right.1));
+    let (left_schema, right_schema) = (left.1, right.1);
+    let (mut left, mut right) = (left.0, right.0);
     if l == r || l == Kind::Unknown || r == Kind::Unknown {
+        return Ok((left, right));
+    }
+    if matches!(l, Kind::Number | Kind::Bool) {
+        right = numeric(right, right_schema);
+        r = kind(&right, right_schema);
+    }
+    if matches!(r, Kind::Number | Kind::Bool) {
+        left = numeric(left, left_schema);
+        l = kind(&left, left_schema);
+    }
+    if l == r {
         return Ok((left, right));
     }
     // Each rule is written once, with the sides in one order.

@@ -7,8 +7,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     self, BinaryOperator as Op, CaseWhen, DataType, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName,
-    Select, SelectItem, Statement, TableWithJoins, TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, GroupByWithModifier,
+    Ident, Interval, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Statement, TableWithJoins, TrimWhereField, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::error::{Error, Result};
@@ -16,6 +17,9 @@ use crate::functions::calendar;
 
 /// Rewrites every expression of a statement, and makes predicates of its conditions. Run it once per statement.
 pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
+    if let ControlFlow::Break(error) = Visit::visit(statement, &mut Nesting::default()) {
+        return Err(error);
+    }
     run(statement)?;
     match statement {
         Statement::Update(update) => update.selection.iter_mut().for_each(truth),
@@ -26,16 +30,113 @@ pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
 }
 
 fn run(node: &mut impl VisitMut) -> Result<()> {
-    match node.visit(&mut Rewriter) {
+    match node.visit(&mut Rewriter::default()) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-struct Rewriter;
+/// How many expressions the rewriter may write twice in one statement. Where one stands in another, they multiply.
+const COPIES_MAX: usize = 100_000;
+
+/// How often a CASE may stand in a function that stands in a CASE. The planner asks for the type of each twice, so that
+/// what it does doubles with every one; a CASE that stands in a CASE itself costs nothing more.
+const TURNS_MAX: usize = 12;
+
+/// Watches how CASE and functions stand in one another.
+#[derive(Default)]
+struct Nesting {
+    /// For every expression around the next one: whether the nearest of both kinds is a CASE, and the turns so far.
+    path: Vec<(bool, usize)>,
+}
+
+impl Visitor for Nesting {
+    type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+        let (in_case, turns) = self.path.last().copied().unwrap_or((true, 0));
+        let next = match expr {
+            Expr::Case { .. } => (true, turns + usize::from(!in_case)),
+            Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("if") => {
+                (true, turns + usize::from(!in_case))
+            }
+            Expr::Function(_) | Expr::BinaryOp { .. } => (false, turns),
+            _ => (in_case, turns),
+        };
+        self.path.push(next);
+        if next.1 <= TURNS_MAX {
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(Error::new(
+            1436,
+            "HY000",
+            format!("CASE and IF stand in functions in one another more than {TURNS_MAX} times. Nest them less."),
+        ))
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<Error> {
+        self.path.pop();
+        ControlFlow::Continue(())
+    }
+}
+
+#[derive(Default)]
+struct Rewriter {
+    copies: Copies,
+}
+
+/// Counts the expressions that were written twice.
+#[derive(Default)]
+struct Copies(usize);
+
+impl Copies {
+    /// Counts what `expr` holds, before it is copied.
+    fn charge<T: Visit>(&mut self, expr: &T) -> Result<()> {
+        let _ = ast::visit_expressions(expr, |_| {
+            self.0 += 1;
+            if self.0 > COPIES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if self.0 <= COPIES_MAX {
+            return Ok(());
+        }
+        Err(Error::new(
+            1436,
+            "HY000",
+            "The statement's expressions stand too often in one another: comparisons of rows, averages and aliases in \
+             HAVING are each written out. Nest them less.",
+        ))
+    }
+}
+
+fn flow(result: Result<()>) -> ControlFlow<Error> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(error),
+    }
+}
 
 impl VisitorMut for Rewriter {
     type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        match &mut query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                limit.iter_mut().for_each(row_count);
+                offset.iter_mut().for_each(|offset| row_count(&mut offset.value));
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                row_count(offset);
+                row_count(limit);
+            }
+            None => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        order_by_totals(query);
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         bind_arrow(expr);
@@ -43,21 +144,150 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        match rewrite(expr) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
-        }
+        flow(rewrite(expr, &mut self.copies))
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         if let Some(having) = &mut select.having {
-            let mut aliases = Aliases { items: &select.projection };
-            let _ = VisitMut::visit(having, &mut aliases);
+            let mut aliases = Aliases { items: &select.projection, copies: &mut self.copies };
+            VisitMut::visit(having, &mut aliases)?;
             truth(having);
         }
         select.selection.iter_mut().for_each(truth);
         for table in &mut select.from {
             join_conditions(table);
+        }
+        having_without_groups(select);
+        flow(group_by(select))
+    }
+}
+
+/// A number of rows: as many as there can be stands for more, and a bound text for its number.
+fn row_count(expr: &mut Expr) {
+    let Expr::Value(value) = expr else { return };
+    let (Value::Number(text, _) | Value::SingleQuotedString(text)) = &value.value else { return };
+    if let Ok(rows) = text.parse::<u64>() {
+        value.value = Value::Number(rows.min(i64::MAX as u64).to_string(), false);
+    }
+}
+
+/// Gives WITH ROLLUP the form that the planner knows, and refuses every other modifier.
+fn group_by(select: &mut Select) -> Result<()> {
+    let (exprs, modifiers) = match &mut select.group_by {
+        GroupByExpr::Expressions(exprs, modifiers) => (exprs, modifiers),
+        GroupByExpr::All(_) => return Err(Error::unsupported("GROUP BY ALL")),
+    };
+    match modifiers.as_slice() {
+        [] => return Ok(()),
+        [GroupByWithModifier::Rollup] => {}
+        [other, ..] => return Err(Error::unsupported(format!("GROUP BY … {other}"))),
+    }
+    modifiers.clear();
+    let items = &select.projection;
+    let column = |expr: Expr| match &expr {
+        Expr::Value(value) => {
+            let Value::Number(place, _) = &value.value else { return expr };
+            match place.parse::<usize>().ok().and_then(|place| items.get(place.checked_sub(1)?)) {
+                Some(SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }) => item.clone(),
+                _ => expr,
+            }
+        }
+        _ => expr,
+    };
+    let columns = std::mem::take(exprs).into_iter().map(|expr| vec![column(expr)]).collect();
+    *exprs = vec![Expr::Rollup(columns)];
+    Ok(())
+}
+
+/// Rows of WITH ROLLUP come group by group, each total after what it adds up, unless the query says otherwise.
+fn order_by_totals(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let GroupByExpr::Expressions(exprs, _) = &select.group_by else { return };
+    let [Expr::Rollup(columns)] = exprs.as_slice() else { return };
+    if query.order_by.is_some() || select.distinct.is_some() {
+        return;
+    }
+    let key = |expr: Expr| OrderByExpr { expr, options: Default::default(), with_fill: None };
+    let columns = columns.iter().flatten();
+    let keys = columns.flat_map(|column| [key(call("grouping", vec![column.clone()])), key(column.clone())]).collect();
+    query.order_by = Some(OrderBy { kind: OrderByKind::Expressions(keys), interpolate: None });
+}
+
+/// HAVING of a query that forms no groups is one more condition on its rows.
+fn having_without_groups(select: &mut Select) {
+    let grouped = match &select.group_by {
+        GroupByExpr::Expressions(exprs, _) => !exprs.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    if grouped || select.having.is_none() {
+        return;
+    }
+    let mut found = Aggregates::default();
+    let _ = Visit::visit(&select.projection, &mut found);
+    let _ = Visit::visit(&select.having, &mut found);
+    if found.any {
+        return;
+    }
+    let having = select.having.take();
+    select.selection = match (select.selection.take(), having) {
+        (Some(selection), Some(having)) => {
+            let (selection, having) = (Expr::Nested(Box::new(selection)), Expr::Nested(Box::new(having)));
+            Some(compare(selection, Op::And, having))
+        }
+        (selection, having) => selection.or(having),
+    };
+}
+
+/// Looks for aggregates outside of subqueries.
+#[derive(Default)]
+struct Aggregates {
+    depth: usize,
+    any: bool,
+}
+
+impl Visitor for Aggregates {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && self.depth == 0
+            && function.over.is_none()
+        {
+            let name = function.name.to_string().trim_matches('`').to_ascii_lowercase();
+            self.any |= matches!(
+                name.as_str(),
+                "count"
+                    | "sum"
+                    | "avg"
+                    | "min"
+                    | "max"
+                    | "group_concat"
+                    | "any_value"
+                    | "first_value"
+                    | "json_arrayagg"
+                    | "json_objectagg"
+                    | "bit_and"
+                    | "bit_or"
+                    | "bit_xor"
+                    | "std"
+                    | "stddev"
+                    | "stddev_pop"
+                    | "stddev_samp"
+                    | "variance"
+                    | "var_pop"
+                    | "var_samp"
+                    | "grouping"
+            );
         }
         ControlFlow::Continue(())
     }
@@ -66,12 +296,13 @@ impl VisitorMut for Rewriter {
 /// HAVING may name a column of the select list by its alias.
 struct Aliases<'s> {
     items: &'s [SelectItem],
+    copies: &'s mut Copies,
 }
 
 impl VisitorMut for Aliases<'_> {
-    type Break = ();
+    type Break = Error;
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         let Expr::Identifier(name) = expr else { return ControlFlow::Continue(()) };
         for item in self.items {
             if let SelectItem::ExprWithAlias { expr: aliased, alias } = item
@@ -79,6 +310,7 @@ impl VisitorMut for Aliases<'_> {
                 // A column under its own name stays what it is.
                 && !matches!(aliased, Expr::Identifier(own) if own.value.eq_ignore_ascii_case(&name.value))
             {
+                flow(self.copies.charge(aliased))?;
                 *expr = Expr::Nested(Box::new(aliased.clone()));
                 break;
             }
@@ -175,7 +407,7 @@ fn is_predicate(expr: &Expr) -> bool {
     }
 }
 
-fn rewrite(expr: &mut Expr) -> Result<()> {
+fn rewrite(expr: &mut Expr, copies: &mut Copies) -> Result<()> {
     match expr {
         Expr::Value(value) => {
             if let Some(changed) = literal(&value.value)? {
@@ -195,7 +427,7 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             *expr = take(inner);
         }
         Expr::BinaryOp { left, op, right } => {
-            if let Some(changed) = binary(left, op, right)? {
+            if let Some(changed) = binary(left, op, right, copies)? {
                 *expr = changed;
             }
         }
@@ -215,17 +447,10 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         }
         Expr::IsTrue(inner) | Expr::IsFalse(inner) | Expr::IsNotTrue(inner) | Expr::IsNotFalse(inner) => truth(inner),
         Expr::IsUnknown(inner) | Expr::IsNotUnknown(inner) => truth(inner),
-        Expr::Between { expr: inner, negated, low, high } => {
-            let value = take(inner);
-            let above = compare(value.clone(), Op::GtEq, take(low));
-            let below = compare(value, Op::LtEq, take(high));
-            let both = compare(above, Op::And, below);
-            *expr = negate_if(Expr::Nested(Box::new(both)), *negated);
-        }
         Expr::InList { expr: inner, list, negated } if matches!(inner.as_ref(), Expr::Tuple(_)) => {
             let mut any: Option<Expr> = None;
             for item in list.drain(..) {
-                let Some(equal) = tuple_comparison(inner, &Op::Eq, &item)? else {
+                let Some(equal) = tuple_comparison(inner, &Op::Eq, &item, copies)? else {
                     return Err(Error::new(1241, "21000", "Operand should contain the same number of columns"));
                 };
                 any = Some(match any {
@@ -235,6 +460,15 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             }
             let any = any.ok_or_else(|| Error::syntax("IN () has no values"))?;
             *expr = negate_if(Expr::Nested(Box::new(any)), *negated);
+        }
+        Expr::InSubquery { expr: inner, subquery, .. } => {
+            if let Expr::Tuple(values) = inner.as_mut() {
+                row_of(subquery.body.as_mut(), values.len())?;
+                if subquery.limit_clause.is_none() {
+                    subquery.order_by = None;
+                }
+                **inner = call("mysql_row_key", std::mem::take(values));
+            }
         }
         Expr::Like { negated, expr: inner, pattern, escape_char: Some(escape), .. } => {
             let escape = match &escape.value {
@@ -302,17 +536,19 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             arguments.extend(trim_what.iter_mut().map(|expr| take(expr)));
             *expr = call(name, arguments);
         }
-        Expr::Case { operand, conditions, .. } => {
-            for CaseWhen { condition, .. } in conditions.iter_mut() {
-                match operand {
-                    Some(operand) => *condition = compare((**operand).clone(), Op::Eq, take(condition)),
-                    None => truth(condition),
-                }
+        Expr::Case { operand: Some(operand), conditions, .. } => {
+            // The operand is worked out once, whatever it is.
+            let mut values = vec![take(operand)];
+            for (at, CaseWhen { condition, .. }) in conditions.iter_mut().enumerate() {
+                values.push(std::mem::replace(condition, number(at as u64 + 1)));
             }
-            *operand = None;
+            **operand = call("mysql_case_index", values);
+        }
+        Expr::Case { operand: None, conditions, .. } => {
+            conditions.iter_mut().for_each(|when| truth(&mut when.condition));
         }
         Expr::Function(function) => {
-            if let Some(changed) = self::function(function)? {
+            if let Some(changed) = self::function(function, copies)? {
                 *expr = changed;
             }
         }
@@ -330,13 +566,16 @@ fn literal(value: &Value) -> Result<Option<Expr>> {
         Value::SingleQuotedByteStringLiteral(text) | Value::DoubleQuotedByteStringLiteral(text) => {
             let bits = u64::from_str_radix(text, 2)
                 .map_err(|_| Error::syntax(format!("b'{text}' has other digits than 0 and 1")))?;
-            Some(call("cast_unsigned", vec![number(bits)]))
+            let length = text.len().div_ceil(8).max(1);
+            let digits: String = bits.to_be_bytes()[8 - length..].iter().map(|byte| format!("{byte:02X}")).collect();
+            Some(call("mysql_hex", vec![Expr::value(Value::HexStringLiteral(digits))]))
         }
+        Value::HexStringLiteral(_) => Some(call("mysql_hex", vec![Expr::value(value.clone())])),
         _ => None,
     })
 }
 
-fn binary(left: &mut Box<Expr>, op: &Op, right: &mut Box<Expr>) -> Result<Option<Expr>> {
+fn binary(left: &mut Box<Expr>, op: &Op, right: &mut Box<Expr>, copies: &mut Copies) -> Result<Option<Expr>> {
     Ok(match op {
         Op::Plus | Op::Minus => {
             let name = if *op == Op::Plus { "mysql_date_add" } else { "mysql_date_sub" };
@@ -356,12 +595,52 @@ fn binary(left: &mut Box<Expr>, op: &Op, right: &mut Box<Expr>) -> Result<Option
         Op::PGOverlap => Some(compare(take(left), Op::And, take(right))),
         Op::Regexp => Some(call("mysql_regexp", vec![take(left), take(right)])),
         Op::Match => Some(call("mysql_regexp", vec![take(left), take(right)])),
-        _ => tuple_comparison(left, op, right)?,
+        Op::Eq | Op::NotEq if matches!((left.as_ref(), right.as_ref()), (Expr::Tuple(_), Expr::Subquery(_))) => {
+            let (Expr::Tuple(values), Expr::Subquery(query)) = (left.as_mut(), right.as_mut()) else {
+                unreachable!("matched above")
+            };
+            row_of(query.body.as_mut(), values.len())?;
+            **left = call("mysql_row_key", std::mem::take(values));
+            None
+        }
+        _ => tuple_comparison(left, op, right, copies)?,
     })
 }
 
+/// Makes one value of each row of a query, to compare rows by.
+fn row_of(body: &mut SetExpr, columns: usize) -> Result<()> {
+    match body {
+        SetExpr::Select(select) => {
+            let mut values = Vec::with_capacity(columns);
+            for item in select.projection.drain(..) {
+                match item {
+                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => values.push(expr),
+                    _ => return Err(Error::unsupported("(a, b) IN (SELECT * …); name the columns")),
+                }
+            }
+            if values.len() != columns {
+                return Err(Error::new(1241, "21000", format!("Operand should contain {columns} column(s)")));
+            }
+            let expr = call("mysql_row_key", values);
+            select.projection = vec![SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('`', "row") }];
+            Ok(())
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            row_of(left, columns)?;
+            row_of(right, columns)
+        }
+        SetExpr::Query(query) => row_of(query.body.as_mut(), columns),
+        other => Err(Error::unsupported(format!("(a, b) IN ({other})"))),
+    }
+}
+
 /// Compares rows of values column by column.
-fn tuple_comparison(left: &Expr, op: &Op, right: &Expr) -> Result<Option<Expr>> {
+fn tuple_comparison(left: &Expr, op: &Op, right: &Expr, copies: &mut Copies) -> Result<Option<Expr>> {
+    if !matches!((left, right), (Expr::Tuple(_), Expr::Tuple(_))) {
+        return Ok(None);
+    }
+    copies.charge(left)?;
+    copies.charge(right)?;
     let (Expr::Tuple(left), Expr::Tuple(right)) = (left, right) else { return Ok(None) };
     if left.len() != right.len() {
         return Err(Error::new(1241, "21000", format!("Operand should contain {} column(s)", left.len())));
@@ -486,7 +765,7 @@ fn typed_string(ty: &DataType, text: &str) -> Result<Option<Expr>> {
     })
 }
 
-fn function(function: &mut Function) -> Result<Option<Expr>> {
+fn function(function: &mut Function, copies: &mut Copies) -> Result<Option<Expr>> {
     let name = function.name.to_string().trim_matches('`').to_ascii_lowercase();
     if matches!(function.args, FunctionArguments::None)
         && matches!(
@@ -519,6 +798,11 @@ fn function(function: &mut Function) -> Result<Option<Expr>> {
             })
         }
         ("avg", 1) => {
+            for argument in &list.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(inner)) = argument {
+                    copies.charge(inner)?;
+                }
+            }
             let (mut sum, mut rows) = (function.clone(), function.clone());
             if let FunctionArguments::List(list) = &mut sum.args {
                 wrap_arguments(list, "mysql_summand");

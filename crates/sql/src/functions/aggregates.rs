@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result as PlanResult, ScalarValue, exec_err};
 use datafusion::functions_aggregate::sum::sum_udaf;
@@ -29,6 +29,7 @@ pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
         inner: sum_udaf(),
         signature: Signature::user_defined(Volatility::Immutable),
     }))];
+    list.push(Arc::new(AggregateUDF::from(OnlyRow { signature: Signature::any(1, Volatility::Immutable) })));
     for (name, kind, arity) in
         [("group_concat", Kind::Concat, 2), ("json_arrayagg", Kind::Array, 1), ("json_objectagg", Kind::Object, 2)]
     {
@@ -301,6 +302,95 @@ impl Accumulator for Items {
                 let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
                 self.push(key, text(name), text(value));
             }
+        }
+        Ok(())
+    }
+}
+
+/// The value of a subquery's row, and whether there were more rows.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OnlyRow {
+    signature: Signature,
+}
+
+fn row_fields(value: &Field) -> Fields {
+    let value = value.clone().with_name("value").with_nullable(true);
+    Fields::from(vec![value, Field::new("more", DataType::Boolean, true)])
+}
+
+impl AggregateUDFImpl for OnlyRow {
+    fn name(&self) -> &str {
+        "mysql_only_row"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> PlanResult<DataType> {
+        Ok(DataType::Struct(row_fields(&field(types[0].clone()))))
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> PlanResult<FieldRef> {
+        Ok(Arc::new(Field::new(self.name(), DataType::Struct(row_fields(&fields[0])), true)))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> PlanResult<Vec<FieldRef>> {
+        let value = args.input_fields[0].as_ref().clone();
+        Ok(vec![
+            Arc::new(value.with_name(format!("{}[value]", args.name)).with_nullable(true)),
+            Arc::new(Field::new(format!("{}[rows]", args.name), DataType::UInt64, false)),
+        ])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> PlanResult<Box<dyn Accumulator>> {
+        let fields = row_fields(&args.expr_fields[0]);
+        let value = ScalarValue::try_from(fields[0].data_type())?;
+        Ok(Box::new(FirstOfRows { fields, value, rows: 0 }))
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+}
+
+#[derive(Debug)]
+struct FirstOfRows {
+    fields: Fields,
+    value: ScalarValue,
+    rows: u64,
+}
+
+impl Accumulator for FirstOfRows {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> PlanResult<()> {
+        if self.rows == 0 && !values[0].is_empty() {
+            self.value = ScalarValue::try_from_array(&values[0], 0)?;
+        }
+        self.rows += values[0].len() as u64;
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> PlanResult<ScalarValue> {
+        let more = ScalarValue::Boolean(Some(self.rows > 1));
+        let columns = vec![self.value.to_array_of_size(1)?, more.to_array_of_size(1)?];
+        Ok(ScalarValue::Struct(Arc::new(StructArray::new(self.fields.clone(), columns, None))))
+    }
+
+    fn size(&self) -> usize {
+        size_of::<FirstOfRows>() + self.value.size()
+    }
+
+    fn state(&mut self) -> PlanResult<Vec<ScalarValue>> {
+        Ok(vec![self.value.clone(), ScalarValue::UInt64(Some(self.rows))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> PlanResult<()> {
+        let rows = states[1].as_primitive::<UInt64Type>();
+        for at in 0..rows.len() {
+            if self.rows == 0 && rows.value(at) > 0 {
+                self.value = ScalarValue::try_from_array(&states[0], at)?;
+            }
+            self.rows += rows.value(at);
         }
         Ok(())
     }

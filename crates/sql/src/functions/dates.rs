@@ -6,7 +6,7 @@ use datafusion::common::ScalarValue;
 use super::calendar::{self, DAY, HOUR, MINUTE, SECOND};
 use super::casts::same_fsp;
 use super::settings::Zone;
-use super::value::{Decimal, Val};
+use super::value::{Decimal, Val, clamp_i64};
 use super::{
     Def, Env, Ret, RowFn, called, constant_int, datetime_field, decimal_field, field, fsp_of, strict, time_field,
 };
@@ -185,11 +185,13 @@ fn differences() -> Vec<Def> {
         strict("addtime", 2..=2, Ret::By(shifted_field), |env, args| shifted(env, args, 1)).stable(),
         strict("subtime", 2..=2, Ret::By(shifted_field), |env, args| shifted(env, args, -1)).stable(),
         strict("period_add", 2..=2, Ret::Int, |_, args| {
-            let months = period(args[0].to_int()) + args[1].to_int();
+            let months = period("period_add", &args[0])?.checked_add(args[1].to_int());
+            let months = months.filter(|months| (0..12 * 10_000_000_000).contains(months));
+            let months = months.ok_or_else(|| wrong_period("period_add"))?;
             Ok(Val::Int(months / 12 * 100 + months % 12 + 1))
         }),
         strict("period_diff", 2..=2, Ret::Int, |_, args| {
-            Ok(Val::Int(period(args[0].to_int()) - period(args[1].to_int())))
+            Ok(Val::Int(period("period_diff", &args[0])? - period("period_diff", &args[1])?))
         }),
     ]
 }
@@ -197,7 +199,7 @@ fn differences() -> Vec<Def> {
 fn conversions() -> Vec<Def> {
     vec![
         strict("from_days", 1..=1, Ret::Date, |_, args| {
-            let days = args[0].to_int() - DAYS_TO_1970;
+            let days = args[0].to_int().saturating_sub(DAYS_TO_1970);
             Ok(if calendar::in_range(days.saturating_mul(DAY)) { date(days) } else { Val::Null })
         }),
         strict("makedate", 2..=2, Ret::Date, |_, args| {
@@ -221,7 +223,7 @@ fn conversions() -> Vec<Def> {
             |_, args| {
                 let (hour, minute) = (args[0].to_int(), args[1].to_int());
                 let seconds =
-                    args[2].to_decimal().and_then(|value| value.rescale(6)).map_or(-1, |value| value.units as i64);
+                    args[2].to_decimal().and_then(|value| value.rescale(6)).map_or(-1, |value| clamp_i64(value.units));
                 if !(0..60).contains(&minute) || !(0..60 * SECOND).contains(&seconds) {
                     return Ok(Val::Null);
                 }
@@ -234,9 +236,8 @@ fn conversions() -> Vec<Def> {
             1..=1,
             Ret::By(|fields, constants| Ok(time_field(same_fsp(fields, constants)))),
             |_, args| {
-                let micros =
-                    args[0].to_decimal().and_then(|value| value.rescale(6)).map_or(0, |value| value.units as i64);
-                Ok(time(micros))
+                let micros = args[0].to_decimal().and_then(|value| value.rescale(6));
+                Ok(time(micros.map_or(0, |value| clamp_i64(value.units))))
             },
         ),
         strict("time_to_sec", 1..=1, Ret::Int, |_, args| {
@@ -421,14 +422,22 @@ fn week(env: &Env<'_>, args: &[Val<'_>], with_year: bool) -> Val<'static> {
 }
 
 /// Months since the year 0 of a period (YYMM or YYYYMM).
-fn period(period: i64) -> i64 {
+fn period(function: &str, value: &Val<'_>) -> Result<i64> {
+    let period = value.to_int();
     let (mut year, month) = (period / 100, period % 100);
+    if period < 0 || !(1..=12).contains(&month) {
+        return Err(wrong_period(function));
+    }
     if year < 70 {
         year += 2000;
     } else if year < 100 {
         year += 1900;
     }
-    year * 12 + month - 1
+    Ok(year * 12 + month - 1)
+}
+
+fn wrong_period(function: &str) -> crate::error::Error {
+    crate::error::Error::wrong_arguments(format!("Incorrect arguments to {function}"))
 }
 
 /// A date moved by days stays a date; a text stays a text.

@@ -58,6 +58,11 @@ pub fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(Arc::clone(function), arguments))
 }
 
+/// Returns one of the aggregates of this crate, for rules that rewrite plans.
+pub fn aggregate(name: &str) -> Arc<AggregateUDF> {
+    aggregates::all().into_iter().find(|function| function.name() == name).expect("rules call functions of the list")
+}
+
 /// Wraps an error so that it keeps its code through DataFusion.
 pub fn external(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
@@ -286,7 +291,8 @@ impl Function {
             Ret::Date => field(DataType::Date32),
             Ret::By(by) => by(fields, constants).map_err(external)?,
         };
-        Ok(Arc::new(field.with_name(self.def.name)))
+        // Any of them may answer NULL, also of columns that hold none.
+        Ok(Arc::new(field.with_name(self.def.name).with_nullable(true)))
     }
 
     fn rows(&self, row: RowFn, args: &ScalarFunctionArgs) -> PlanResult<ColumnarValue> {

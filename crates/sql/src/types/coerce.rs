@@ -62,7 +62,21 @@ pub fn coerce_array(array: &ArrayRef, field: &Field, target: Target<'_>, first_r
         }
     }
     let column = Column::new(array.as_ref(), field, false).map_err(|error| Error::internal(error.to_string()))?;
-    rows(array.len(), (0..array.len()).map(|row| column.get(row)), target, first_row)
+    let written_as_digits = field.metadata().contains_key(super::HEX);
+    let values = (0..array.len()).map(|row| match column.get(row) {
+        Val::Bytes(bytes) if written_as_digits => digits_value(bytes, target),
+        value => value,
+    });
+    rows(array.len(), values, target, first_row)
+}
+
+/// A hexadecimal literal is bytes to a column of texts or bytes, and a number to any other.
+fn digits_value<'a>(bytes: Cow<'a, [u8]>, target: Target<'_>) -> Val<'a> {
+    let takes_bytes = matches!(target.ty.storage(), Type::Text | Type::Bytes) || matches!(target.ty, MySqlType::Bit(_));
+    if takes_bytes || bytes.len() > 8 {
+        return Val::Bytes(bytes);
+    }
+    Val::UInt(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
 
 /// Converts fields of text (LOAD DATA) to the column's stored type. `None` is NULL.
@@ -94,7 +108,7 @@ pub fn coerce_given<'a>(
     let count = values.len();
     let mut refused = None;
     let values = values.map(|value| match value {
-        Given::Literal(literal, negative) => literal_value(literal, negative).unwrap_or_else(|error| {
+        Given::Literal(literal, negative) => literal_value(literal, negative, target).unwrap_or_else(|error| {
             refused.get_or_insert(error);
             Val::Null
         }),
@@ -126,7 +140,7 @@ fn parameter_value<'a>(value: &'a Value, target: Target<'_>) -> Val<'a> {
     }
 }
 
-fn literal_value(literal: &Literal, negative: bool) -> Result<Val<'_>> {
+fn literal_value<'a>(literal: &'a Literal, negative: bool, target: Target<'_>) -> Result<Val<'a>> {
     let sign = if negative { "-" } else { "" };
     Ok(match literal {
         Literal::Null => Val::Null,
@@ -152,9 +166,11 @@ fn literal_value(literal: &Literal, negative: bool) -> Result<Val<'_>> {
                 Val::Text(Cow::Borrowed(text))
             }
         }
-        Literal::HexStringLiteral(text) => Val::Bytes(Cow::Owned(
-            crate::functions::hex_bytes(text).ok_or_else(|| Error::syntax("A hexadecimal literal has odd digits"))?,
-        )),
+        Literal::HexStringLiteral(text) => {
+            let bytes = crate::functions::hex_bytes(text);
+            let bytes = bytes.ok_or_else(|| Error::syntax("A hexadecimal literal has odd digits"))?;
+            digits_value(Cow::Owned(bytes), target)
+        }
         other => return Err(Error::unsupported(format!("the literal {other}"))),
     })
 }

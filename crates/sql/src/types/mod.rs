@@ -21,6 +21,9 @@ pub use coerce::{Given, Mode, Target, coerce_array, coerce_given, coerce_text};
 /// The metadata key of an Arrow field that holds the declared type.
 pub const DECLARED: &str = "strandline:declared";
 
+/// The metadata key of bytes that a statement wrote as digits (`0x1F`, `b'101'`): numbers where numbers are wanted.
+pub const HEX: &str = "strandline:hex";
+
 /// A MySQL column type.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub enum MySqlType {
