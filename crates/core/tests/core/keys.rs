@@ -418,7 +418,12 @@ async fn references_are_checked() {
         drop(txn);
         // A change of the parent that leaves its key is no matter.
         let mut txn = db.begin(author());
-        put(&mut txn, &parent, 1, flushed.into()).await;
+        txn.update(&parent, &key, &batch(&parent, &[row(&parent, 1, flushed.into())], None)).await.unwrap();
+        drop(txn);
+        let mut txn = db.begin(author());
+        let new = batch(&parent, &[row(&parent, 1, 5)], None);
+        let replaced = txn.insert(&parent, &new, OnDuplicate::Replace).await.unwrap_err();
+        assert_eq!(replaced.kind(), Kind::HasChildren, "a replaced row goes first, as in MySQL");
         drop(txn);
         db.flush().await.unwrap();
     }
