@@ -85,7 +85,8 @@ impl Hot {
         let slot = self.slot(&ranges);
         let mut built = slot.overlay.lock();
         match &*built {
-            Some(overlay) if overlay.upto() >= version => Ok(overlay.clone()),
+            // A commit is laid over the live overlay before anybody reads its version: the log has nothing to add.
+            Some(overlay) if overlay.upto() >= version || self.is_live(table.id, &slot) => Ok(overlay.clone()),
             Some(overlay) => {
                 self.extend(overlay, &ranges, version)?;
                 overlay.covers(version);
@@ -95,7 +96,7 @@ impl Hot {
                 // Commits that were published before a live overlay stood passed it by. Read before asking what is live: where a
                 // commit gave the table another content, that content is live by the time the commit counts as published.
                 let published = Version(self.published.load(Ordering::SeqCst));
-                let upto = if self.is_live(&ranges) { version.max(published) } else { version };
+                let upto = if self.is_live(table.id, &slot) { version.max(published) } else { version };
                 let overlay = Arc::new(self.build(content, &ranges, slot.counters.clone(), upto)?);
                 overlay.covers(version);
                 *built = Some(overlay.clone());
@@ -193,8 +194,8 @@ impl Hot {
         }
     }
 
-    fn is_live(&self, ranges: &Ranges) -> bool {
-        self.live.read().get(&ranges.table).is_some_and(|live| live.ranges == *ranges)
+    fn is_live(&self, table: TableId, slot: &Arc<Slot>) -> bool {
+        self.live.read().get(&table).is_some_and(|live| Arc::ptr_eq(&live.slot, slot))
     }
 
     /// Returns the slot of these ranges.
