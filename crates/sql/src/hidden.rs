@@ -133,7 +133,8 @@ impl<F: Fn(Option<&str>, &str) -> bool> LeaveOut<F> {
     }
 }
 
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+/// Returns what a join is on.
+pub fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)

@@ -8,6 +8,8 @@ use sqlparser::ast::{
     TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
+use crate::hidden::constraint;
+
 /// Writes out every `*` over such a join of plain tables. `columns` gives the columns of a table; names must be folded.
 pub fn expand(statement: &mut Statement, columns: &dyn Fn(&ObjectName) -> Option<Vec<String>>) {
     let _ = statement.visit(&mut Expander { columns, expressions: HashSet::new() });
@@ -101,19 +103,9 @@ impl Expander<'_> {
 }
 
 fn is_by_name(operator: &JoinOperator) -> bool {
-    matches!(constraint(operator), Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
-}
-
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint) => Some(constraint),
-        _ => None,
-    }
+    // MySQL has no FULL JOIN, so that nothing says what its `*` would be.
+    !matches!(operator, JoinOperator::FullOuter(_))
+        && matches!(constraint(operator), Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
 }
 
 fn last(name: &ObjectName) -> Option<&Ident> {
