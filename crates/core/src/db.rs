@@ -24,7 +24,7 @@ use crate::hot::Hot;
 use crate::ids::{AccountId, Time, Version};
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
-use crate::log::{EntryQuery, Metastore, TableDelta};
+use crate::log::{EntryQuery, Metastore, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
 use crate::store::{Head, Stamps, Store};
@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     /// Catalogs of the past, by the version that made them, most recently used last.
     catalogs: Mutex<Vec<(Version, Arc<Catalog>)>>,
     pub closing: AtomicBool,
+    /// Held while a policy is looked up and then written.
+    pub policies: Mutex<()>,
     /// Held locked while the store is open.
     _lock: Option<File>,
 }
@@ -145,6 +147,7 @@ impl Database {
             options,
             catalogs: Mutex::default(),
             closing: AtomicBool::new(false),
+            policies: Mutex::new(()),
             _lock: lock,
         }));
         if newest.is_none() {
@@ -215,7 +218,12 @@ impl Database {
         self.0.options.window
     }
 
-    /// Returns the first time from which every commit is recoverable.
+    /// Returns the first time from which every commit to a scope is recoverable.
+    pub fn window_start_of(&self, account: AccountId, scope: &Scope) -> Result<Time> {
+        when::window_start_of(&self.0.store, self.0.options.window, account, scope)
+    }
+
+    /// Returns the first time from which every commit is recoverable, whatever it changed.
     pub fn window_start(&self) -> Time {
         when::window_start(&self.0.store, self.0.options.window)
     }

@@ -27,6 +27,7 @@ const VERBS: &[(&str, &str)] = &[
     ("time_travel", "time-travel"),
     ("commits", "commits"),
     ("recovery_points", "recovery-points"),
+    ("pitr", "pitr"),
     ("transactions", "transactions"),
 ];
 

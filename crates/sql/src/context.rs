@@ -49,6 +49,7 @@ pub fn with<T>(
     let status = status(reading, processes.len());
     let snapshots = state.engine.db.metastore().pins()?;
     let snapshots: Vec<_> = snapshots.into_iter().filter(|pin| pin.account == state.account).collect();
+    let pitrs = state.engine.db.pitrs(state.account)?;
     let stats = |table: &Table| {
         sizes.iter().find(|(id, _)| *id == table.id).map_or_else(TableStats::default, |(_, stats)| *stats)
     };
@@ -64,6 +65,7 @@ pub fn with<T>(
         warnings: &state.warnings,
         stats: &stats,
         snapshots: &snapshots,
+        pitrs: &pitrs,
     })
 }
 

@@ -26,10 +26,10 @@ use futures::future::BoxFuture;
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Query, TableAlias, TableFactor, VisitMut, VisitorMut};
 use strandline_core::catalog::Catalog;
 use strandline_core::ids::{ColumnId, Version};
-use strandline_core::log::{Pin, Scope};
 use strandline_core::moment::Moment;
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
+use strandline_core::when::Limit;
 
 use crate::error::{Error, Result};
 use crate::expressions;
@@ -90,7 +90,7 @@ pub struct Scanned {
     pub rows: u64,
     pub rows_in_memory: u64,
     /// The snapshot of some columns through which the table is read.
-    pub limited: Option<(Pin, Arc<Table>)>,
+    pub limited: Option<(Limit, Arc<Table>)>,
 }
 
 /// How tables are shown to a plan.
@@ -199,9 +199,9 @@ async fn plan_here(
             None => reading,
             Some((moment, _)) => Reading { source: Source::Moment(moment), ..reading },
         };
-        let pin = at.as_ref().and_then(|(_, pin)| pin.as_ref());
+        let limit = at.as_ref().and_then(|(_, limit)| limit.as_ref());
         let shown_hidden = Hidden { row_id: options.with_row_id, version: versions };
-        match resolve(here, session, &database, &name, pin, shown_hidden, depth, &mut scans).await {
+        match resolve(here, session, &database, &name, limit, shown_hidden, depth, &mut scans).await {
             Ok((source, columns)) => {
                 shown.add(columns);
                 if table.when.is_some() {
@@ -269,11 +269,11 @@ fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
         return error;
     }
     let message = error.message.to_lowercase();
-    for (pin, table) in scans.iter().filter_map(|scan| scan.limited.as_ref()) {
+    for (limit, table) in scans.iter().filter_map(|scan| scan.limited.as_ref()) {
         for column in &table.columns {
             let name = column.name.to_lowercase();
             let is_it = message.contains(&format!("'{name}'")) || message.contains(&format!(".{name}'"));
-            if is_it && let Err(missing) = pin.admits_columns(table, &[column.id]) {
+            if is_it && let Err(missing) = limit.admits_columns(table, &[column.id]) {
                 return missing.into();
             }
         }
@@ -288,7 +288,7 @@ async fn resolve(
     session: &SessionState,
     database: &str,
     name: &str,
-    pin: Option<&Pin>,
+    limit: Option<&Limit>,
     hidden: Hidden,
     depth: usize,
     scans: &mut Vec<Scanned>,
@@ -297,9 +297,10 @@ async fn resolve(
         return Ok((provider_as_source(provider), Vec::new()));
     }
     let (database, table) = find_table(reading.source.catalog(), reading.state.account, database, name)?;
-    if let Some(pin) = pin {
-        check_scope(pin, reading, &database, &table)?;
+    if let Some(limit) = limit {
+        check_scope(limit, reading, &database, &table)?;
     }
+    let pin = limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty());
     let Some(view) = &table.view else {
         let scan = match (reading.source, hidden.version) {
             (Source::Moment(moment), false) => moment.scan(&table).await?,
@@ -314,7 +315,7 @@ async fn resolve(
             parts: scan.parts.len(),
             rows: scan.row_count(),
             rows_in_memory: scan.rows.iter().map(|batch| batch.num_rows() as u64).sum(),
-            limited: pin.filter(|pin| !pin.columns.is_empty()).map(|pin| (pin.clone(), table.clone())),
+            limited: limit.filter(|_| pin.is_some()).map(|limit| (limit.clone(), table.clone())),
         });
         let zone = if reading.state.variables.is_utc() { None } else { Some(reading.state.zone()?) };
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
@@ -396,28 +397,18 @@ fn hinted(message: String, missing: &strandline_core::error::Error) -> String {
     }
 }
 
-/// Fails if a snapshot does not speak of a table.
-fn check_scope(pin: &Pin, reading: Reading<'_>, database: &Database, table: &Table) -> Result<()> {
-    let within = match &pin.scope {
-        Scope::Cluster => true,
-        Scope::Account(name) => reading
-            .source
-            .catalog()
-            .account_by_id(database.account)
-            .is_some_and(|account| account.name.eq_ignore_ascii_case(name)),
-        Scope::Database(name) => name.eq_ignore_ascii_case(&database.name),
-        Scope::Tables(name, tables) => {
-            name.eq_ignore_ascii_case(&database.name) && tables.iter().any(|t| t.eq_ignore_ascii_case(&table.name))
-        }
-    };
-    if within {
-        return Ok(());
+/// Fails if what keeps a moment does not speak of a table.
+fn check_scope(limit: &Limit, reading: Reading<'_>, database: &Database, table: &Table) -> Result<()> {
+    let account = reading.source.catalog().account_by_id(database.account);
+    let account = account.map_or("", |account| account.name.as_str());
+    match (limit.admits_table(account, &database.name, &table.name), limit.pin()) {
+        (Err(_), Some(pin)) => Err(Error::new(
+            1105,
+            "HY000",
+            format!("Snapshot '{}' does not include table '{}.{}'.", pin.name, database.name, table.name),
+        )),
+        (admitted, _) => Ok(admitted?),
     }
-    Err(Error::new(
-        1105,
-        "HY000",
-        format!("Snapshot '{}' does not include table '{}.{}'.", pin.name, database.name, table.name),
-    ))
 }
 
 /// Gives tables at a moment their own name as an alias, since their name is about to change.

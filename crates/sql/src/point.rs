@@ -160,7 +160,7 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
     let catalog = session.source(&reader).catalog().clone();
     let (_, table) = find_table(&catalog, session.state.account, &database, &name).ok()?;
     // A snapshot may show less than the table has.
-    let narrowed = session.state.as_of.as_ref().is_some_and(|as_of| as_of.snapshot.is_some());
+    let narrowed = session.state.as_of.as_ref().is_some_and(|as_of| as_of.limit.is_some());
     if table.is_view() || table.has_row_id() || narrowed {
         return None;
     }

@@ -21,10 +21,9 @@ use datafusion::execution::session_state::SessionState;
 use sqlparser::ast::Query;
 use strandline_core::error::Kind;
 use strandline_core::ids::{AccountId, Time};
-use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
 use strandline_core::txn::{Author, Savepoint, Txn};
-use strandline_core::when;
+use strandline_core::when::{self, Limit};
 
 pub use crate::interrupt::Interrupt;
 use crate::interrupt::{Ends, interrupted};
@@ -86,7 +85,7 @@ pub struct State {
 #[derive(Clone)]
 pub struct AsOf {
     pub moment: Moment,
-    pub snapshot: Option<Pin>,
+    pub limit: Option<Limit>,
     /// As the client set it.
     pub text: String,
 }
@@ -716,11 +715,11 @@ impl State {
     }
 
     /// Turns a moment as a statement words it into the moment itself.
-    pub async fn moment_at(&self, when: &When) -> Result<(Moment, Option<Pin>)> {
+    pub async fn moment_at(&self, when: &When) -> Result<(Moment, Option<Limit>)> {
         let address = self.address(when).await?;
         let resolved = self.engine.db.resolve(&address, self.account)?;
         let moment = self.engine.db.moment(&resolved)?;
-        Ok((moment, resolved.snapshot))
+        Ok((moment, resolved.limit))
     }
 
     /// Turns a moment as a statement words it into the core's terms.
@@ -758,8 +757,8 @@ impl State {
 
     /// Returns the moment of `SET as_of`; `text` is how the client worded it.
     pub async fn as_of(&self, when: &When, text: &str) -> Result<AsOf> {
-        let (moment, snapshot) = self.moment_at(when).await?;
-        Ok(AsOf { moment, snapshot, text: text.to_owned() })
+        let (moment, limit) = self.moment_at(when).await?;
+        Ok(AsOf { moment, limit, text: text.to_owned() })
     }
 
     /// Evaluates an expression that reads no table.

@@ -4,6 +4,7 @@
 pub mod clone;
 pub mod commits;
 pub mod diff;
+pub mod pitr;
 pub mod restore;
 pub mod snapshot;
 pub mod undo;

@@ -20,16 +20,16 @@ pub struct SnapshotSpec {
     pub comment: String,
 }
 
-/// How long a snapshot's name may be, in characters.
+/// How long the name of a snapshot or a policy may be, in characters.
 const NAME_MAX: usize = 64;
 
 impl Database {
     /// Creates a snapshot. It is there, durably, when this returns.
     pub async fn create_snapshot(&self, spec: &SnapshotSpec, author: &Author) -> Result<Pin> {
-        check_name(&spec.name)?;
+        check_name("snapshot", &spec.name)?;
         let resolved = self.resolve(&spec.when, author.account)?;
-        if let Some(source) = &resolved.snapshot {
-            source.admits_scope(&spec.scope)?;
+        if let Some(limit) = &resolved.limit {
+            limit.admits_scope(&spec.scope)?;
         }
         // The moment is held from here on, so that its version cannot be collected before the pin stands.
         let moment = self.moment(&resolved)?;
@@ -105,30 +105,11 @@ impl Pin {
 
     /// Checks that a whole scope lies inside this snapshot.
     pub fn admits_scope(&self, scope: &Scope) -> Result<()> {
-        let inside = match (&self.scope, scope) {
-            (Scope::Cluster, _) => true,
-            (_, Scope::Cluster) => false,
-            (Scope::Account(_), Scope::Account(name)) => {
-                matches!(&self.scope, Scope::Account(own) if own.eq_ignore_ascii_case(name))
-            }
-            (Scope::Account(_), _) => true,
-            (Scope::Database(own), Scope::Database(name) | Scope::Tables(name, _)) => own.eq_ignore_ascii_case(name),
-            (Scope::Tables(own, tables), Scope::Tables(name, wanted)) => {
-                own.eq_ignore_ascii_case(name)
-                    && wanted.iter().all(|table| tables.iter().any(|own| own.eq_ignore_ascii_case(table)))
-            }
-            _ => false,
-        };
-        if inside {
+        if self.scope.holds(scope) {
             return Ok(());
         }
-        Err(Error::invalid(format!(
-            "Snapshot '{}' is of {}; it does not hold {}.",
-            self.name,
-            describe(&self.scope),
-            describe(scope)
-        ))
-        .with_hint("SHOW SNAPSHOTS lists what each snapshot holds."))
+        Err(Error::invalid(format!("Snapshot '{}' is of {}; it does not hold {scope}.", self.name, self.scope))
+            .with_hint("SHOW SNAPSHOTS lists what each snapshot holds."))
     }
 
     /// Checks that columns may be read through this snapshot; the error names those that it has.
@@ -148,19 +129,6 @@ impl Pin {
                 has.join(", ")
             ),
         ))
-    }
-}
-
-/// Writes a scope as people say it.
-pub fn describe(scope: &Scope) -> String {
-    match scope {
-        Scope::Cluster => "the cluster".to_owned(),
-        Scope::Account(name) => format!("account '{name}'"),
-        Scope::Database(name) => format!("database '{name}'"),
-        Scope::Tables(database, tables) => match tables.as_slice() {
-            [table] => format!("table '{database}.{table}'"),
-            tables => format!("tables {} of database '{database}'", tables.join(", ")),
-        },
     }
 }
 
@@ -186,7 +154,12 @@ pub fn tables_of(catalog: &Catalog, account: AccountId, scope: &Scope) -> Vec<st
 }
 
 /// Checks that everything a scope names exists, and returns the ids of the named columns.
-fn check_scope(catalog: &Catalog, account: AccountId, scope: &Scope, columns: &[String]) -> Result<Vec<ColumnId>> {
+pub(crate) fn check_scope(
+    catalog: &Catalog,
+    account: AccountId,
+    scope: &Scope,
+    columns: &[String],
+) -> Result<Vec<ColumnId>> {
     match scope {
         Scope::Cluster => {}
         Scope::Account(name) => {
@@ -225,15 +198,14 @@ fn check_scope(catalog: &Catalog, account: AccountId, scope: &Scope, columns: &[
         .collect()
 }
 
-fn check_name(name: &str) -> Result<()> {
+/// Checks the name that somebody gives to a thing of this kind.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     let length = name.chars().count();
     if length == 0 || length > NAME_MAX {
-        return Err(Error::invalid(format!(
-            "A snapshot's name has 1 to {NAME_MAX} characters; this one has {length}."
-        )));
+        return Err(Error::invalid(format!("A {what}'s name has 1 to {NAME_MAX} characters; this one has {length}.")));
     }
     if name.chars().any(char::is_control) || name.trim() != name {
-        return Err(Error::invalid("A snapshot's name has no control characters, and no spaces at its ends."));
+        return Err(Error::invalid(format!("A {what}'s name has no control characters, and no spaces at its ends.")));
     }
     Ok(())
 }

@@ -271,6 +271,16 @@ impl Metastore for MemoryMetastore {
         Ok(())
     }
 
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        let state = self.state.read();
+        let settings = state.settings.iter().filter(|(name, _)| name.starts_with(prefix));
+        Ok(settings.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn drop_setting(&self, name: &str) -> Result<bool> {
+        Ok(name != "format" && self.state.write().settings.remove(name).is_some())
+    }
+
     fn check(&self) -> Result<Vec<String>> {
         let state = self.state.read();
         let mut before = Digest::default();

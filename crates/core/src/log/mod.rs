@@ -4,6 +4,8 @@
 //! ([`sqlite::SqliteMetastore`]), or memory for tests ([`memory::MemoryMetastore`]). Pins stand beside the log and are
 //! not versioned: a restore never undoes them.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,7 @@ use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Vers
 pub mod delta;
 mod integrity;
 pub mod memory;
+pub mod policy;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -148,6 +151,37 @@ impl Scope {
             Scope::Tables(..) => "table",
         }
     }
+
+    /// Tells whether all of `other` lies inside. Names compare without case.
+    pub fn holds(&self, other: &Scope) -> bool {
+        match (self, other) {
+            (Scope::Cluster, _) => true,
+            (_, Scope::Cluster) => false,
+            (Scope::Account(own), Scope::Account(name)) => own.eq_ignore_ascii_case(name),
+            (Scope::Account(_), _) => true,
+            (Scope::Database(own), Scope::Database(name) | Scope::Tables(name, _)) => own.eq_ignore_ascii_case(name),
+            (Scope::Tables(own, tables), Scope::Tables(name, wanted)) => {
+                own.eq_ignore_ascii_case(name)
+                    && wanted.iter().all(|table| tables.iter().any(|own| own.eq_ignore_ascii_case(table)))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    /// Writes a scope as people say it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Cluster => f.write_str("the cluster"),
+            Scope::Account(name) => write!(f, "account '{name}'"),
+            Scope::Database(name) => write!(f, "database '{name}'"),
+            Scope::Tables(database, tables) => match tables.as_slice() {
+                [table] => write!(f, "table '{database}.{table}'"),
+                tables => write!(f, "tables {} of database '{database}'", tables.join(", ")),
+            },
+        }
+    }
 }
 
 /// A catalog row as it stands or stood: one object between two versions.
@@ -253,8 +287,14 @@ pub trait Metastore: Send + Sync + 'static {
     /// Returns a setting of the store (its id, the recovery window), by name.
     fn setting(&self, name: &str) -> Result<Option<String>>;
 
+    /// Returns the settings whose names begin so, by name.
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>>;
+
     /// Stores a setting durably.
     fn put_setting(&self, name: &str, value: &str) -> Result<()>;
+
+    /// Removes a setting durably; tells whether there was one.
+    fn drop_setting(&self, name: &str) -> Result<bool>;
 
     /// Verifies everything there is; returns one line per damage found.
     fn check(&self) -> Result<Vec<String>>;

@@ -6,4 +6,5 @@ mod invariants;
 mod keys;
 mod machine;
 mod model;
+mod pitr;
 mod support;

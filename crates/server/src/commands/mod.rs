@@ -10,6 +10,7 @@ pub mod debug;
 mod diff;
 mod moment;
 mod output;
+mod pitr;
 mod recovery_points;
 mod restore;
 mod scope;
@@ -48,6 +49,7 @@ pub enum Command {
     RecoveryPoints(recovery_points::Arguments),
     Diff(diff::Arguments),
     Clone(clone::Arguments),
+    Pitr(pitr::Arguments),
     Debug(debug::Arguments),
 }
 
@@ -65,6 +67,7 @@ impl Cli {
             Command::RecoveryPoints(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Diff(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Clone(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Pitr(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Debug(arguments) => debug::run(&arguments),
         };
         result.unwrap_or_else(|error| tell(&*error))
@@ -124,6 +127,7 @@ mod tests {
             Command::RecoveryPoints(arguments) => arguments.statement(),
             Command::Diff(arguments) => arguments.statement(),
             Command::Clone(arguments) => arguments.statement(),
+            Command::Pitr(arguments) => arguments.statement(),
             other => panic!("{other:?} is no single statement"),
         };
         statement.unwrap_or_else(|error| error.to_string())
@@ -185,6 +189,20 @@ mod tests {
                 "DIFF TABLE `d`.`t` FROM TIMESTAMP '-10 minutes' TO TIMESTAMP '2026-01-31 10:00' OUTPUT LIMIT 9",
             ),
             ("diff d.t --from s --count", "DIFF TABLE `d`.`t` FROM SNAPSHOT `s` TO NOW OUTPUT COUNT"),
+            ("pitr create p --database d --range 7d", "CREATE PITR `p` FOR DATABASE `d` RANGE 7 'd'"),
+            (
+                "pitr create p --table d.t --range |\"6 months|--if-not-exists",
+                "CREATE PITR IF NOT EXISTS `p` FOR TABLE `d`.`t` RANGE 6 'mo'",
+            ),
+            ("pitr alter p --range |\"2 years", "ALTER PITR `p` RANGE 2 'y'"),
+            (
+                "pitr alter p --range soon",
+                "--range 'soon' is no period. Write '48 hours', '7 days', '6 months' or '1 year'.",
+            ),
+            ("pitr list", "SHOW PITR"),
+            ("pitr drop p --if-exists", "DROP PITR IF EXISTS `p`"),
+            ("pitr window --table d.t", "SHOW RECOVERY_WINDOW FOR TABLE `d`.`t`"),
+            ("pitr window --account", "SHOW RECOVERY_WINDOW FOR ACCOUNT"),
             ("clone table d.t e.u", "CREATE TABLE `e`.`u` CLONE `d`.`t`"),
             ("clone table d.t e.u --snapshot |\"it's", "CREATE TABLE `e`.`u` CLONE `d`.`t` {SNAPSHOT = 'it''s'}"),
             ("clone database d e --at |\"-1h", "CREATE DATABASE `e` CLONE `d` {TIMESTAMP = '-1h'}"),

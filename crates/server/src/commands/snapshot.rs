@@ -143,7 +143,7 @@ impl Create {
 }
 
 /// Reads `30 days`, `30d` and the like as SQL has it: `30 DAY`.
-fn parse_period(text: &str) -> Result<String> {
+pub fn parse_period(text: &str) -> Result<String> {
     let bad = || format!("RETAIN '{text}' is no period. Write '12 hours', '30 days', '6 months' or '1 year'.");
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

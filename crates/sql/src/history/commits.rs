@@ -91,7 +91,7 @@ async fn time_of(state: &State, when: Option<&When>) -> Result<Option<Time>> {
     Ok(Some(match state.address(when).await? {
         when::When::Now => state.now,
         when::When::Time(time) => time,
-        address @ (when::When::Version(_) | when::When::Snapshot(_)) => {
+        address @ (when::When::Version(_) | when::When::Snapshot(_) | when::When::Pitr(..)) => {
             state.engine.database().resolve(&address, state.account).map_err(Error::from)?.time
         }
     }))

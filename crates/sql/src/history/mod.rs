@@ -3,16 +3,19 @@
 //! They define what the store is, as MySQL's DDL does: an open transaction is committed first. CREATE SNAPSHOT and CLONE
 //! are the exceptions: inside a transaction they belong to it and go with its rollback.
 
+use strandline_core::error::Kind;
 use strandline_core::log;
 
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
 use crate::parse::{Branch, HistoryStatement, MatrixOne, Scope, TableName, Target};
 use crate::session::{Session, State};
+use crate::warning::Warning;
 
 mod clone;
 mod commits;
 mod diff;
+mod pitr;
 mod restore;
 mod snapshot;
 
@@ -42,11 +45,17 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
 
 async fn matrixone(session: &mut Session, statement: &MatrixOne) -> Result<Outcome> {
     match statement {
-        MatrixOne::CreatePitr { .. } => Err(Error::unsupported("CREATE PITR")),
-        MatrixOne::AlterPitr { .. } => Err(Error::unsupported("ALTER PITR")),
-        MatrixOne::DropPitr { .. } => Err(Error::unsupported("DROP PITR")),
-        MatrixOne::ShowPitr { .. } => Err(Error::unsupported("SHOW PITR")),
-        MatrixOne::ShowRecoveryWindow { .. } => Err(Error::unsupported("SHOW RECOVERY_WINDOW")),
+        MatrixOne::CreatePitr { name, if_not_exists, target, range, internal } => {
+            not_internal(*internal)?;
+            pitr::create(session, name, *if_not_exists, target.as_ref(), *range)
+        }
+        MatrixOne::AlterPitr { name, if_exists, range } => pitr::alter(session, name, *if_exists, *range),
+        MatrixOne::DropPitr { name, if_exists, internal } => {
+            not_internal(*internal)?;
+            pitr::drop(session, name, *if_exists)
+        }
+        MatrixOne::ShowPitr { filter } => pitr::show(session, filter.as_ref()).await,
+        MatrixOne::ShowRecoveryWindow { target } => pitr::recovery_window(session, target),
         MatrixOne::CloneTable(clone) | MatrixOne::Branch(Branch::CreateTable(clone)) => {
             clone::table(session, clone).await
         }
@@ -64,6 +73,22 @@ async fn matrixone(session: &mut Session, statement: &MatrixOne) -> Result<Outco
         }
         MatrixOne::Branch(Branch::Merge { .. }) => Err(Error::unsupported("DATA BRANCH MERGE")),
         MatrixOne::Branch(Branch::Pick { .. }) => Err(Error::unsupported("DATA BRANCH PICK")),
+    }
+}
+
+/// MatrixOne's own bookkeeping makes policies that nobody sees; there are none here.
+fn not_internal(internal: bool) -> Result<()> {
+    if internal { Err(Error::unsupported("CREATE PITR … INTERNAL")) } else { Ok(()) }
+}
+
+/// Lets IF [NOT] EXISTS turn the error that it speaks of into a note.
+fn forgiving(session: &mut Session, result: Result<()>, forgiven: Option<Kind>) -> Result<Outcome> {
+    match result {
+        Err(error) if forgiven.is_some() && error.kind == forgiven => {
+            session.state.warnings.push(Warning::note(error.code, error.message));
+            Ok(done())
+        }
+        result => result.map(|()| done()),
     }
 }
 

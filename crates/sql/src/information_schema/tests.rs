@@ -86,6 +86,7 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
         warnings: &[Warning::note(1051, "Unknown table 'x'")],
         stats: &|_| TableStats { rows: 5, bytes: 100, next_auto: 6, updated: None },
         snapshots: &[],
+        pitrs: &[],
     })
 }
 

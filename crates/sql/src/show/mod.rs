@@ -9,6 +9,7 @@ use strandline_core::catalog::Catalog;
 use strandline_core::ids::{AccountId, Time};
 use strandline_core::log::Pin;
 use strandline_core::schema::{Column, Database, Table};
+use strandline_core::when::Pitr;
 
 use crate::create_text::{create_database_text, create_table_text, create_view_text};
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
@@ -51,6 +52,8 @@ pub struct ShowContext<'a> {
     pub stats: &'a (dyn Fn(&Table) -> TableStats + Send + Sync),
     /// Snapshots that this account may see.
     pub snapshots: &'a [Pin],
+    /// Policies for recovery windows that this account made.
+    pub pitrs: &'a [Pitr],
 }
 
 /// How large a table is.

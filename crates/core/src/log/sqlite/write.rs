@@ -136,7 +136,7 @@ pub(super) struct News {
     pub objects: HashMap<(ObjectKind, u64), Option<Tail>>,
     pub pins: HashMap<PinId, Option<Pin>>,
     pub intents: HashMap<FileId, Option<FileKind>>,
-    pub settings: HashMap<String, String>,
+    pub settings: HashMap<String, Option<String>>,
     /// Roughly how many bytes it wrote, beyond those of any commit.
     pub bytes: u64,
 }
@@ -462,13 +462,31 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn put_setting(&mut self, name: &str, value: &str) -> Result<()> {
-        let old = self.news.settings.get(name).or_else(|| self.known.settings.get(name));
-        if let Some(old) = old {
-            integrity::toggle(&mut self.news.head.settings, integrity::setting_digest(name, old));
-        }
+        self.take_out_setting(name);
         insert_setting(self.connection, &mut self.news.head, name, value)?;
-        self.news.settings.insert(name.to_owned(), value.to_owned());
+        self.news.settings.insert(name.to_owned(), Some(value.to_owned()));
         Ok(())
+    }
+
+    pub(super) fn drop_setting(&mut self, name: &str) -> Result<bool> {
+        const DELETE: &str = "DELETE FROM setting WHERE name = ?1";
+        if !self.take_out_setting(name) {
+            return Ok(false);
+        }
+        self.execute(DELETE, params![name])?;
+        self.news.settings.insert(name.to_owned(), None);
+        Ok(true)
+    }
+
+    /// Takes a setting out of the tally, if it stands.
+    fn take_out_setting(&mut self, name: &str) -> bool {
+        let old = match self.news.settings.get(name) {
+            Some(news) => news.as_deref(),
+            None => self.known.settings.get(name).map(String::as_str),
+        };
+        let Some(old) = old else { return false };
+        integrity::toggle(&mut self.news.head.settings, integrity::setting_digest(name, old));
+        true
     }
 
     fn execute(&self, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {
