@@ -395,6 +395,28 @@ fn relative(text: &str) -> Option<SignedDuration> {
     count.checked_mul(seconds).map(SignedDuration::from_secs)
 }
 
+/// Returns the time zone of a name (`Europe/Berlin`, `UTC`) or of an offset such as `+02:00`. `SYSTEM` is UTC: what is stored.
+pub fn zone(name: &str) -> Result<TimeZone> {
+    let unknown = || {
+        Error::invalid(format!("Unknown or incorrect time zone: '{name}'."))
+            .with_hint("Write a name such as 'Europe/Berlin', 'UTC', or an offset such as '+02:00'.")
+    };
+    if name.eq_ignore_ascii_case("SYSTEM") || name.eq_ignore_ascii_case("UTC") {
+        return Ok(TimeZone::UTC);
+    }
+    if let Some(sign) = name.chars().next().filter(|sign| matches!(sign, '+' | '-')) {
+        let (hours, minutes) = name[1..].split_once(':').ok_or_else(unknown)?;
+        let hours: i32 = hours.parse().map_err(|_| unknown())?;
+        let minutes: i32 = minutes.parse().map_err(|_| unknown())?;
+        if !(0..60).contains(&minutes) || !(0..=14).contains(&hours) || (hours == 14 && minutes > 0) {
+            return Err(unknown());
+        }
+        let seconds = (hours * 60 + minutes) * 60 * if sign == '-' { -1 } else { 1 };
+        return Ok(jiff::tz::Offset::from_seconds(seconds).map_err(|_| unknown())?.to_time_zone());
+    }
+    TimeZone::get(name).map_err(|_| unknown())
+}
+
 fn entry_at(store: &Store, version: Version) -> Result<EntryHead> {
     match store.metastore.entry(version)? {
         Some(entry) => Ok(entry.head),

@@ -28,6 +28,8 @@ const VERBS: &[(&str, &str)] = &[
     ("commits", "commits"),
     ("recovery_points", "recovery-points"),
     ("pitr", "pitr"),
+    ("retention", "retention"),
+    ("schedule", "schedule"),
     ("transactions", "transactions"),
 ];
 

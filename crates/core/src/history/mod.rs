@@ -6,6 +6,8 @@ pub mod commits;
 pub mod diff;
 pub mod pitr;
 pub mod restore;
+pub mod retention;
+pub mod schedule;
 pub mod snapshot;
 pub mod undo;
 pub mod undrop;

@@ -125,9 +125,22 @@ pub struct Pin {
     /// Only these columns are part of it, per table name; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<ColumnId>,
-    /// Kept at least until then; `None` is for ever.
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// What a snapshot may have beside its name, its scope and its version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// It is kept until then, and then dropped; `None` is for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_until: Option<Time>,
+    /// The snapshot that it counts from. A base stands as long as what is based on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<PinId>,
+    /// The schedule that took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
 }
 
 /// How much of the store a snapshot speaks of. Names are those of its version.
@@ -226,7 +239,7 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Makes `group` durable, all or nothing, in this order; versions continue the newest entry's without a gap (the
     /// first is 1), and times increase. Pins get their ids, and files lose their intents. After an error nothing has
-    /// changed: `AlreadyExists` if a pin's name is taken, `Unavailable` if the disk is full, `Closed` if an earlier write
+    /// changed: `AlreadyExists` if a pin's name is taken, `Conflict` if a pin's base is gone, `Unavailable` if the disk is full, `Closed` if an earlier write
     /// failed such that nobody knows what the disk holds.
     fn append(&self, group: &[Entry]) -> Result<()>;
 
@@ -263,10 +276,11 @@ pub trait Metastore: Send + Sync + 'static {
     fn pins(&self) -> Result<Vec<Pin>>;
 
     /// Stores a pin durably and returns its id. `AlreadyExists` if the account has one of this name (compared without
-    /// case).
+    /// case), `Conflict` if its base is gone.
     fn put_pin(&self, pin: &Pin) -> Result<PinId>;
 
-    /// Removes pins durably; those already gone are skipped. Returns how many there were.
+    /// Removes pins durably, all or none; those already gone are skipped. Returns how many there were. `Conflict` if one
+    /// is the base of a pin that would stay.
     fn drop_pins(&self, ids: &[PinId]) -> Result<u64>;
 
     /// Records, before the first byte is written, that a file is about to be. The collector spares it.

@@ -92,7 +92,7 @@ pub(super) fn pin(name: &str, version: u64) -> Pin {
         author: "root@localhost".to_owned(),
         comment: "before the release".to_owned(),
         columns: vec![ColumnId(1)],
-        retain_until: Some(Time(99)),
+        terms: Terms { retain_until: Some(Time(99)), ..Terms::default() },
     }
 }
 

@@ -7,4 +7,7 @@ mod keys;
 mod machine;
 mod model;
 mod pitr;
+mod retention;
+mod schedule;
+mod snapshots;
 mod support;

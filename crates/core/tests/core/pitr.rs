@@ -158,13 +158,7 @@ async fn months_and_years_are_those_of_the_calendar() {
 async fn a_snapshot_outside_the_window_admits_only_its_scope() {
     let (db, options, t, _) = store().await;
     let then = insert(&db, &t, &[(1, 1)]).await;
-    let spec = SnapshotSpec {
-        name: "s".to_owned(),
-        scope: only("t"),
-        columns: Vec::new(),
-        when: When::Now,
-        comment: String::new(),
-    };
+    let spec = SnapshotSpec::of("s", only("t"));
     db.create_snapshot(&spec, &author()).await.unwrap();
     pass(&db, &options, &t, 1, 2).await;
     options.env.advance(48 * HOUR);

@@ -108,7 +108,8 @@ fn parse_range(text: &str) -> Result<String> {
         "HOUR" => "h",
         "DAY" => "d",
         "MONTH" => "mo",
-        _ => "y",
+        "YEAR" => "y",
+        _ => return Err(format!("--range '{text}' is in neither hours, days, months nor years.").into()),
     };
     Ok(format!("{count} '{unit}'"))
 }

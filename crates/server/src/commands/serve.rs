@@ -188,6 +188,7 @@ async fn open_engine(arguments: &Arguments, address: SocketAddr) -> Result<(Data
         .await?;
     }
     database.start_upkeep();
+    database.start_policies();
     Ok((database, engine))
 }
 

@@ -4,11 +4,12 @@
 //! are the exceptions: inside a transaction they belong to it and go with its rollback.
 
 use strandline_core::error::Kind;
+use strandline_core::history::snapshot::{Term, TermUnit};
 use strandline_core::log;
 
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
-use crate::parse::{Branch, HistoryStatement, MatrixOne, Scope, TableName, Target};
+use crate::parse::{Branch, HistoryStatement, MatrixOne, Period, PeriodUnit, Scope, TableName, Target};
 use crate::session::{Session, State};
 use crate::warning::Warning;
 
@@ -17,13 +18,20 @@ mod commits;
 mod diff;
 mod pitr;
 mod restore;
+mod retention;
+mod schedule;
 mod snapshot;
 
 /// Carries out a statement about history.
 pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
     match statement {
         HistoryStatement::CreateSnapshot(create) => snapshot::create(session, create).await,
-        HistoryStatement::DropSnapshot { name, if_exists, .. } => snapshot::drop(session, name, *if_exists).await,
+        HistoryStatement::DropSnapshot { name, if_exists, cascade } => {
+            snapshot::drop(session, name, *if_exists, *cascade)
+        }
+        HistoryStatement::DropSnapshots { target, older_than, cascade, explain } => {
+            snapshot::drop_older(session, target, older_than, *cascade, *explain).await
+        }
         HistoryStatement::ShowSnapshots { filter } => snapshot::show(session, filter.as_ref()).await,
         HistoryStatement::Restore(restore) => restore::restore(session, restore).await,
         HistoryStatement::Undrop(undrop) => restore::undrop(session, undrop).await,
@@ -33,12 +41,16 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
         }
         HistoryStatement::ShowCommits { target, limit } => commits::commits(session, target.as_ref(), *limit),
         HistoryStatement::Diff(diff) => diff::diff(session, diff).await,
-        HistoryStatement::SetRetention { .. } => Err(Error::unsupported("SET RETENTION")),
-        HistoryStatement::ExplainRetention { .. } => Err(Error::unsupported("EXPLAIN RETENTION")),
-        HistoryStatement::ApplyRetention { .. } => Err(Error::unsupported("APPLY RETENTION")),
-        HistoryStatement::CreateSchedule(_) => Err(Error::unsupported("CREATE SCHEDULE")),
-        HistoryStatement::DropSchedule { .. } => Err(Error::unsupported("DROP SCHEDULE")),
-        HistoryStatement::ShowSchedules { .. } => Err(Error::unsupported("SHOW SCHEDULES")),
+        HistoryStatement::SetRetention { target, rules } => retention::set(session, target, rules),
+        HistoryStatement::ApplyRetention { target, rules, explain } => {
+            retention::apply(session, target, rules.as_ref(), *explain)
+        }
+        HistoryStatement::ShowRetention { filter } => retention::show(session, filter.as_ref()).await,
+        HistoryStatement::DropRetention { target, if_exists } => retention::drop(session, target, *if_exists),
+        HistoryStatement::CreateSchedule(create) => schedule::create(session, create),
+        HistoryStatement::AlterSchedule { name, paused } => schedule::pause(session, name, *paused),
+        HistoryStatement::DropSchedule { name, if_exists } => schedule::drop(session, name, *if_exists),
+        HistoryStatement::ShowSchedules { filter } => schedule::show(session, filter.as_ref()).await,
         HistoryStatement::MatrixOne(statement) => matrixone(session, statement).await,
     }
 }
@@ -90,6 +102,31 @@ fn forgiving(session: &mut Session, result: Result<()>, forgiven: Option<Kind>) 
         }
         result => result.map(|()| done()),
     }
+}
+
+/// Returns the names of account, database and tables that a scope is about; `none` where it is not about one.
+fn names(own_account: &str, scope: &log::Scope, none: &str) -> (String, String, String) {
+    let none = none.to_owned();
+    let own = own_account.to_owned();
+    match scope {
+        log::Scope::Cluster => (none.clone(), none.clone(), none),
+        log::Scope::Account(account) => (account.clone(), none.clone(), none),
+        log::Scope::Database(database) => (own, database.clone(), none),
+        log::Scope::Tables(database, tables) => (own, database.clone(), tables.join(",")),
+    }
+}
+
+/// Turns a length of time as a statement words it into the core's terms.
+fn term_of(period: Period) -> Term {
+    let unit = match period.unit {
+        PeriodUnit::Minute => TermUnit::Minute,
+        PeriodUnit::Hour => TermUnit::Hour,
+        PeriodUnit::Day => TermUnit::Day,
+        PeriodUnit::Week => TermUnit::Week,
+        PeriodUnit::Month => TermUnit::Month,
+        PeriodUnit::Year => TermUnit::Year,
+    };
+    Term { count: period.count, unit }
 }
 
 fn done() -> Outcome {

@@ -7,7 +7,7 @@ use strandline_core::ids::Time;
 use strandline_core::log::Scope;
 use strandline_core::when::{self, Pitr};
 
-use super::forgiving;
+use super::{forgiving, names};
 use crate::api::Outcome;
 use crate::error::{Error, Result};
 use crate::parse::{Filter, Range, RangeUnit, Target};
@@ -71,12 +71,7 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
     let now = database.env().now();
     let mut rows = Vec::new();
     for pitr in database.pitrs(state.account)? {
-        let (account, of_database, table) = match &pitr.scope {
-            Scope::Cluster => ("*".to_owned(), "*".to_owned(), "*".to_owned()),
-            Scope::Account(account) => (account.clone(), "*".to_owned(), "*".to_owned()),
-            Scope::Database(name) => (state.account_name.clone(), name.clone(), "*".to_owned()),
-            Scope::Tables(name, tables) => (state.account_name.clone(), name.clone(), tables.join(",")),
-        };
+        let (account, of_database, table) = names(&state.account_name, &pitr.scope, "*");
         rows.push(row![
             &pitr.name,
             seconds(pitr.created),
@@ -113,12 +108,7 @@ pub fn recovery_window(session: &mut Session, target: &Target) -> Result<Outcome
     let scope = state.scope(target)?;
     let windows = state.engine.database().recovery_windows(state.account, &scope)?;
     let rows = windows.iter().map(|window| {
-        let (account, database, table) = match &window.scope {
-            Scope::Cluster => ("*", String::new(), String::new()),
-            Scope::Account(name) => (name.as_str(), String::new(), String::new()),
-            Scope::Database(name) => (state.account_name.as_str(), name.clone(), String::new()),
-            Scope::Tables(name, tables) => (state.account_name.as_str(), name.clone(), tables.join(",")),
-        };
+        let (account, database, table) = names(&state.account_name, &window.scope, "");
         row![window.scope.level(), account, database, table, json_of(window, state.now).to_string()]
     });
     let columns = [

@@ -371,6 +371,13 @@ impl<'a> Draft<'a> {
         if self.known.pins.iter().any(stands) || self.news.pins.values().flatten().any(same) {
             return Err(name_taken(pin));
         }
+        let gone = |base| match self.news.pins.get(&base) {
+            Some(news) => news.is_none(),
+            None => !self.known.pins.contains_key(&base),
+        };
+        if pin.terms.base.is_some_and(gone) {
+            return Err(integrity::base_gone());
+        }
         self.news.head.last_pin += 1;
         let pin = Pin { id: PinId(self.news.head.last_pin), ..pin.clone() };
         let body = serde_json::to_string(&pin)?;
@@ -383,6 +390,8 @@ impl<'a> Draft<'a> {
 
     pub(super) fn drop_pins(&mut self, ids: &[PinId]) -> Result<u64> {
         const DELETE: &str = "DELETE FROM pin WHERE id = ?1 RETURNING body";
+        let stays = |pin: &&Pin| !ids.contains(&pin.id);
+        integrity::validate_drop(ids, self.known.pins.values().filter(stays))?;
         let mut dropped = 0;
         for id in ids {
             if !self.known.pins.contains_key(id) || self.news.pins.contains_key(id) {
