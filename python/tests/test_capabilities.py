@@ -96,7 +96,6 @@ def test_08_compressed_snapshot(db):
     assert db.query_snapshot("s", "SELECT COUNT(*) FROM users").rows == [(2,)]
 
 
-@not_yet
 def test_09_incremental_snapshot(db):
     create(db, "base")
     db.execute("INSERT INTO users VALUES (3, 'cy', NULL, NULL)")
@@ -435,7 +434,6 @@ def test_47_of_one_database_and_counted(db):
     assert names(db.snapshots.list()) == ["table", "other"]
 
 
-@not_yet
 def test_48_retention(db):
     for name in ("a", "b", "c"):
         create(db, name)
@@ -650,7 +648,6 @@ def test_65_snapshots_block_nobody(server, db):
 # Beyond the guide
 
 
-@not_yet
 def test_recovery_windows(db):
     policy = db.pitr.create("p", database="production_db", range_value=7, range_unit="d")
     assert (policy.level, policy.database, policy.range_value, policy.range_unit) == (DATABASE, "production_db", 7, "d")
@@ -663,7 +660,6 @@ def test_recovery_windows(db):
     assert db.pitr.get("p") is None
 
 
-@not_yet
 def test_schedules(db):
     db.schedules.create("nightly", "0 2 * * *", database="production_db", snapshot_name="nightly_{time}", keep_daily=7)
     [schedule] = db.schedules.list()
@@ -676,7 +672,6 @@ def test_schedules(db):
     assert db.schedules.list() == []
 
 
-@not_yet
 def test_retention_plans(db):
     create(db, "a")
     create(db, "b")

@@ -219,7 +219,6 @@ def test_guide_09_deleting(environment, block, names):
 
 
 @guide
-@not_yet
 def test_guide_09_retention(environment, block, names):
     cleanup(environment)
     assert run(block[9], names).endswith("Cleanup completed: 0 snapshots deleted\n")

@@ -57,16 +57,26 @@ pub struct Context {
 
 impl Context {
     fn find() -> Result<Context, String> {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        // Of the run, not of the build: a binary may have been built in another copy of the tree.
+        let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = PathBuf::from(own).join("..");
         let root = root.canonicalize().map_err(|error| format!("no workspace at {}: {error}", root.display()))?;
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         Ok(Context { root, target })
     }
 
-    /// Returns a cargo command in the workspace.
+    /// Returns a cargo command in the workspace. What the outer cargo says of this package is kept from it: a build script
+    /// that watches it (ring's) would run again, and all that stands on it.
     pub fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root).args(arguments);
+        for (name, _) in env::vars_os() {
+            let inner =
+                name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+            if inner {
+                command.env_remove(name);
+            }
+        }
         command
     }
 }

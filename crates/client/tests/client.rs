@@ -284,20 +284,86 @@ async fn cleanup_43_to_47() -> Result {
 #[tokio::test]
 async fn what_the_server_does_not_have_yet() -> Result {
     everywhere(async |_, client| {
-        let scope = Scope::database("shop");
         client.snapshots().create(shop("base")).await?;
         not_yet(client.snapshots().create(shop("c").compressed()).await);
-        not_yet(client.snapshots().create(shop("i").incremental_from("base")).await);
-        let newest = CreateSnapshot { incremental: Incremental::FromNewest, ..shop("i") };
-        not_yet(client.snapshots().create(newest).await);
-        not_yet(client.snapshots().create(shop("r").retain("7 days".parse()?)).await);
         not_yet(client.restore().snapshot(&RestoreSnapshot::new("base").overwrite().with_grants()).await);
-        not_yet(client.pitr().create("p", &scope, Range { length: 7, unit: RangeUnit::Day }).await);
-        not_yet(client.retention().set(&scope, &Keep { daily: Some(7), ..Keep::default() }).await);
-        not_yet(client.retention().apply(&scope).await);
-        assert!(client.retention().apply_once(&scope, &Keep { daily: Some(7), ..Keep::default() }).await.is_err());
-        not_yet(client.schedules().create(&CreateSchedule::new("n", scope.clone(), "0 2 * * *")).await);
-        not_yet(client.schedules().list().await);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn incremental_snapshots_name_their_base_09() -> Result {
+    everywhere(async |_, client| {
+        client.snapshots().create(shop("base")).await?;
+        client.query("INSERT INTO users VALUES (3, 'cy')").await?;
+        let first = client.snapshots().create(shop("i").incremental_from("base")).await?;
+        assert_eq!(first.base.as_deref(), Some("base"));
+        let newest = CreateSnapshot { incremental: Incremental::FromNewest, ..shop("j") };
+        assert_eq!(client.snapshots().create(newest).await?.base.as_deref(), Some("i"));
+        assert!(client.snapshots().delete("base").await.is_err(), "others stand on it");
+        let kept = client.snapshots().create(shop("r").retain("7 days".parse()?)).await?;
+        assert!(kept.retain_until > kept.created_at, "{kept:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn recovery_windows() -> Result {
+    everywhere(async |_, client| {
+        let scope = Scope::database("shop");
+        let week = Range { length: 7, unit: RangeUnit::Day };
+        let policy = client.pitr().create("p", &scope, week).await?;
+        assert_eq!((policy.level, policy.database.as_deref(), policy.range), (Level::Database, Some("shop"), week));
+        let hours = Range { length: 2, unit: RangeUnit::Hour };
+        assert_eq!(client.pitr().alter("p", hours).await?.range, hours);
+        client.query("DELETE FROM users").await?;
+        let deleted = client.restore().recovery_points(&scope, None, None).await?.remove(0);
+        let before = When::Time(deleted.timestamp - Duration::from_micros(1));
+        let restore = Restore::new(scope, When::Now).overwrite();
+        client.pitr().restore("p", &before, &restore).await?;
+        assert_eq!(count(client, "users").await?, 2);
+        client.pitr().delete("p").await?;
+        assert_eq!((client.pitr().get("p").await?, client.pitr().list().await?.len()), (None, 0));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn retention_48() -> Result {
+    everywhere(async |_, client| {
+        let scope = Scope::database("shop");
+        for name in ["a", "b", "c"] {
+            client.snapshots().create(shop(name)).await?;
+        }
+        let keep = |last| Keep { last: Some(last), ..Keep::default() };
+        client.retention().set(&scope, &keep(2)).await?;
+        let plan = client.retention().plan(&scope).await?;
+        let goes: Vec<&str> = plan.iter().filter(|step| step.deleted).map(|step| step.snapshot.as_str()).collect();
+        assert_eq!(goes, ["a"], "{plan:?}");
+        assert!(plan.iter().all(|step| step.reason.is_some()));
+        assert_eq!(client.retention().apply(&scope).await?.deleted, ["a"]);
+        assert_eq!(client.retention().apply_once(&scope, &keep(1)).await?.deleted, ["b"]);
+        assert_eq!(client.snapshots().list(&SnapshotFilter::default()).await?.len(), 1);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn schedules() -> Result {
+    everywhere(async |_, client| {
+        client.schedules().create(&CreateSchedule::new("nightly", Scope::database("shop"), "0 2 * * *")).await?;
+        let schedule = client.schedules().list().await?.remove(0);
+        assert_eq!((schedule.name.as_str(), schedule.state.as_deref()), ("nightly", Some("active")));
+        assert!(schedule.next_run.is_some() && schedule.last_run.is_none(), "{schedule:?}");
+        client.schedules().pause("nightly").await?;
+        assert_eq!(client.schedules().list().await?[0].state.as_deref(), Some("paused"));
+        client.schedules().resume("nightly").await?;
+        client.schedules().delete("nightly").await?;
+        assert!(client.schedules().list().await?.is_empty());
         Ok(())
     })
     .await

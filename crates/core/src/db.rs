@@ -3,6 +3,7 @@
 //! The verbs that people use are in `history/`, one per file, each as `impl Database`. It never turns words into a
 //! version itself (`when`), never decides visibility (`scan`) and never appends to the log (`txn`).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -21,10 +22,10 @@ use crate::cold::Files;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::hot::Hot;
-use crate::ids::{AccountId, Time, Version};
+use crate::ids::{AccountId, Digest, FileId, PinId, Time, Version};
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
-use crate::log::{FileKind, Metastore, TableDelta};
+use crate::log::{FileKind, Metastore, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
 use crate::store::{Head, Stamps, Store};
@@ -78,8 +79,20 @@ pub(crate) struct Inner {
     /// Catalogs of the past, by the version that made them, most recently used last.
     catalogs: Mutex<Vec<(Version, Arc<Catalog>)>>,
     pub closing: AtomicBool,
+    /// Held while a policy is looked up and then written.
+    pub policies: Mutex<()>,
+    pub holdings: Holdings,
     /// Held locked while the store is open.
     _lock: Option<File>,
+}
+
+/// What was found out about which files snapshots hold: neither a pin nor a manifest ever changes.
+#[derive(Default)]
+pub(crate) struct Holdings {
+    /// The manifests that a pin refers to.
+    pub pins: Mutex<HashMap<PinId, Arc<[Digest]>>>,
+    /// The files of a manifest, with their lengths in bytes.
+    pub manifests: Mutex<HashMap<Digest, Arc<[(FileId, u64)]>>>,
 }
 
 /// How many catalogs of the past are kept.
@@ -146,6 +159,8 @@ impl Database {
             options,
             catalogs: Mutex::default(),
             closing: AtomicBool::new(false),
+            policies: Mutex::new(()),
+            holdings: Holdings::default(),
             _lock: lock,
         }));
         if newest.is_none() {
@@ -216,7 +231,12 @@ impl Database {
         self.0.options.window
     }
 
-    /// Returns the first time from which every commit is recoverable.
+    /// Returns the first time from which every commit to a scope is recoverable.
+    pub fn window_start_of(&self, account: AccountId, scope: &Scope) -> Result<Time> {
+        when::window_start_of(&self.0.store, self.0.options.window, account, scope)
+    }
+
+    /// Returns the first time from which every commit is recoverable, whatever it changed.
     pub fn window_start(&self) -> Time {
         when::window_start(&self.0.store, self.0.options.window)
     }
@@ -237,7 +257,7 @@ impl Database {
         self.0.store.metastore.tidy()
     }
 
-    fn catalog_at(&self, version: Version) -> Result<Arc<Catalog>> {
+    pub(crate) fn catalog_at(&self, version: Version) -> Result<Arc<Catalog>> {
         let metastore = &self.0.store.metastore;
         let made = metastore.catalog_version(version)?;
         {

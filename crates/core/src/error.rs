@@ -52,6 +52,9 @@ pub enum What {
     Version,
     User,
     Index,
+    Pitr,
+    Schedule,
+    Retention,
 }
 
 impl fmt::Display for What {
@@ -66,6 +69,9 @@ impl fmt::Display for What {
             What::Version => "version",
             What::User => "user",
             What::Index => "index",
+            What::Pitr => "PITR",
+            What::Schedule => "schedule",
+            What::Retention => "retention rules",
         })
     }
 }

@@ -5,13 +5,15 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::suggest;
 use crate::error::{Error, Kind, Result, What, closest};
-use crate::ids::{AccountId, Time, Version};
-use crate::log::{EntryHead, Pin};
-use crate::schema::same_name;
+use crate::ids::{AccountId, ColumnId, Time, Version};
+use crate::log::policy::{self, PolicyKind};
+use crate::log::{EntryHead, Pin, Scope};
+use crate::schema::{Table, same_name};
 use crate::store::Store;
 
 /// An address in time.
@@ -21,6 +23,8 @@ pub enum When {
     Version(Version),
     Time(Time),
     Snapshot(String),
+    /// A time within the window of the policy that is named.
+    Pitr(String, Time),
 }
 
 /// What an address came to.
@@ -29,11 +33,153 @@ pub struct Resolved {
     pub version: Version,
     /// The time of its commit.
     pub time: Time,
-    /// The snapshot that was named: it limits what may be read.
-    pub snapshot: Option<Pin>,
+    /// What may be read there, if not everything.
+    pub limit: Option<Limit>,
     /// Why it is this version, for people.
     pub why: String,
 }
+
+/// What may be read at a moment that is not kept whole.
+#[derive(Clone, Debug)]
+pub enum Limit {
+    /// What the snapshot that was named speaks of.
+    Snapshot(Pin),
+    /// What the policy that was named speaks of.
+    Pitr(Pitr),
+    /// What policies and snapshots keep of a moment outside the default window.
+    Kept(Kept),
+}
+
+/// What keeps a moment that is outside the default window.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// What was asked for, for messages.
+    asked: String,
+    /// Since when everything is kept.
+    window_start: Time,
+    policies: Vec<Keeper>,
+    /// The scopes of snapshots of just this version.
+    snapshots: Vec<Scope>,
+}
+
+/// A policy, seen from one moment.
+#[derive(Clone, Debug)]
+struct Keeper {
+    policy: Pitr,
+    start: Time,
+    reaches: bool,
+}
+
+/// A recovery window that somebody set for a part of the store. It lengthens the default one and never shortens it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pitr {
+    /// Unique within its account.
+    pub name: String,
+    pub account: AccountId,
+    /// By name: what bears the name, also after a drop and a new creation.
+    pub scope: Scope,
+    pub length: u32,
+    pub unit: RangeUnit,
+    pub created: Time,
+    pub modified: Time,
+    pub author: String,
+    /// What was older when the policy was made, or made longer, may be gone.
+    pub kept_from: Time,
+}
+
+/// The units of a policy's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RangeUnit {
+    Hour,
+    Day,
+    Month,
+    Year,
+}
+
+impl RangeUnit {
+    /// Returns MatrixOne's letter for it.
+    pub fn letter(self) -> &'static str {
+        match self {
+            RangeUnit::Hour => "h",
+            RangeUnit::Day => "d",
+            RangeUnit::Month => "mo",
+            RangeUnit::Year => "y",
+        }
+    }
+}
+
+impl Pitr {
+    /// Returns the first time from which the policy keeps every commit.
+    pub fn start(&self, now: Time) -> Time {
+        let length = i64::from(self.length);
+        let span = match self.unit {
+            RangeUnit::Hour => Span::new().try_hours(length),
+            RangeUnit::Day => Span::new().try_days(length),
+            RangeUnit::Month => Span::new().try_months(length),
+            RangeUnit::Year => Span::new().try_years(length),
+        };
+        let start = span.and_then(|span| now.to_jiff().to_zoned(TimeZone::UTC).checked_sub(span));
+        // A range that goes beyond the calendar has no start of its own.
+        start.map_or(self.kept_from, |start| Time(start.timestamp().as_microsecond()).max(self.kept_from))
+    }
+}
+
+impl Limit {
+    /// Returns the snapshot that was named.
+    pub fn pin(&self) -> Option<&Pin> {
+        match self {
+            Limit::Snapshot(pin) => Some(pin),
+            _ => None,
+        }
+    }
+
+    /// Checks that a table may be read. `account` is the name of the reader's.
+    pub fn admits_table(&self, account: &str, database: &str, table: &str) -> Result<()> {
+        match self {
+            Limit::Snapshot(pin) => pin.admits_table(account, database, table),
+            _ => self.admits_scope(&Scope::Tables(database.to_owned(), vec![table.to_owned()])),
+        }
+    }
+
+    /// Checks that all of a scope may be read.
+    pub fn admits_scope(&self, scope: &Scope) -> Result<()> {
+        match self {
+            Limit::Snapshot(pin) => pin.admits_scope(scope),
+            Limit::Pitr(policy) if policy.scope.holds(scope) => Ok(()),
+            Limit::Pitr(policy) => {
+                Err(Error::invalid(format!("PITR '{}' is of {}; it does not keep {scope}.", policy.name, policy.scope))
+                    .with_hint("SHOW PITR lists what each policy keeps."))
+            }
+            Limit::Kept(kept) => kept.admits_scope(scope),
+        }
+    }
+
+    /// Checks that columns may be read; the error names those that there are.
+    pub fn admits_columns(&self, table: &Table, wanted: &[ColumnId]) -> Result<()> {
+        match self {
+            Limit::Snapshot(pin) => pin.admits_columns(table, wanted),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Kept {
+    fn admits_scope(&self, scope: &Scope) -> Result<()> {
+        let over = || self.policies.iter().filter(|keeper| keeper.policy.scope.holds(scope));
+        if self.snapshots.iter().any(|own| own.holds(scope)) || over().any(|keeper| keeper.reaches) {
+            return Ok(());
+        }
+        let start = over().map(|keeper| keeper.start).fold(self.window_start, Time::min);
+        Err(Error::new(
+            Kind::OutOfWindow,
+            format!("{} is outside the recovery window of {scope}, which begins at {start} UTC.", self.asked),
+        )
+        .with_hint(OLDER))
+    }
+}
+
+const OLDER: &str = "Older moments are kept by snapshots (SHOW SNAPSHOTS); CREATE PITR keeps more from now on.";
 
 /// How far back every commit stays recoverable, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +207,7 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
     let now = store.env.now();
     match when {
         When::Now => {
-            Ok(Resolved { version: head.version, time: head.time, snapshot: None, why: "the newest commit".to_owned() })
+            Ok(Resolved { version: head.version, time: head.time, limit: None, why: "the newest commit".to_owned() })
         }
         When::Version(version) => {
             if *version > head.version {
@@ -72,8 +218,8 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
                 .with_hint("List commits with SHOW COMMITS."));
             }
             let entry = entry_at(store, *version)?;
-            check_window(store, window, now, &entry)?;
-            Ok(Resolved { version: entry.version, time: entry.time, snapshot: None, why: "by number".to_owned() })
+            let limit = limit_of_version(store, window, now, account, &entry)?;
+            Ok(Resolved { version: entry.version, time: entry.time, limit, why: "by number".to_owned() })
         }
         When::Time(time) => {
             if *time > now && *time > head.time {
@@ -85,17 +231,16 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
             }
             store.stamps.settle(*time);
             let entry = store.metastore.newest_at(*time)?.ok_or_else(|| before_the_store(store, *time))?;
-            if *time < now.plus_micros(-window.0) {
-                // Older than the window: only what a snapshot keeps, and only exactly.
-                let pins = store.metastore.pins()?;
-                if !pins.iter().any(|pin| pin.version == entry.version) {
-                    return Err(outside(store, window, now, &format!("'{time}'"))?);
+            let limit = match *time < now.plus_micros(-window.0) {
+                true => {
+                    Some(kept(store, window, now, account, &entry, &format!("'{time}'"), |start| Ok(start <= *time))?)
                 }
-            }
+                false => None,
+            };
             Ok(Resolved {
                 version: entry.version,
                 time: entry.time,
-                snapshot: None,
+                limit,
                 why: format!("the newest commit at or before {time} UTC"),
             })
         }
@@ -106,7 +251,34 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
                 version: pin.version,
                 time: pin.version_time,
                 why: format!("snapshot '{}'", pin.name),
-                snapshot: Some(pin.clone()),
+                limit: Some(Limit::Snapshot(pin.clone())),
+            })
+        }
+        When::Pitr(name, time) => {
+            let policy = find_pitr(store, account, name)?;
+            let start = policy.start(now).min(window_start(store, window));
+            if *time > now && *time > head.time {
+                return Err(Error::new(
+                    Kind::OutOfWindow,
+                    format!("'{time}' is in the future; the server's time is {now} UTC."),
+                ));
+            }
+            let entry = store.metastore.newest_at(*time)?.ok_or_else(|| before_the_store(store, *time))?;
+            if *time < start {
+                return Err(Error::new(
+                    Kind::OutOfWindow,
+                    format!(
+                        "'{time}' is outside the recovery window of PITR '{}', which begins at {start} UTC.",
+                        policy.name
+                    ),
+                )
+                .with_hint(OLDER));
+            }
+            Ok(Resolved {
+                version: entry.version,
+                time: entry.time,
+                why: format!("the newest commit at or before {time} UTC, kept by PITR '{}'", policy.name),
+                limit: Some(Limit::Pitr(policy)),
             })
         }
     }
@@ -124,9 +296,48 @@ pub fn find_snapshot<'a>(pins: &'a [Pin], account: AccountId, name: &str) -> Res
     })
 }
 
-/// Returns the first time from which every commit is recoverable.
+/// Returns the policy of this name, compared without case.
+pub fn find_pitr(store: &Store, account: AccountId, name: &str) -> Result<Pitr> {
+    let own: Vec<Pitr> = pitrs(store)?.into_iter().filter(|policy| policy.account == account).collect();
+    own.iter().find(|policy| same_name(&policy.name, name)).cloned().ok_or_else(|| {
+        let error = Error::not_found(What::Pitr, name);
+        match closest(name, own.iter().map(|policy| policy.name.as_str())) {
+            Some(like) => suggest(error, Some(like)),
+            None => error.with_hint("List them with SHOW PITR."),
+        }
+    })
+}
+
+/// Returns every policy for recovery windows, of all accounts, oldest first.
+pub fn pitrs(store: &Store) -> Result<Vec<Pitr>> {
+    let mut pitrs: Vec<Pitr> = policy::read(&*store.metastore, PolicyKind::Pitr)?;
+    pitrs.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    Ok(pitrs)
+}
+
+/// Returns the first time from which every commit is recoverable, whatever it changed.
 pub fn window_start(store: &Store, window: Window) -> Time {
     store.env.now().plus_micros(-window.0)
+}
+
+/// Returns the policies that lengthen the window of something in `account`.
+pub fn pitrs_over(store: &Store, account: AccountId) -> Result<Vec<Pitr>> {
+    let head = store.head.load();
+    let name = head.catalog.account_by_id(account).map_or("", |account| account.name.as_str());
+    let mut pitrs = pitrs(store)?;
+    pitrs.retain(|policy| match &policy.scope {
+        Scope::Cluster => true,
+        Scope::Account(of) => same_name(of, name),
+        _ => policy.account == account,
+    });
+    Ok(pitrs)
+}
+
+/// Returns the first time from which every commit to a scope is recoverable.
+pub fn window_start_of(store: &Store, window: Window, account: AccountId, scope: &Scope) -> Result<Time> {
+    let now = store.env.now();
+    let over = pitrs_over(store, account)?.into_iter().filter(|policy| policy.scope.holds(scope));
+    Ok(over.map(|policy| policy.start(now)).fold(window_start(store, window), Time::min))
 }
 
 /// Reads a time as people write it: `2026-01-31 10:00:00[.ffffff]` in `zone`, or with `Z`, `UTC` or an offset
@@ -184,6 +395,28 @@ fn relative(text: &str) -> Option<SignedDuration> {
     count.checked_mul(seconds).map(SignedDuration::from_secs)
 }
 
+/// Returns the time zone of a name (`Europe/Berlin`, `UTC`) or of an offset such as `+02:00`. `SYSTEM` is UTC: what is stored.
+pub fn zone(name: &str) -> Result<TimeZone> {
+    let unknown = || {
+        Error::invalid(format!("Unknown or incorrect time zone: '{name}'."))
+            .with_hint("Write a name such as 'Europe/Berlin', 'UTC', or an offset such as '+02:00'.")
+    };
+    if name.eq_ignore_ascii_case("SYSTEM") || name.eq_ignore_ascii_case("UTC") {
+        return Ok(TimeZone::UTC);
+    }
+    if let Some(sign) = name.chars().next().filter(|sign| matches!(sign, '+' | '-')) {
+        let (hours, minutes) = name[1..].split_once(':').ok_or_else(unknown)?;
+        let hours: i32 = hours.parse().map_err(|_| unknown())?;
+        let minutes: i32 = minutes.parse().map_err(|_| unknown())?;
+        if !(0..60).contains(&minutes) || !(0..=14).contains(&hours) || (hours == 14 && minutes > 0) {
+            return Err(unknown());
+        }
+        let seconds = (hours * 60 + minutes) * 60 * if sign == '-' { -1 } else { 1 };
+        return Ok(jiff::tz::Offset::from_seconds(seconds).map_err(|_| unknown())?.to_time_zone());
+    }
+    TimeZone::get(name).map_err(|_| unknown())
+}
+
 fn entry_at(store: &Store, version: Version) -> Result<EntryHead> {
     match store.entry_head(version)? {
         Some(head) => Ok(head),
@@ -191,35 +424,67 @@ fn entry_at(store: &Store, version: Version) -> Result<EntryHead> {
     }
 }
 
-/// Checks that a version is inside the window: it was the newest at some time in it, or a snapshot keeps it.
-fn check_window(store: &Store, window: Window, now: Time, entry: &EntryHead) -> Result<()> {
-    let start = now.plus_micros(-window.0);
-    if entry.time >= start {
-        return Ok(());
+/// Finds what may be read at a version: everything if it was the newest at some time in the default window.
+fn limit_of_version(
+    store: &Store,
+    window: Window,
+    now: Time,
+    account: AccountId,
+    entry: &EntryHead,
+) -> Result<Option<Limit>> {
+    let inside = |start: Time| -> Result<bool> {
+        // It was still the newest when the window began, unless another commit followed before that.
+        Ok(entry.time >= start || store.metastore.newest_at(start)?.is_some_and(|at| at.version == entry.version))
+    };
+    if inside(now.plus_micros(-window.0))? {
+        return Ok(None);
     }
-    // It was still the newest when the window began, unless another commit followed before that.
-    let at_start = store.metastore.newest_at(start)?;
-    if at_start.is_some_and(|newest| newest.version == entry.version) {
-        return Ok(());
-    }
-    if store.metastore.pins()?.iter().any(|pin| pin.version == entry.version) {
-        return Ok(());
-    }
-    Err(outside(store, window, now, &format!("Version {} of {}", entry.version, entry.time))?)
+    let asked = format!("Version {} of {}", entry.version, entry.time);
+    kept(store, window, now, account, entry, &asked, inside).map(Some)
 }
 
-fn outside(store: &Store, window: Window, now: Time, what: &str) -> Result<Error> {
+/// Finds what keeps a moment outside the default window: policies that reach it, and snapshots of just its version.
+fn kept(
+    store: &Store,
+    window: Window,
+    now: Time,
+    account: AccountId,
+    entry: &EntryHead,
+    asked: &str,
+    inside: impl Fn(Time) -> Result<bool>,
+) -> Result<Limit> {
+    let mut policies = Vec::new();
+    for policy in pitrs_over(store, account)? {
+        let start = policy.start(now);
+        policies.push(Keeper { start, reaches: inside(start)?, policy });
+    }
+    // A snapshot of some columns must be named: it does not show a row whole.
+    let own = |pin: &Pin| (pin.account == account || pin.scope == Scope::Cluster) && pin.columns.is_empty();
+    let pins = store.metastore.pins()?.into_iter().filter(|pin| pin.version == entry.version && own(pin));
+    let snapshots: Vec<Scope> = pins.map(|pin| pin.scope).collect();
+    if snapshots.is_empty() && !policies.iter().any(|keeper| keeper.reaches) {
+        return Err(outside(store, window, now, asked, &policies)?);
+    }
+    let window_start = now.plus_micros(-window.0);
+    Ok(Limit::Kept(Kept { asked: asked.to_owned(), window_start, policies, snapshots }))
+}
+
+fn outside(store: &Store, window: Window, now: Time, asked: &str, policies: &[Keeper]) -> Result<Error> {
     let start = now.plus_micros(-window.0);
     let first = store.metastore.newest_at(start)?;
     let from = match first {
         Some(_) => format!("{start} UTC"),
         None => "the beginning of the store".to_owned(),
     };
+    let longest = policies.iter().filter(|keeper| keeper.start < start).min_by_key(|keeper| keeper.start);
+    let longest = longest.map_or(String::new(), |keeper| {
+        format!(" PITR '{}' reaches back to {} UTC for {}.", keeper.policy.name, keeper.start, keeper.policy.scope)
+    });
     Ok(Error::new(
         Kind::OutOfWindow,
-        format!("{what} is outside the recovery window of {window}, which begins at {from}."),
+        format!("{asked} is outside the recovery window of {window}, which begins at {from}.{longest}"),
     )
-    .with_hint("Older moments are kept by snapshots: SHOW SNAPSHOTS."))
+    .with_hint(OLDER))
 }
 
 fn before_the_store(store: &Store, time: Time) -> Error {

@@ -27,6 +27,9 @@ const VERBS: &[(&str, &str)] = &[
     ("time_travel", "time-travel"),
     ("commits", "commits"),
     ("recovery_points", "recovery-points"),
+    ("pitr", "pitr"),
+    ("retention", "retention"),
+    ("schedule", "schedule"),
     ("transactions", "transactions"),
 ];
 

@@ -50,12 +50,13 @@ pub fn with<T>(
     let status = status(reading, processes.len());
     let snapshots = state.engine.db.metastore().pins()?;
     let snapshots: Vec<_> = snapshots.into_iter().filter(|pin| pin.account == state.account).collect();
+    let pitrs = state.engine.db.pitrs(state.account)?;
     let stats = |table: &Table| {
         sizes.iter().find(|(id, _)| *id == table.id).map_or_else(TableStats::default, |(_, stats)| *stats)
     };
     with(&ShowContext {
         catalog: reading.source.catalog(),
-        pin: reading.source.pin(),
+        limit: reading.source.limit(),
         account: state.account,
         account_name: &state.account_name,
         database: state.database.as_deref(),
@@ -67,6 +68,7 @@ pub fn with<T>(
         warnings: &state.warnings,
         stats: &stats,
         snapshots: &snapshots,
+        pitrs: &pitrs,
     })
 }
 

@@ -26,10 +26,10 @@ use futures::future::BoxFuture;
 use sqlparser::ast::{self, ObjectName, ObjectNamePart, Query, TableAlias, TableFactor, VisitMut, VisitorMut};
 use strandline_core::catalog::Catalog;
 use strandline_core::ids::{ColumnId, Version};
-use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
+use strandline_core::when::Limit;
 
 use crate::error::{Error, Result};
 use crate::expressions;
@@ -52,7 +52,7 @@ pub struct Reading<'a> {
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
     /// A moment, and the snapshot through which it is read: only what that speaks of can be seen.
-    Moment(&'a Moment, Option<&'a Pin>),
+    Moment(&'a Moment, Option<&'a Limit>),
     /// A transaction's moment with its own writes over it.
     Txn(&'a Txn),
 }
@@ -73,7 +73,7 @@ impl<'a> Source<'a> {
     }
 
     /// Returns the snapshot through which is read.
-    pub fn pin(&self) -> Option<&'a Pin> {
+    pub fn limit(&self) -> Option<&'a Limit> {
         match self {
             Source::Moment(_, pin) => *pin,
             Source::Txn(_) => None,
@@ -100,7 +100,7 @@ pub struct Scanned {
     pub rows: u64,
     pub rows_in_memory: u64,
     /// The snapshot of some columns through which the table is read.
-    pub limited: Option<(Pin, Arc<Table>)>,
+    pub limited: Option<(Limit, Arc<Table>)>,
 }
 
 /// How tables are shown to a plan.
@@ -290,11 +290,11 @@ fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
         return error;
     }
     let message = error.message.to_lowercase();
-    for (pin, table) in scans.iter().filter_map(|scan| scan.limited.as_ref()) {
+    for (limit, table) in scans.iter().filter_map(|scan| scan.limited.as_ref()) {
         for column in &table.columns {
             let name = column.name.to_lowercase();
             let is_it = message.contains(&format!("'{name}'")) || message.contains(&format!(".{name}'"));
-            if is_it && let Err(missing) = pin.admits_columns(table, &[column.id]) {
+            if is_it && let Err(missing) = limit.admits_columns(table, &[column.id]) {
                 return missing.into();
             }
         }
@@ -316,7 +316,8 @@ async fn resolve(
         return Ok((provider_as_source(provider), Vec::new()));
     }
     let (database, table) = reading.table(database, name)?;
-    let pin = reading.source.pin();
+    let limit = reading.source.limit();
+    let pin = limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty());
     if !table.is_view() {
         let scan = match (reading.source, hidden.version) {
             (Source::Moment(moment, _), false) => moment.scan(&table).await?,
@@ -331,7 +332,7 @@ async fn resolve(
             parts: scan.parts.len(),
             rows: scan.row_count(),
             rows_in_memory: scan.rows.iter().map(|batch| batch.num_rows() as u64).sum(),
-            limited: pin.filter(|pin| !pin.columns.is_empty()).map(|pin| (pin.clone(), table.clone())),
+            limited: limit.filter(|_| pin.is_some()).map(|limit| (limit.clone(), table.clone())),
         });
         let zone = if reading.state.variables.is_utc() { None } else { Some(reading.state.zone()?) };
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
@@ -402,7 +403,7 @@ impl Reading<'_> {
     /// Returns a table or view by name, with MySQL's errors, if what is read through speaks of it.
     pub fn table(&self, database: &str, name: &str) -> Result<(Arc<Database>, Arc<Table>)> {
         let found = find_table(self.source.catalog(), self.state.account, database, name)?;
-        if let Some(pin) = self.source.pin() {
+        if let Some(pin) = self.source.limit() {
             pin.admits_table(&self.state.account_name, &found.0.name, &found.1.name)?;
         }
         Ok(found)

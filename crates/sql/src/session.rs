@@ -21,11 +21,10 @@ use datafusion::execution::session_state::SessionState;
 use sqlparser::ast::Query;
 use strandline_core::error::Kind;
 use strandline_core::ids::{AccountId, TableId, Time};
-use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
 use strandline_core::schema::same_name;
 use strandline_core::txn::{Author, Savepoint, Txn};
-use strandline_core::when;
+use strandline_core::when::{self, Limit};
 
 pub use crate::interrupt::Interrupt;
 use crate::interrupt::{Ends, interrupted};
@@ -90,7 +89,7 @@ pub struct State {
 #[derive(Clone)]
 pub struct AsOf {
     pub moment: Moment,
-    pub snapshot: Option<Pin>,
+    pub limit: Option<Limit>,
     /// As the client set it.
     pub text: String,
 }
@@ -471,7 +470,7 @@ impl Session {
     /// Returns what a reading statement reads.
     pub(crate) fn reader(&mut self) -> Reader {
         if let Some(as_of) = self.past() {
-            return Reader::Moment(as_of.moment.clone(), as_of.snapshot.clone());
+            return Reader::Moment(as_of.moment.clone(), as_of.limit.clone());
         }
         if self.open.is_some() || !self.autocommit() {
             self.open_transaction();
@@ -487,7 +486,7 @@ impl Session {
 
     /// Tells whether everything is read through a snapshot, which may speak of less than there is.
     pub(crate) fn reads_snapshot(&self) -> bool {
-        self.past().is_some_and(|as_of| as_of.snapshot.is_some())
+        self.past().is_some_and(|as_of| as_of.limit.is_some())
     }
 
     /// Returns what a statement of this session reads.
@@ -501,7 +500,7 @@ impl Session {
     }
 
     /// As `reading`, at a moment that the statement names, if it names one.
-    pub(crate) fn reading_at<'a>(&'a self, reader: &'a Reader, at: Option<&'a (Moment, Option<Pin>)>) -> Reading<'a> {
+    pub(crate) fn reading_at<'a>(&'a self, reader: &'a Reader, at: Option<&'a (Moment, Option<Limit>)>) -> Reading<'a> {
         match at {
             Some((moment, pin)) => Reading { state: &self.state, source: Source::Moment(moment, pin.as_ref()) },
             None => self.reading(reader),
@@ -722,7 +721,7 @@ impl Session {
 
 /// What a reading statement reads, held while it is planned.
 pub(crate) enum Reader {
-    Moment(Moment, Option<Pin>),
+    Moment(Moment, Option<Limit>),
     Transaction,
 }
 
@@ -782,11 +781,11 @@ impl State {
     }
 
     /// Turns a moment as a statement words it into the moment itself.
-    pub async fn moment_at(&self, when: &When) -> Result<(Moment, Option<Pin>)> {
+    pub async fn moment_at(&self, when: &When) -> Result<(Moment, Option<Limit>)> {
         let address = self.address(when).await?;
         let resolved = self.engine.db.resolve(&address, self.account)?;
         let moment = self.engine.db.moment(&resolved)?;
-        Ok((moment, resolved.snapshot))
+        Ok((moment, resolved.limit))
     }
 
     /// Turns a moment as a statement words it into the core's terms.
@@ -824,8 +823,8 @@ impl State {
 
     /// Returns the moment of `SET as_of`; `text` is how the client worded it.
     pub async fn as_of(&self, when: &When, text: &str) -> Result<AsOf> {
-        let (moment, snapshot) = self.moment_at(when).await?;
-        Ok(AsOf { moment, snapshot, text: text.to_owned() })
+        let (moment, limit) = self.moment_at(when).await?;
+        Ok(AsOf { moment, limit, text: text.to_owned() })
     }
 
     /// Evaluates an expression that reads no table.

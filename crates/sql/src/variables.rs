@@ -484,21 +484,8 @@ fn whole(known: &Known, value: &str) -> Result<u64> {
 
 /// Returns the zone that a name or an offset such as `+02:00` stands for.
 fn zone(name: &str) -> Result<TimeZone> {
-    let unknown = || Error::new(1298, "HY000", format!("Unknown or incorrect time zone: '{name}'"));
-    if name.eq_ignore_ascii_case("SYSTEM") || name.eq_ignore_ascii_case("UTC") {
-        return Ok(TimeZone::UTC);
-    }
-    if let Some(sign) = name.chars().next().filter(|sign| matches!(sign, '+' | '-')) {
-        let (hours, minutes) = name[1..].split_once(':').ok_or_else(unknown)?;
-        let hours: i32 = hours.parse().map_err(|_| unknown())?;
-        let minutes: i32 = minutes.parse().map_err(|_| unknown())?;
-        if !(0..60).contains(&minutes) || !(0..=14).contains(&hours) || (hours == 14 && minutes > 0) {
-            return Err(unknown());
-        }
-        let seconds = (hours * 60 + minutes) * 60 * if sign == '-' { -1 } else { 1 };
-        return Ok(jiff::tz::Offset::from_seconds(seconds).map_err(|_| unknown())?.to_time_zone());
-    }
-    TimeZone::get(name).map_err(|_| unknown())
+    strandline_core::when::zone(name)
+        .map_err(|_| Error::new(1298, "HY000", format!("Unknown or incorrect time zone: '{name}'")))
 }
 
 /// Words of `sql_mode`. Those that would change what a statement means, and that we do not follow, are refused.

@@ -38,7 +38,7 @@ impl Database {
         upto: Option<Time>,
         limit: usize,
     ) -> Result<Vec<RecoveryPoint>> {
-        let start = self.window_start();
+        let start = self.window_start_of(account, scope)?;
         let from = from.unwrap_or(Time(i64::MIN));
         let upto = upto.unwrap_or(Time(i64::MAX));
         let metastore = self.metastore();
@@ -87,7 +87,7 @@ impl Database {
         let mut ids: Vec<TableId> = tables_of(now.catalog(), account, scope).iter().map(|table| table.id).collect();
         // What was dropped since the window began is part of it too.
         let metastore = self.metastore();
-        if let Some(entry) = metastore.newest_at(self.window_start())? {
+        if let Some(entry) = metastore.newest_at(self.window_start_of(account, scope)?)? {
             let old = self.moment_of(entry.version)?;
             ids.extend(tables_of(old.catalog(), account, scope).iter().map(|table| table.id));
         }

@@ -4,7 +4,10 @@
 pub mod clone;
 pub mod commits;
 pub mod diff;
+pub mod pitr;
 pub mod restore;
+pub mod retention;
+pub mod schedule;
 pub mod snapshot;
 pub mod undo;
 pub mod undrop;

@@ -17,13 +17,12 @@ use std::sync::atomic::Ordering;
 use crate::catalog::{Catalog, Change, Content, ObjectKind};
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
-use crate::history::snapshot::describe;
 use crate::ids::{AccountId, TableId, Time, Version};
-use crate::log::{Pin, Scope};
+use crate::log::Scope;
 use crate::moment::Moment;
 use crate::schema::{self, Table, same_name};
 use crate::txn::{Author, Txn, footprint};
-use crate::when::{Resolved, When};
+use crate::when::{Limit, Resolved, When};
 
 /// What to restore, from when, to where.
 #[derive(Clone, Debug)]
@@ -152,12 +151,12 @@ impl Database {
     pub async fn plan_restore(&self, request: RestoreRequest, author: &Author) -> Result<RestorePlan> {
         let from = self.resolve(&request.when, author.account)?;
         let then = self.moment(&from)?;
-        if let Some(pin) = &from.snapshot {
+        if let Some(limit) = &from.limit {
             // A name that never was is said to be unknown, not to be outside.
             if let Scope::Database(name) | Scope::Tables(name, _) = &request.scope {
                 then.catalog().database(author.account, name)?;
             }
-            pin.admits_scope(&request.scope)?;
+            limit.admits_scope(&request.scope)?;
         }
         self.plan_restore_from(request, from, then, author.account).await
     }
@@ -175,7 +174,7 @@ impl Database {
             database: self,
             then: &then,
             now: &now,
-            pin: from.snapshot.as_ref(),
+            limit: from.limit.as_ref(),
             request: &request,
             account,
             restored: HashSet::new(),
@@ -235,9 +234,9 @@ impl RestorePlan {
 
     /// Returns the statement that it stands for, for the list of commits.
     pub fn what(&self) -> String {
-        let from = match &self.from.snapshot {
-            Some(pin) => format!("SNAPSHOT '{}'", pin.name),
-            None => format!("VERSION {}", self.from.version),
+        let from = match &self.from.limit {
+            Some(Limit::Snapshot(pin)) => format!("SNAPSHOT '{}'", pin.name),
+            _ => format!("VERSION {}", self.from.version),
         };
         let to = match &self.request.target {
             Target::InPlace => String::new(),
@@ -245,7 +244,7 @@ impl RestorePlan {
             Target::Database(name) => format!(" TO DATABASE '{name}'"),
             Target::Table(database, table) => format!(" TO DATABASE '{database}' TABLE '{table}'"),
         };
-        format!("RESTORE {} FROM {from}{to}", describe(&self.request.scope))
+        format!("RESTORE {} FROM {from}{to}", self.request.scope)
     }
 
     fn report(&self, version_after: Version, time: Time) -> RestoreReport {
@@ -402,7 +401,7 @@ struct Planner<'a> {
     database: &'a Database,
     then: &'a Moment,
     now: &'a Moment,
-    pin: Option<&'a Pin>,
+    limit: Option<&'a Limit>,
     request: &'a RestoreRequest,
     account: AccountId,
     /// The tables that get back their name and place: they are in nobody's way, whatever they are called now.
@@ -453,7 +452,7 @@ impl Planner<'_> {
                 for name in tables {
                     sources.push(catalog.table(&then, name)?.clone());
                 }
-                if let Some(pin) = self.pin.filter(|pin| !pin.columns.is_empty()) {
+                if let Some(pin) = self.limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty()) {
                     for table in &sources {
                         let all: Vec<_> = table.columns.iter().map(|column| column.id).collect();
                         pin.admits_columns(table, &all)?;

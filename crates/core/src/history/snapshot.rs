@@ -1,10 +1,17 @@
 //! Snapshots: names that people give to versions. Creating one stores a row, at any size of the data.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Span;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
 use crate::catalog::Catalog;
 use crate::db::Database;
-use crate::error::{Error, Result, What};
-use crate::ids::{AccountId, ColumnId, PinId};
-use crate::log::{Pin, Scope};
+use crate::error::{Error, Kind, Result, What};
+use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, Time, Version};
+use crate::log::{Pin, Scope, Terms};
 use crate::schema::{Table, same_name};
 use crate::txn::Author;
 use crate::when::{When, find_snapshot};
@@ -18,22 +25,110 @@ pub struct SnapshotSpec {
     pub columns: Vec<String>,
     pub when: When,
     pub comment: String,
+    /// The name of the snapshot that it counts from.
+    pub base: Option<String>,
+    /// When it is dropped; `None` is never.
+    pub retain_until: Option<Time>,
+    /// The schedule that takes it.
+    pub schedule: Option<String>,
 }
 
-/// How long a snapshot's name may be, in characters.
+impl SnapshotSpec {
+    /// Returns what a snapshot of now is, without terms.
+    pub fn of(name: &str, scope: Scope) -> SnapshotSpec {
+        SnapshotSpec {
+            name: name.to_owned(),
+            scope,
+            columns: Vec::new(),
+            when: When::Now,
+            comment: String::new(),
+            base: None,
+            retain_until: None,
+            schedule: None,
+        }
+    }
+}
+
+/// A length of time for which something is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    pub count: u32,
+    pub unit: TermUnit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TermUnit {
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+impl Term {
+    /// Returns when a term ends that begins then: by the calendar of `zone`.
+    pub fn after(self, from: Time, zone: &TimeZone) -> Result<Time> {
+        if self.count == 0 {
+            return Err(
+                Error::invalid("A term has a length of at least 1.").with_hint("Leave RETAIN out to keep it for ever.")
+            );
+        }
+        let count = i64::from(self.count);
+        let span = match self.unit {
+            TermUnit::Minute => Span::new().try_minutes(count),
+            TermUnit::Hour => Span::new().try_hours(count),
+            TermUnit::Day => Span::new().try_days(count),
+            TermUnit::Week => Span::new().try_weeks(count),
+            TermUnit::Month => Span::new().try_months(count),
+            TermUnit::Year => Span::new().try_years(count),
+        };
+        let end = span.and_then(|span| from.to_jiff().to_zoned(zone.clone()).checked_add(span));
+        let end =
+            end.map_err(|_| Error::invalid("The term ends beyond the calendar.").with_hint("Choose a shorter one."))?;
+        Ok(Time(end.timestamp().as_microsecond()))
+    }
+}
+
+/// What a snapshot takes on disk.
+#[derive(Clone, Debug)]
+pub struct SnapshotSize {
+    pub pin: Pin,
+    /// The files that it refers to; of an incremental one those that its base does not.
+    pub bytes: u64,
+    /// The files that neither the present nor another snapshot refers to.
+    pub unique_bytes: u64,
+    /// Why the files are not known: a manifest cannot be read.
+    pub damage: Option<String>,
+}
+
+/// What is done with a snapshot, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    pub pin: Pin,
+    pub keep: bool,
+    pub reason: String,
+}
+
+/// How long the name of a snapshot or a policy may be, in characters.
 const NAME_MAX: usize = 64;
 
 impl Database {
     /// Creates a snapshot. It is there, durably, when this returns.
     pub async fn create_snapshot(&self, spec: &SnapshotSpec, author: &Author) -> Result<Pin> {
-        check_name(&spec.name)?;
+        check_name("snapshot", &spec.name)?;
         let resolved = self.resolve(&spec.when, author.account)?;
-        if let Some(source) = &resolved.snapshot {
-            source.admits_scope(&spec.scope)?;
+        if let Some(limit) = &resolved.limit {
+            limit.admits_scope(&spec.scope)?;
         }
         // The moment is held from here on, so that its version cannot be collected before the pin stands.
         let moment = self.moment(&resolved)?;
         let columns = check_scope(moment.catalog(), author.account, &spec.scope, &spec.columns)?;
+        let base = match &spec.base {
+            Some(base) => Some(self.base_of(author.account, base, (&spec.scope, &columns), moment.version())?),
+            None => None,
+        };
         let now = self.env().now().max(moment.time());
         let mut pin = Pin {
             id: PinId(0),
@@ -46,18 +141,107 @@ impl Database {
             author: author.name.clone(),
             comment: spec.comment.clone(),
             columns,
-            retain_until: None,
+            terms: Terms { base, retain_until: spec.retain_until, schedule: spec.schedule.clone() },
         };
         pin.id = self.metastore().put_pin(&pin)?;
         Ok(pin)
     }
 
-    /// Drops a snapshot. What it alone kept is forgotten.
-    pub async fn drop_snapshot(&self, name: &str, author: &Author) -> Result<Pin> {
+    /// Finds the base of an incremental snapshot: of the same scope, and not newer.
+    pub fn base_of(
+        &self,
+        account: AccountId,
+        name: &str,
+        (scope, columns): (&Scope, &[ColumnId]),
+        version: Version,
+    ) -> Result<PinId> {
         let pins = self.metastore().pins()?;
-        let pin = find_snapshot(&pins, author.account, name)?.clone();
-        self.metastore().drop_pins(&[pin.id])?;
-        Ok(pin)
+        let base = find_snapshot(&pins, account, name)?;
+        let same = base.scope.holds(scope) && scope.holds(&base.scope) && base.columns == columns;
+        if !same {
+            let which = if base.columns.is_empty() { "" } else { "some columns of " };
+            return Err(Error::invalid(format!(
+                "Snapshot '{}' is of {which}{}; an incremental snapshot of {scope} needs a base of the same scope.",
+                base.name, base.scope
+            )));
+        }
+        if base.version > version {
+            return Err(Error::invalid(format!("Snapshot '{}' is newer than what is based on it.", base.name)));
+        }
+        Ok(base.id)
+    }
+
+    /// Drops a snapshot, and with `cascade` what is based on it. What they alone kept is forgotten.
+    pub fn drop_snapshot(&self, name: &str, cascade: bool, author: &Author) -> Result<Vec<Pin>> {
+        loop {
+            let pins = self.metastore().pins()?;
+            let pin = find_snapshot(&pins, author.account, name)?;
+            let mut dropped = vec![pin.clone()];
+            let mut at = 0;
+            while at < dropped.len() {
+                let base = dropped[at].id;
+                dropped.extend(pins.iter().filter(|pin| pin.terms.base == Some(base)).cloned());
+                at += 1;
+            }
+            if !cascade && dropped.len() > 1 {
+                let others: Vec<&str> = dropped[1..].iter().map(|pin| pin.name.as_str()).collect();
+                return Err(Error::invalid(format!("Snapshot '{name}' is the base of '{}'.", others.join("', '")))
+                    .with_hint("Drop them first, or add CASCADE."));
+            }
+            match self.drop_all(&dropped) {
+                // Somebody took another one on it meanwhile.
+                Err(error) if error.kind() == Kind::Conflict => {}
+                outcome => return outcome.map(|_| dropped),
+            }
+        }
+    }
+
+    /// Decides which snapshots of a scope (and of what lies in it) to drop: those created before a time.
+    pub fn plan_drop_older(
+        &self,
+        account: AccountId,
+        scope: &Scope,
+        before: Time,
+        cascade: bool,
+    ) -> Result<Vec<Decision>> {
+        let pins = self.snapshots(account)?;
+        let mut decisions = Vec::new();
+        for pin in pins.iter().filter(|pin| scope.holds(&pin.scope)) {
+            let keep = pin.created >= before;
+            let reason = format!("created at {} UTC", pin.created);
+            decisions.push(Decision { pin: pin.clone(), keep, reason });
+        }
+        if cascade {
+            take_along(&mut decisions, &pins);
+        }
+        keep_bases(&mut decisions, &pins);
+        Ok(decisions)
+    }
+
+    /// Drops what a plan drops, all or nothing; returns what that was.
+    pub fn apply_decisions(&self, decisions: &[Decision]) -> Result<Vec<Pin>> {
+        let dropped: Vec<Pin> = decisions.iter().filter(|d| !d.keep).map(|d| d.pin.clone()).collect();
+        self.drop_all(&dropped)?;
+        Ok(dropped)
+    }
+
+    /// Drops the snapshots whose term has ended, of all accounts. A base stays as long as what is based on it.
+    pub fn drop_expired(&self) -> Result<Vec<Pin>> {
+        let now = self.env().now();
+        let pins = self.metastore().pins()?;
+        let expired = |pin: &&Pin| pin.terms.retain_until.is_some_and(|until| until <= now);
+        let mut decisions: Vec<Decision> = pins
+            .iter()
+            .filter(expired)
+            .map(|pin| Decision { pin: pin.clone(), keep: false, reason: "its term has ended".to_owned() })
+            .collect();
+        keep_bases(&mut decisions, &pins);
+        self.apply_decisions(&decisions)
+    }
+
+    fn drop_all(&self, pins: &[Pin]) -> Result<u64> {
+        let ids: Vec<PinId> = pins.iter().map(|pin| pin.id).collect();
+        if ids.is_empty() { Ok(0) } else { self.metastore().drop_pins(&ids) }
     }
 
     /// Returns the snapshots of an account, newest first.
@@ -68,16 +252,146 @@ impl Database {
         Ok(pins)
     }
 
-    /// Returns the bytes of the parts that a snapshot refers to.
-    pub async fn snapshot_bytes(&self, pin: &Pin) -> Result<u64> {
-        let moment = self.moment_of(pin.version)?;
-        let mut bytes = 0;
-        for table in tables_of(moment.catalog(), pin.account, &pin.scope) {
-            if let Some(digest) = moment.catalog().content(table.id).and_then(|content| content.manifest) {
-                bytes += self.cold().manifest(digest).await?.bytes();
+    /// Returns the snapshots of an account, newest first, with what each takes on disk. Rows that are still only in the
+    /// log take nothing yet.
+    pub async fn snapshot_sizes(&self, account: AccountId) -> Result<Vec<SnapshotSize>> {
+        let all = self.metastore().pins()?;
+        let holdings = &self.0.holdings;
+        let stands: HashSet<PinId> = all.iter().map(|pin| pin.id).collect();
+        holdings.pins.lock().retain(|id, _| stands.contains(id));
+        let mut held: HashMap<PinId, Arc<[Digest]>> = HashMap::new();
+        let mut holders: HashMap<Digest, Holder> = HashMap::new();
+        for pin in &all {
+            let digests = self.manifests_of(pin)?;
+            digests.iter().for_each(|digest| Holder::add(&mut holders, *digest, Holder::One(pin.id)));
+            held.insert(pin.id, digests);
+        }
+        let now = self.now();
+        let contents = now.catalog().all_tables().filter_map(|table| now.catalog().content(table.id));
+        let live: HashSet<Digest> = contents.filter_map(|content| content.manifest).collect();
+        live.iter().for_each(|digest| Holder::add(&mut holders, *digest, Holder::Many));
+        holdings.manifests.lock().retain(|digest, _| holders.contains_key(digest));
+        let mut files: HashMap<Digest, Result<Arc<[(FileId, u64)]>, String>> = HashMap::new();
+        let mut owners: HashMap<FileId, Holder> = HashMap::new();
+        for (digest, holder) in &holders {
+            let listed = self.files_of(*digest).await.map_err(|error| error.to_string());
+            for (file, _) in listed.iter().flat_map(|files| files.iter()) {
+                Holder::add(&mut owners, *file, *holder);
+            }
+            files.insert(*digest, listed);
+        }
+        let mut sizes = Vec::new();
+        for pin in self.snapshots(account)? {
+            // One that came meanwhile is listed the next time.
+            let Some(digests) = held.get(&pin.id) else { continue };
+            let base = pin.terms.base.and_then(|base| held.get(&base)).into_iter().flat_map(|base| base.iter());
+            let base: HashSet<FileId> = base
+                .flat_map(|digest| files[digest].iter())
+                .flat_map(|files| files.iter())
+                .map(|(id, _)| *id)
+                .collect();
+            let mut seen = HashSet::new();
+            let mut size = SnapshotSize { bytes: 0, unique_bytes: 0, damage: None, pin };
+            for digest in digests.iter() {
+                match &files[digest] {
+                    Ok(files) => {
+                        for (file, bytes) in files.iter().filter(|(file, _)| seen.insert(*file)) {
+                            size.bytes += if base.contains(file) { 0 } else { *bytes };
+                            size.unique_bytes += if owners[file] == Holder::Many { 0 } else { *bytes };
+                        }
+                    }
+                    Err(error) => size.damage = Some(error.clone()),
+                }
+            }
+            sizes.push(size);
+        }
+        Ok(sizes)
+    }
+
+    /// Returns the manifests that a snapshot refers to.
+    fn manifests_of(&self, pin: &Pin) -> Result<Arc<[Digest]>> {
+        if let Some(known) = self.0.holdings.pins.lock().get(&pin.id) {
+            return Ok(known.clone());
+        }
+        let catalog = self.catalog_at(pin.version)?;
+        let tables = tables_of(&catalog, pin.account, &pin.scope);
+        let digests = tables.iter().filter_map(|table| catalog.content(table.id)?.manifest);
+        let digests: BTreeSet<Digest> = digests.collect();
+        let digests: Arc<[Digest]> = digests.into_iter().collect();
+        self.0.holdings.pins.lock().insert(pin.id, digests.clone());
+        Ok(digests)
+    }
+
+    /// Returns the files of a manifest, each once, with their lengths.
+    async fn files_of(&self, digest: Digest) -> Result<Arc<[(FileId, u64)]>> {
+        if let Some(known) = self.0.holdings.manifests.lock().get(&digest) {
+            return Ok(known.clone());
+        }
+        let manifest = self.cold().manifest(digest).await?;
+        let mut files = BTreeMap::new();
+        for part in &manifest.parts {
+            files.insert(part.file, part.bytes);
+            if let Some(deletions) = part.deletions {
+                files.insert(deletions.file, self.cold().files().record(deletions.file).await?.length);
             }
         }
-        Ok(bytes)
+        let files: Arc<[(FileId, u64)]> = files.into_iter().collect();
+        self.0.holdings.manifests.lock().insert(digest, files.clone());
+        Ok(files)
+    }
+}
+
+/// Who refers to a manifest or file: one snapshot alone, or more, or the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    One(PinId),
+    Many,
+}
+
+impl Holder {
+    fn add<K: std::hash::Hash + Eq>(holders: &mut HashMap<K, Holder>, key: K, holder: Holder) {
+        let known = holders.entry(key).or_insert(holder);
+        if *known != holder {
+            *known = Holder::Many;
+        }
+    }
+}
+
+/// Drops what is based on something that is dropped.
+fn take_along(decisions: &mut Vec<Decision>, pins: &[Pin]) {
+    let mut bases: Vec<Pin> = decisions.iter().filter(|d| !d.keep).map(|d| d.pin.clone()).collect();
+    while let Some(base) = bases.pop() {
+        for pin in pins.iter().filter(|pin| pin.terms.base == Some(base.id)) {
+            let reason = format!("based on '{}' (CASCADE)", base.name);
+            match decisions.iter_mut().find(|d| d.pin.id == pin.id) {
+                Some(known) if !known.keep => continue,
+                Some(known) => (known.keep, known.reason) = (false, reason),
+                None => decisions.push(Decision { pin: pin.clone(), keep: false, reason }),
+            }
+            bases.push(pin.clone());
+        }
+    }
+}
+
+/// Keeps what something that is kept is based on.
+pub(crate) fn keep_bases(decisions: &mut [Decision], pins: &[Pin]) {
+    let mut dropped: HashSet<PinId> = decisions.iter().filter(|d| !d.keep).map(|d| d.pin.id).collect();
+    loop {
+        let mut kept = Vec::new();
+        for pin in pins.iter().filter(|pin| !dropped.contains(&pin.id)) {
+            if let Some(base) = pin.terms.base.filter(|base| dropped.contains(base)) {
+                kept.push((base, &pin.name));
+            }
+        }
+        if kept.is_empty() {
+            return;
+        }
+        for (base, name) in kept {
+            dropped.remove(&base);
+            if let Some(decision) = decisions.iter_mut().find(|d| d.pin.id == base) {
+                (decision.keep, decision.reason) = (true, format!("the base of '{name}'"));
+            }
+        }
     }
 }
 
@@ -105,29 +419,11 @@ impl Pin {
 
     /// Checks that a whole scope lies inside this snapshot.
     pub fn admits_scope(&self, scope: &Scope) -> Result<()> {
-        let inside = match (&self.scope, scope) {
-            (Scope::Cluster, _) => true,
-            (_, Scope::Cluster) => false,
-            (Scope::Account(_), Scope::Account(name)) => {
-                matches!(&self.scope, Scope::Account(own) if same_name(own, name))
-            }
-            (Scope::Account(_), _) => true,
-            (Scope::Database(own), Scope::Database(name) | Scope::Tables(name, _)) => same_name(own, name),
-            (Scope::Tables(own, tables), Scope::Tables(name, wanted)) => {
-                same_name(own, name) && wanted.iter().all(|table| tables.iter().any(|own| same_name(own, table)))
-            }
-            _ => false,
-        };
-        if inside {
+        if self.scope.holds(scope) {
             return Ok(());
         }
-        Err(Error::invalid(format!(
-            "Snapshot '{}' is of {}; it does not hold {}.",
-            self.name,
-            describe(&self.scope),
-            describe(scope)
-        ))
-        .with_hint("SHOW SNAPSHOTS lists what each snapshot holds."))
+        Err(Error::invalid(format!("Snapshot '{}' is of {}; it does not hold {scope}.", self.name, self.scope))
+            .with_hint("SHOW SNAPSHOTS lists what each snapshot holds."))
     }
 
     /// Checks that columns may be read through this snapshot; the error names those that it has.
@@ -139,7 +435,7 @@ impl Pin {
         let name = |id: &ColumnId| table.column_by_id(*id).map_or("?", |column| column.name.as_str()).to_owned();
         let has: Vec<String> = self.columns.iter().map(name).collect();
         Err(Error::new(
-            crate::error::Kind::NotFound(What::Column),
+            Kind::NotFound(What::Column),
             format!(
                 "Column '{}' is not part of snapshot '{}', which has the columns {}.",
                 name(missing),
@@ -150,21 +446,8 @@ impl Pin {
     }
 }
 
-/// Writes a scope as people say it.
-pub fn describe(scope: &Scope) -> String {
-    match scope {
-        Scope::Cluster => "the cluster".to_owned(),
-        Scope::Account(name) => format!("account '{name}'"),
-        Scope::Database(name) => format!("database '{name}'"),
-        Scope::Tables(database, tables) => match tables.as_slice() {
-            [table] => format!("table '{database}.{table}'"),
-            tables => format!("tables {} of database '{database}'", tables.join(", ")),
-        },
-    }
-}
-
 /// Returns the tables (not views) of a scope, as far as they exist.
-pub fn tables_of(catalog: &Catalog, account: AccountId, scope: &Scope) -> Vec<std::sync::Arc<Table>> {
+pub fn tables_of(catalog: &Catalog, account: AccountId, scope: &Scope) -> Vec<Arc<Table>> {
     let of_account = |id| {
         let databases = catalog.databases_of(id);
         databases.iter().flat_map(|database| catalog.tables_of(database.id)).collect::<Vec<_>>()
@@ -185,7 +468,12 @@ pub fn tables_of(catalog: &Catalog, account: AccountId, scope: &Scope) -> Vec<st
 }
 
 /// Checks that everything a scope names exists, and returns the ids of the named columns.
-fn check_scope(catalog: &Catalog, account: AccountId, scope: &Scope, columns: &[String]) -> Result<Vec<ColumnId>> {
+pub(crate) fn check_scope(
+    catalog: &Catalog,
+    account: AccountId,
+    scope: &Scope,
+    columns: &[String],
+) -> Result<Vec<ColumnId>> {
     match scope {
         Scope::Cluster => {}
         Scope::Account(name) => {
@@ -224,15 +512,14 @@ fn check_scope(catalog: &Catalog, account: AccountId, scope: &Scope, columns: &[
         .collect()
 }
 
-fn check_name(name: &str) -> Result<()> {
+/// Checks the name that somebody gives to a thing of this kind.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     let length = name.chars().count();
     if length == 0 || length > NAME_MAX {
-        return Err(Error::invalid(format!(
-            "A snapshot's name has 1 to {NAME_MAX} characters; this one has {length}."
-        )));
+        return Err(Error::invalid(format!("A {what}'s name has 1 to {NAME_MAX} characters; this one has {length}.")));
     }
     if name.chars().any(char::is_control) || name.trim() != name {
-        return Err(Error::invalid("A snapshot's name has no control characters, and no spaces at its ends."));
+        return Err(Error::invalid(format!("A {what}'s name has no control characters, and no spaces at its ends.")));
     }
     Ok(())
 }

@@ -11,9 +11,11 @@ use crate::error::{Error, Kind, Result, What};
 use crate::history::diff::{Diff, TableAt};
 use crate::history::restore::{Action, ReportLine, RestoreReport, with_counters};
 use crate::ids::Version;
+use crate::log::Scope;
 use crate::rows::{columns_of, entry_text, key_batch};
 use crate::schema::Table;
 use crate::txn::{Author, OnDuplicate, Txn};
+use crate::when::When;
 
 /// How many conflicting keys an error names.
 const NAMED_MAX: usize = 5;
@@ -52,6 +54,12 @@ impl Database {
             )));
         }
         let then = self.at(version).await?;
+        if let Some(limit) = self.resolve(&When::Version(version), entry.head.account)?.limit {
+            for table in entry.deltas.iter().filter_map(|delta| then.catalog().table_by_id(delta.table)) {
+                let home = then.catalog().database_by_id(table.database).map_or("", |database| database.name.as_str());
+                limit.admits_scope(&Scope::Tables(home.to_owned(), vec![table.name.clone()]))?;
+            }
+        }
         let before = self.moment_before(version)?;
         let mut steps = Vec::new();
         for change in &entry.changes {

@@ -63,11 +63,13 @@ impl Database {
     ) -> Result<RestorePlan> {
         let then = self.moment_before(dropped)?;
         // The same rule as for every address: outside the window only what a snapshot keeps.
-        self.resolve(&When::Version(then.version()), author.account)?;
+        if let Some(limit) = self.resolve(&When::Version(then.version()), author.account)?.limit {
+            limit.admits_scope(&scope)?;
+        }
         let from = Resolved {
             version: then.version(),
             time: then.time(),
-            snapshot: None,
+            limit: None,
             why: format!("just before it was dropped by version {dropped}"),
         };
         let request = RestoreRequest {

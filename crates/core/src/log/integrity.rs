@@ -15,7 +15,7 @@
 
 use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Result};
-use crate::ids::{Digest, FileId, TableId, Time, Version};
+use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
 
 use super::{Entry, EntryHead, FileKind, FileRecord, Pin};
 
@@ -130,6 +130,20 @@ fn put_head(canon: &mut Canon, head: &EntryHead) {
     canon.bytes(head.author.as_bytes());
     canon.bytes(head.what.as_bytes());
     canon.u64(u64::from(head.upkeep));
+}
+
+/// Refuses to take away the base of a pin that stays.
+pub(super) fn validate_drop<'a>(dropped: &[PinId], mut stay: impl Iterator<Item = &'a Pin>) -> Result<()> {
+    match stay.find(|pin| pin.terms.base.is_some_and(|base| dropped.contains(&base))) {
+        Some(pin) => Err(Error::conflict(format!("Snapshot '{}' is based on one that would be dropped.", pin.name))
+            .with_hint("Drop what is based on a snapshot first, or add CASCADE.")),
+        None => Ok(()),
+    }
+}
+
+/// Returns the error for a pin whose base is not there any more.
+pub(super) fn base_gone() -> Error {
+    Error::conflict("The snapshot's base was dropped meanwhile.").with_hint("List snapshots with SHOW SNAPSHOTS.")
 }
 
 /// Refuses a group that does not continue the log. Such a group is a defect of the caller.

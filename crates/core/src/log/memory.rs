@@ -67,6 +67,10 @@ impl State {
             }
             names.push(name);
         }
+        let mut bases = group.iter().flat_map(|entry| &entry.pins).filter_map(|pin| pin.terms.base);
+        if bases.any(|base| !self.pins.contains_key(&base)) {
+            return Err(integrity::base_gone());
+        }
         match group.iter().flat_map(|entry| &entry.files).find(|file| self.files.contains_key(&file.id)) {
             Some(file) => Err(committed_twice(file.id)),
             None => Ok(()),
@@ -119,6 +123,9 @@ impl State {
         let name = fold(&pin.name);
         if self.pins.values().any(|other| other.account == pin.account && fold(&other.name) == name) {
             return Err(Error::already_exists(What::Snapshot, &pin.name));
+        }
+        if pin.terms.base.is_some_and(|base| !self.pins.contains_key(&base)) {
+            return Err(integrity::base_gone());
         }
         self.last_pin += 1;
         let pin = Pin { id: PinId(self.last_pin), ..pin.clone() };
@@ -230,6 +237,8 @@ impl Metastore for MemoryMetastore {
 
     fn drop_pins(&self, ids: &[PinId]) -> Result<u64> {
         let mut state = self.state.write();
+        let stays = |pin: &&Pin| !ids.contains(&pin.id);
+        integrity::validate_drop(ids, state.pins.values().filter(stays))?;
         Ok(ids.iter().filter(|id| state.pins.remove(id).is_some()).count() as u64)
     }
 
@@ -270,6 +279,16 @@ impl Metastore for MemoryMetastore {
         }
         self.state.write().settings.insert(name.to_owned(), value.to_owned());
         Ok(())
+    }
+
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        let state = self.state.read();
+        let settings = state.settings.iter().filter(|(name, _)| name.starts_with(prefix));
+        Ok(settings.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn drop_setting(&self, name: &str) -> Result<bool> {
+        Ok(name != "format" && self.state.write().settings.remove(name).is_some())
     }
 
     fn check(&self) -> Result<Vec<String>> {

@@ -4,16 +4,20 @@
 //! ([`sqlite::SqliteMetastore`]), or memory for tests ([`memory::MemoryMetastore`]). Pins stand beside the log and are
 //! not versioned: a restore never undoes them.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Change, ObjectKind};
 use crate::error::Result;
 use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
+use crate::schema::same_name;
 
 pub mod delta;
 mod integrity;
 pub mod memory;
+pub mod policy;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -132,9 +136,22 @@ pub struct Pin {
     /// Only these columns are part of it, per table name; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<ColumnId>,
-    /// Kept at least until then; `None` is for ever.
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// What a snapshot may have beside its name, its scope and its version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// It is kept until then, and then dropped; `None` is for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_until: Option<Time>,
+    /// The snapshot that it counts from. A base stands as long as what is based on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<PinId>,
+    /// The schedule that took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
 }
 
 /// How much of the store a snapshot speaks of. Names are those of its version.
@@ -156,6 +173,36 @@ impl Scope {
             Scope::Account(_) => "account",
             Scope::Database(_) => "database",
             Scope::Tables(..) => "table",
+        }
+    }
+
+    /// Tells whether all of `other` lies inside. Names compare without case.
+    pub fn holds(&self, other: &Scope) -> bool {
+        match (self, other) {
+            (Scope::Cluster, _) => true,
+            (_, Scope::Cluster) => false,
+            (Scope::Account(own), Scope::Account(name)) => same_name(own, name),
+            (Scope::Account(_), _) => true,
+            (Scope::Database(own), Scope::Database(name) | Scope::Tables(name, _)) => same_name(own, name),
+            (Scope::Tables(own, tables), Scope::Tables(name, wanted)) => {
+                same_name(own, name) && wanted.iter().all(|table| tables.iter().any(|own| same_name(own, table)))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    /// Writes a scope as people say it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Cluster => f.write_str("the cluster"),
+            Scope::Account(name) => write!(f, "account '{name}'"),
+            Scope::Database(name) => write!(f, "database '{name}'"),
+            Scope::Tables(database, tables) => match tables.as_slice() {
+                [table] => write!(f, "table '{database}.{table}'"),
+                tables => write!(f, "tables {} of database '{database}'", tables.join(", ")),
+            },
         }
     }
 }
@@ -202,7 +249,7 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Makes `group` durable, all or nothing, in this order; versions continue the newest entry's without a gap (the
     /// first is 1), and times increase. Pins get their ids, and files lose their intents. After an error nothing has
-    /// changed: `AlreadyExists` if a pin's name is taken, `Unavailable` if the disk is full, `Closed` if an earlier write
+    /// changed: `AlreadyExists` if a pin's name is taken, `Conflict` if a pin's base is gone, `Unavailable` if the disk is full, `Closed` if an earlier write
     /// failed such that nobody knows what the disk holds.
     fn append(&self, group: &[Entry]) -> Result<()>;
 
@@ -239,10 +286,11 @@ pub trait Metastore: Send + Sync + 'static {
     fn pins(&self) -> Result<Vec<Pin>>;
 
     /// Stores a pin durably and returns its id. `AlreadyExists` if the account has one of this name (compared without
-    /// case).
+    /// case), `Conflict` if its base is gone.
     fn put_pin(&self, pin: &Pin) -> Result<PinId>;
 
-    /// Removes pins durably; those already gone are skipped. Returns how many there were.
+    /// Removes pins durably, all or none; those already gone are skipped. Returns how many there were. `Conflict` if one
+    /// is the base of a pin that would stay.
     fn drop_pins(&self, ids: &[PinId]) -> Result<u64>;
 
     /// Records, before the first byte is written, that a file is about to be. The collector spares it.
@@ -263,8 +311,14 @@ pub trait Metastore: Send + Sync + 'static {
     /// Returns a setting of the store (its id, the recovery window), by name.
     fn setting(&self, name: &str) -> Result<Option<String>>;
 
+    /// Returns the settings whose names begin so, by name.
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>>;
+
     /// Stores a setting durably.
     fn put_setting(&self, name: &str, value: &str) -> Result<()>;
+
+    /// Removes a setting durably; tells whether there was one.
+    fn drop_setting(&self, name: &str) -> Result<bool>;
 
     /// Verifies everything there is; returns one line per damage found.
     fn check(&self) -> Result<Vec<String>>;

@@ -260,6 +260,19 @@ impl Metastore for SqliteMetastore {
         self.write(|draft| draft.put_setting(name, value))
     }
 
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        let known = self.known.read();
+        let settings = known.settings.range(prefix.to_owned()..).take_while(|(name, _)| name.starts_with(prefix));
+        Ok(settings.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn drop_setting(&self, name: &str) -> Result<bool> {
+        if name == FORMAT_SETTING || !self.known.read().settings.contains_key(name) {
+            return Ok(false);
+        }
+        self.write(|draft| draft.drop_setting(name))
+    }
+
     fn check(&self) -> Result<Vec<String>> {
         // A connection of its own: the others may still hold in memory what the disk has lost.
         let connection = connect_reader(&self.path)?;

@@ -92,7 +92,7 @@ pub(super) fn pin(name: &str, version: u64) -> Pin {
         author: "root@localhost".to_owned(),
         comment: "before the release".to_owned(),
         columns: vec![ColumnId(1)],
-        retain_until: Some(Time(99)),
+        terms: Terms { retain_until: Some(Time(99)), ..Terms::default() },
     }
 }
 
@@ -479,5 +479,18 @@ fn settings_are_kept() {
         assert_eq!(store.setting("window").unwrap().as_deref(), Some("48h"));
         assert_eq!(store.setting("format").unwrap().as_deref(), Some("1"));
         assert_eq!(store.put_setting("format", "2").unwrap_err().kind(), Kind::Invalid);
+        store.put_setting("pitr/1/a", "1").unwrap();
+        store.put_setting("pitr/1/b", "2").unwrap();
+        store.put_setting("schedule/1/a", "3").unwrap();
+        let names = |prefix: &str| -> Vec<String> {
+            store.settings(prefix).unwrap().into_iter().map(|(name, _)| name).collect()
+        };
+        assert_eq!(names("pitr/"), ["pitr/1/a", "pitr/1/b"]);
+        assert!(store.drop_setting("pitr/1/a").unwrap());
+        assert!(!store.drop_setting("pitr/1/a").unwrap());
+        assert!(!store.drop_setting("format").unwrap());
+        assert_eq!(names("pitr/"), ["pitr/1/b"]);
+        assert_eq!(names("s"), ["schedule/1/a"]);
+        assert_eq!(store.check().unwrap(), Vec::<String>::new());
     });
 }

@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, Change, Content, ObjectKind};
 use crate::error::{Error, Kind, Result, What};
 use crate::hot::overlay::Counters;
 use crate::ids::{AccountId, ColumnId, DatabaseId, TableId, UserId};
-use crate::log::{Metastore, Pin, Scope};
+use crate::log::{Metastore, Pin, Scope, Terms};
 use crate::schema::{Account, Database, Table, User, same_name};
 
 /// Where new ids come from. An id that was handed out and not committed is lost.
@@ -298,7 +298,14 @@ impl Txn {
     }
 
     /// Takes a snapshot that means this transaction's commit, and goes with its rollback.
-    pub fn create_snapshot(&mut self, name: &str, scope: Scope, comment: &str, columns: Vec<ColumnId>) -> Result<()> {
+    pub fn create_snapshot(
+        &mut self,
+        name: &str,
+        scope: Scope,
+        comment: &str,
+        columns: Vec<ColumnId>,
+        terms: Terms,
+    ) -> Result<()> {
         let pins = self.moment.store().metastore.pins()?;
         let account = self.author.account;
         let taken = |pin: &Pin| pin.account == account && same_name(&pin.name, name);
@@ -306,7 +313,7 @@ impl Txn {
             return Err(Error::already_exists(What::Snapshot, name));
         }
         let pin = pin_of_commit(name, account, scope, &self.author.name);
-        self.pins.push(Pin { comment: comment.to_owned(), columns, ..pin });
+        self.pins.push(Pin { comment: comment.to_owned(), columns, terms, ..pin });
         Ok(())
     }
 

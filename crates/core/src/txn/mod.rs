@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hot::overlay::{Counters, Overlay};
 use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
 use crate::log::delta::Delta;
-use crate::log::{FileRecord, Pin, TableDelta};
+use crate::log::{FileRecord, Pin, TableDelta, Terms};
 use crate::moment::Moment;
 use crate::rows::{columns_of, conform, entry_text, key_batch, with_column};
 use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
@@ -993,6 +993,6 @@ fn pin_of_commit(name: &str, account: AccountId, scope: crate::log::Scope, autho
         author: author.to_owned(),
         comment: String::new(),
         columns: Vec::new(),
-        retain_until: None,
+        terms: Terms::default(),
     }
 }

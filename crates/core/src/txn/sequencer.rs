@@ -209,7 +209,7 @@ impl Writer {
         }
         if let Err(error) = self.store.metastore.append(&entries) {
             self.recent.take_back(head.version);
-            if !matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Unavailable) {
+            if !matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Conflict | Kind::Unavailable) {
                 tracing::error!(%error, "a durable write failed: no further commit is accepted");
                 self.poison(format!("a durable write failed ({error})"));
             }

@@ -115,6 +115,14 @@ impl Metastore for FailingMetastore {
         self.inner.setting(name)
     }
 
+    fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        self.inner.settings(prefix)
+    }
+
+    fn drop_setting(&self, name: &str) -> Result<bool> {
+        self.inner.drop_setting(name)
+    }
+
     fn put_setting(&self, name: &str, value: &str) -> Result<()> {
         self.inner.put_setting(name, value)
     }

@@ -12,7 +12,7 @@ use strandline_core::error::{Kind, What};
 use strandline_core::history::restore::{Action, RestoreRequest, Target};
 use strandline_core::ids::{Time, Version};
 use strandline_core::log::memory::MemoryMetastore;
-use strandline_core::log::{EntryQuery, Metastore, Scope};
+use strandline_core::log::{EntryQuery, Metastore, Scope, Terms};
 use strandline_core::schema::{ForeignKey, Table};
 use strandline_core::txn::OnDuplicate;
 use strandline_core::when::When;
@@ -158,7 +158,7 @@ async fn invariant_7_a_snapshot_in_a_transaction_means_its_commit() {
     let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
     let mut txn = db.begin(author());
     txn.insert(&t, &batch(&t, &[row(&t, 1, 1)], None), OnDuplicate::Error).await.unwrap();
-    txn.create_snapshot("s", only("t"), "", Vec::new()).unwrap();
+    txn.create_snapshot("s", only("t"), "", Vec::new(), Terms::default()).unwrap();
     txn.insert(&t, &batch(&t, &[row(&t, 2, 2)], None), OnDuplicate::Error).await.unwrap();
     insert(&db, &t, &[(3, 3)]).await;
     let committed = txn.commit().await.unwrap();
@@ -170,11 +170,11 @@ async fn invariant_7_a_snapshot_in_a_transaction_means_its_commit() {
     assert_eq!(read, [(1, 1), (2, 2), (3, 3)]);
 
     let mut txn = db.begin(author());
-    txn.create_snapshot("gone", only("t"), "", Vec::new()).unwrap();
+    txn.create_snapshot("gone", only("t"), "", Vec::new(), Terms::default()).unwrap();
     drop(txn);
     let mut txn = db.begin(author());
     let savepoint = txn.savepoint();
-    txn.create_snapshot("gone", only("t"), "", Vec::new()).unwrap();
+    txn.create_snapshot("gone", only("t"), "", Vec::new(), Terms::default()).unwrap();
     txn.rollback_to(&savepoint);
     txn.insert(&t, &batch(&t, &[row(&t, 5, 5)], None), OnDuplicate::Error).await.unwrap();
     txn.commit().await.unwrap();

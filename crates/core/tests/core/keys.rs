@@ -6,7 +6,7 @@ use strandline_core::db::{Database, SYS};
 use strandline_core::error::Kind;
 use strandline_core::history::diff::TableAt;
 use strandline_core::ids::{ColumnId, UserId};
-use strandline_core::log::Scope;
+use strandline_core::log::{Scope, Terms};
 use strandline_core::schema::{ForeignKey, Index, Table, User};
 use strandline_core::txn::{OnDuplicate, Txn};
 
@@ -356,10 +356,20 @@ async fn names_are_the_same_without_case_in_every_script() {
     let mut txn = db.begin(author());
     let key = key_batch(&parent, &[key_of(&parent, &row(&parent, 1, 0))]);
     assert_eq!(txn.delete(&parent, &key).await.unwrap_err().kind(), Kind::HasChildren);
-    txn.create_snapshot("Größe", Scope::Tables("ö".to_owned(), vec!["ÄRZTE".to_owned()]), "", Vec::new()).unwrap();
-    assert!(txn.create_snapshot("GRÖSSE", Scope::Cluster, "", Vec::new()).is_ok(), "ß has no other case here");
+    txn.create_snapshot(
+        "Größe",
+        Scope::Tables("ö".to_owned(), vec!["ÄRZTE".to_owned()]),
+        "",
+        Vec::new(),
+        Terms::default(),
+    )
+    .unwrap();
+    assert!(
+        txn.create_snapshot("GRÖSSE", Scope::Cluster, "", Vec::new(), Terms::default()).is_ok(),
+        "ß has no other case here"
+    );
     assert!(matches!(
-        txn.create_snapshot("GRÖßE", Scope::Cluster, "", Vec::new()).unwrap_err().kind(),
+        txn.create_snapshot("GRÖßE", Scope::Cluster, "", Vec::new(), Terms::default()).unwrap_err().kind(),
         Kind::AlreadyExists(_)
     ));
     drop(txn);

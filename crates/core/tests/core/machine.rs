@@ -15,7 +15,7 @@ use strandline_core::history::restore::{Action, RestoreRequest, Target};
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::{ColumnId, Version};
 use strandline_core::log::memory::MemoryMetastore;
-use strandline_core::log::{Metastore, Scope};
+use strandline_core::log::{Metastore, Scope, Terms};
 use strandline_core::moment::Moment;
 use strandline_core::schema::{Initial, Table, Type};
 use strandline_core::txn::{OnDuplicate, Txn};
@@ -327,13 +327,7 @@ impl Machine {
                 self.reopen().await;
             }
             Op::CreateSnapshot(name) => {
-                let spec = SnapshotSpec {
-                    name: format!("s{name}"),
-                    scope: Scope::Database(DB.to_owned()),
-                    columns: Vec::new(),
-                    when: When::Now,
-                    comment: String::new(),
-                };
+                let spec = SnapshotSpec::of(&format!("s{name}"), Scope::Database(DB.to_owned()));
                 let created = db.create_snapshot(&spec, &author()).await;
                 let taken = self.snapshots.iter().any(|(known, _)| known == name);
                 assert_eq!(created.is_err(), taken);
@@ -342,7 +336,7 @@ impl Machine {
                 }
             }
             Op::DropSnapshot(name) => {
-                let dropped = db.drop_snapshot(&format!("s{name}"), &author()).await;
+                let dropped = db.drop_snapshot(&format!("s{name}"), false, &author());
                 let known = self.snapshots.iter().position(|(known, _)| known == name);
                 assert_eq!(dropped.is_ok(), known.is_some());
                 known.map(|at| self.snapshots.remove(at));
@@ -956,7 +950,13 @@ impl Run {
                 None
             }
             Statement::Snapshot(name) => {
-                let created = txn.create_snapshot(&format!("s{name}"), Scope::Database(DB.to_owned()), "", Vec::new());
+                let created = txn.create_snapshot(
+                    &format!("s{name}"),
+                    Scope::Database(DB.to_owned()),
+                    "",
+                    Vec::new(),
+                    Terms::default(),
+                );
                 let known = machine.snapshots.iter().any(|(known, _)| known == name) || self.snapshots.contains(name);
                 assert_eq!(created.is_err(), known);
                 if !known {

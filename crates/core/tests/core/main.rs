@@ -6,4 +6,8 @@ mod invariants;
 mod keys;
 mod machine;
 mod model;
+mod pitr;
+mod retention;
+mod schedule;
+mod snapshots;
 mod support;

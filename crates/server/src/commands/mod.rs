@@ -10,8 +10,11 @@ pub mod debug;
 mod diff;
 mod moment;
 mod output;
+mod pitr;
 mod recovery_points;
 mod restore;
+mod retention;
+mod schedule;
 mod scope;
 pub mod serve;
 mod snapshot;
@@ -48,6 +51,9 @@ pub enum Command {
     RecoveryPoints(recovery_points::Arguments),
     Diff(diff::Arguments),
     Clone(clone::Arguments),
+    Pitr(pitr::Arguments),
+    Retention(retention::Arguments),
+    Schedule(schedule::Arguments),
     Debug(debug::Arguments),
 }
 
@@ -65,6 +71,9 @@ impl Cli {
             Command::RecoveryPoints(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Diff(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Clone(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Pitr(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Retention(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Schedule(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Debug(arguments) => debug::run(&arguments),
         };
         result.unwrap_or_else(|error| tell(&*error))
@@ -124,6 +133,9 @@ mod tests {
             Command::RecoveryPoints(arguments) => arguments.statement(),
             Command::Diff(arguments) => arguments.statement(),
             Command::Clone(arguments) => arguments.statement(),
+            Command::Pitr(arguments) => arguments.statement(),
+            Command::Retention(arguments) => arguments.statement(),
+            Command::Schedule(arguments) => arguments.statement(),
             other => panic!("{other:?} is no single statement"),
         };
         statement.unwrap_or_else(|error| error.to_string())
@@ -152,6 +164,33 @@ mod tests {
             ("snapshot show a_b", r"SHOW SNAPSHOTS LIKE 'a\\_b'"),
             ("snapshot drop s --if-exists", "DROP SNAPSHOT IF EXISTS `s`"),
             ("snapshot drop s --cascade", "DROP SNAPSHOT `s` CASCADE"),
+            (
+                "snapshot prune --database d --older-than |\"-30 days|--cascade --dry-run",
+                "EXPLAIN DROP SNAPSHOTS OLDER THAN '-30 days' FOR DATABASE `d` CASCADE",
+            ),
+            ("snapshot prune --cluster --older-than 2026-01-01", "DROP SNAPSHOTS OLDER THAN '2026-01-01' FOR CLUSTER"),
+            (
+                "retention set --database d --last 3 --daily 7 --time-zone Europe/Berlin",
+                "SET RETENTION FOR DATABASE `d` KEEP LAST 3 DAILY 7 TIME ZONE 'Europe/Berlin'",
+            ),
+            ("retention set --database d", "Say what to keep, such as --daily 7."),
+            ("retention apply --table d.t --dry-run", "EXPLAIN RETENTION FOR TABLE `d`.`t`"),
+            ("retention apply --cluster --yearly 1", "APPLY RETENTION FOR CLUSTER KEEP YEARLY 1"),
+            ("retention apply --cluster --time-zone UTC", "--time-zone needs rules, such as --daily 7."),
+            ("retention drop --account --if-exists", "DROP RETENTION IF EXISTS FOR ACCOUNT"),
+            ("retention list", "SHOW RETENTION"),
+            (
+                "schedule create n --database d --cron |\"0 2 * * *|--time-zone UTC --snapshot-name |\"x_{time}|--comment c --retain 2w",
+                "CREATE SCHEDULE `n` FOR DATABASE `d` CRON '0 2 * * *' TIME ZONE 'UTC' SNAPSHOT NAME 'x_{time}' COMMENT 'c' RETAIN 2 WEEK",
+            ),
+            (
+                "schedule create n --cluster --every |\"6 hours|--daily 7 --if-not-exists",
+                "CREATE SCHEDULE IF NOT EXISTS `n` FOR CLUSTER EVERY 6 HOUR KEEP DAILY 7",
+            ),
+            ("schedule pause n", "ALTER SCHEDULE `n` PAUSE"),
+            ("schedule resume n", "ALTER SCHEDULE `n` RESUME"),
+            ("schedule drop n --if-exists", "DROP SCHEDULE IF EXISTS `n`"),
+            ("schedule list --like |\"n%", "SHOW SCHEDULES LIKE 'n%'"),
             ("restore table d.t --from-snapshot s", "RESTORE TABLE `d`.`t` FROM SNAPSHOT `s`"),
             ("restore table d.a d.b --version 4", "RESTORE TABLES `d` (`a`, `b`) FROM VERSION 4"),
             (
@@ -185,6 +224,20 @@ mod tests {
                 "DIFF TABLE `d`.`t` FROM TIMESTAMP '-10 minutes' TO TIMESTAMP '2026-01-31 10:00' OUTPUT LIMIT 9",
             ),
             ("diff d.t --from s --count", "DIFF TABLE `d`.`t` FROM SNAPSHOT `s` TO NOW OUTPUT COUNT"),
+            ("pitr create p --database d --range 7d", "CREATE PITR `p` FOR DATABASE `d` RANGE 7 'd'"),
+            (
+                "pitr create p --table d.t --range |\"6 months|--if-not-exists",
+                "CREATE PITR IF NOT EXISTS `p` FOR TABLE `d`.`t` RANGE 6 'mo'",
+            ),
+            ("pitr alter p --range |\"2 years", "ALTER PITR `p` RANGE 2 'y'"),
+            (
+                "pitr alter p --range soon",
+                "--range 'soon' is no period. Write '48 hours', '7 days', '6 months' or '1 year'.",
+            ),
+            ("pitr list", "SHOW PITR"),
+            ("pitr drop p --if-exists", "DROP PITR IF EXISTS `p`"),
+            ("pitr window --table d.t", "SHOW RECOVERY_WINDOW FOR TABLE `d`.`t`"),
+            ("pitr window --account", "SHOW RECOVERY_WINDOW FOR ACCOUNT"),
             ("clone table d.t e.u", "CREATE TABLE `e`.`u` CLONE `d`.`t`"),
             ("clone table d.t e.u --snapshot |\"it's", "CREATE TABLE `e`.`u` CLONE `d`.`t` {SNAPSHOT = 'it''s'}"),
             ("clone database d e --at |\"-1h", "CREATE DATABASE `e` CLONE `d` {TIMESTAMP = '-1h'}"),

@@ -192,6 +192,7 @@ async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
         .await?;
     }
     database.start_upkeep();
+    database.start_policies();
     Ok((database, engine))
 }
 

@@ -51,6 +51,21 @@ pub enum Verb {
         #[arg(long)]
         cascade: bool,
     },
+    /// Drop all snapshots of something that are older than a time
+    #[command(group = clap::ArgGroup::new("what").args(["table", "database", "account", "cluster"]).required(true))]
+    Prune {
+        #[command(flatten)]
+        scope: Scope,
+        /// '2026-01-31 10:00:00', '-30 days'
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+        older_than: String,
+        /// Drop the incremental snapshots based on them too
+        #[arg(long)]
+        cascade: bool,
+        /// Only say what would be dropped
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(clap::Args, Debug)]
@@ -75,7 +90,7 @@ pub struct Create {
     pub compression: bool,
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
-    /// Keep it at least this long: '12 hours', '30 days', '6 months', '1 year'
+    /// Drop it after this long: '12 hours', '30 days', '6 months', '1 year'
     #[arg(long, value_name = "PERIOD")]
     pub retain: Option<String>,
 }
@@ -107,6 +122,12 @@ impl Verb {
                 let if_exists = if *if_exists { "IF EXISTS " } else { "" };
                 let cascade = if *cascade { " CASCADE" } else { "" };
                 format!("DROP SNAPSHOT {if_exists}{}{cascade}", sql::name(name))
+            }
+            Verb::Prune { scope, older_than, cascade, dry_run } => {
+                let explain = if *dry_run { "EXPLAIN " } else { "" };
+                let scope = scope.clause()?.ok_or("Say whose snapshots are meant, such as --database shop.")?;
+                let cascade = if *cascade { " CASCADE" } else { "" };
+                format!("{explain}DROP SNAPSHOTS OLDER THAN {} FOR {scope}{cascade}", sql::text(older_than))
             }
         })
     }
@@ -143,14 +164,16 @@ impl Create {
 }
 
 /// Reads `30 days`, `30d` and the like as SQL has it: `30 DAY`.
-fn parse_period(text: &str) -> Result<String> {
+pub fn parse_period(text: &str) -> Result<String> {
     let bad = || format!("RETAIN '{text}' is no period. Write '12 hours', '30 days', '6 months' or '1 year'.");
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let count: u32 = text[..digits].parse().map_err(|_| bad())?;
     let unit = match text[digits..].trim().to_lowercase().as_str() {
+        "min" | "minute" | "minutes" => "MINUTE",
         "h" | "hour" | "hours" => "HOUR",
         "d" | "day" | "days" => "DAY",
+        "w" | "week" | "weeks" => "WEEK",
         "mo" | "month" | "months" => "MONTH",
         "y" | "year" | "years" => "YEAR",
         _ => return Err(bad().into()),
@@ -164,7 +187,9 @@ mod tests {
 
     #[test]
     fn periods() {
-        for (text, sql) in [("30 days", "30 DAY"), ("1h", "1 HOUR"), ("6mo", "6 MONTH"), (" 2 YEARS ", "2 YEAR")] {
+        for (text, sql) in
+            [("30 days", "30 DAY"), ("1h", "1 HOUR"), ("6mo", "6 MONTH"), (" 2 YEARS ", "2 YEAR"), ("2w", "2 WEEK")]
+        {
             assert_eq!(parse_period(text).expect("a period"), sql, "{text}");
         }
         for text in ["", "days", "3", "-3 days", "3 days; DROP", "99999999999 days"] {

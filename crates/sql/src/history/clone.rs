@@ -2,10 +2,10 @@
 
 use futures::future::BoxFuture;
 use strandline_core::error::{Kind, What};
-use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
 use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
+use strandline_core::when::Limit;
 
 use super::done;
 use crate::api::Outcome;
@@ -22,8 +22,8 @@ pub async fn table(session: &mut Session, clone: &CloneTable) -> Result<Outcome>
     let (home, name) = session.state.full_name(&clone.table)?;
     let (from, source) = session.state.full_name(&clone.source)?;
     let past = at(&session.state, clone.at.as_ref()).await?;
-    if let Some((_, Some(pin))) = &past {
-        pin.admits_table(&session.state.account_name, &from, &source)?;
+    if let Some((_, Some(limit))) = &past {
+        limit.admits_table(&session.state.account_name, &from, &source)?;
     }
     let work = CloneOne { past, from: &from, source: &source, home: &home, name: &name };
     existing_is_fine(clone.if_not_exists, in_transaction(session, &work).await, session)
@@ -32,14 +32,14 @@ pub async fn table(session: &mut Session, clone: &CloneTable) -> Result<Outcome>
 pub async fn database(session: &mut Session, clone: &CloneDatabase) -> Result<Outcome> {
     own_account(&session.state, clone.to_account.as_deref())?;
     let past = at(&session.state, clone.at.as_ref()).await?;
-    if let Some((_, Some(pin))) = &past {
-        pin.admits_scope(&strandline_core::log::Scope::Database(clone.source.clone()))?;
+    if let Some((_, Some(limit))) = &past {
+        limit.admits_scope(&strandline_core::log::Scope::Database(clone.source.clone()))?;
     }
     let work = CloneAll { past, clone };
     existing_is_fine(clone.if_not_exists, in_transaction(session, &work).await, session)
 }
 
-type Past = Option<(Moment, Option<Pin>)>;
+type Past = Option<(Moment, Option<Limit>)>;
 
 struct CloneOne<'a> {
     past: Past,
@@ -61,9 +61,9 @@ impl CloneOne<'_> {
         if source.is_view() {
             return Err(Error::new(1347, "HY000", format!("'{}.{}' is not BASE TABLE", self.from, source.name)));
         }
-        if let Some((_, Some(pin))) = &self.past {
+        if let Some((_, Some(limit))) = &self.past {
             let all: Vec<_> = source.columns.iter().map(|column| column.id).collect();
-            pin.admits_columns(&source, &all)?;
+            limit.admits_columns(&source, &all)?;
         }
         txn.clone_table(moment, &source, state.account, self.home, self.name).await?;
         txn.set_what(format!("CREATE TABLE {}.{} CLONE {}.{}", self.home, self.name, self.from, source.name));

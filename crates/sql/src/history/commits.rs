@@ -69,7 +69,14 @@ pub async fn recovery_points(
 ) -> Result<Outcome> {
     let state = &session.state;
     let scope = state.scope(target)?;
-    let (from, to) = (time_of(state, from).await?, time_of(state, to).await?);
+    let from = match from {
+        Some(from) => Some(time_of(state, from).await?),
+        None => None,
+    };
+    let to = match to {
+        Some(to) => Some(time_of(state, to).await?),
+        None => None,
+    };
     let points = state.engine.database().recovery_points(state.account, &scope, from, to, LIMIT as usize)?;
     let rows = points
         .into_iter()
@@ -86,13 +93,12 @@ pub async fn recovery_points(
 }
 
 /// Returns the time that a bound of a list means; it may lie outside what can be recovered.
-async fn time_of(state: &State, when: Option<&When>) -> Result<Option<Time>> {
-    let Some(when) = when else { return Ok(None) };
-    Ok(Some(match state.address(when).await? {
+pub(super) async fn time_of(state: &State, when: &When) -> Result<Time> {
+    Ok(match state.address(when).await? {
         when::When::Now => state.now,
         when::When::Time(time) => time,
-        address @ (when::When::Version(_) | when::When::Snapshot(_)) => {
+        address @ (when::When::Version(_) | when::When::Snapshot(_) | when::When::Pitr(..)) => {
             state.engine.database().resolve(&address, state.account).map_err(Error::from)?.time
         }
-    }))
+    })
 }

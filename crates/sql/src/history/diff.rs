@@ -70,21 +70,21 @@ pub async fn branch(
 
 async fn table_at(state: &State, name: &TableName, when: Option<&When>) -> Result<TableAt> {
     let (home, name) = state.full_name(name)?;
-    let (moment, pin) = match when {
+    let (moment, limit) = match when {
         Some(when) => state.moment_at(when).await?,
         None => (state.engine.database().now(), None),
     };
-    if let Some(pin) = &pin {
-        pin.admits_table(&state.account_name, &home, &name)?;
+    if let Some(limit) = &limit {
+        limit.admits_table(&state.account_name, &home, &name)?;
     }
     let database = moment.catalog().database(state.account, &home)?;
     let table = moment.catalog().table(database, &name)?.clone();
     if table.is_view() {
         return Err(Error::new(1347, "HY000", format!("'{home}.{name}' is not BASE TABLE")));
     }
-    if let Some(pin) = &pin {
+    if let Some(limit) = &limit {
         let all: Vec<_> = table.columns.iter().map(|column| column.id).collect();
-        pin.admits_columns(&table, &all)?;
+        limit.admits_columns(&table, &all)?;
     }
     Ok(TableAt { moment, table })
 }

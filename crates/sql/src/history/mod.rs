@@ -3,18 +3,24 @@
 //! They define what the store is, as MySQL's DDL does: an open transaction is committed first. CREATE SNAPSHOT and CLONE
 //! are the exceptions: inside a transaction they belong to it and go with its rollback.
 
+use strandline_core::error::Kind;
+use strandline_core::history::snapshot::{Term, TermUnit};
 use strandline_core::log;
 use strandline_core::schema::same_name;
 
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
-use crate::parse::{Branch, HistoryStatement, MatrixOne, Scope, TableName, Target};
+use crate::parse::{Branch, HistoryStatement, MatrixOne, Period, PeriodUnit, Scope, TableName, Target};
 use crate::session::{Session, State};
+use crate::warning::Warning;
 
 mod clone;
 mod commits;
 mod diff;
+mod pitr;
 mod restore;
+mod retention;
+mod schedule;
 mod snapshot;
 
 /// Carries out a statement about history.
@@ -24,7 +30,12 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
     }
     match statement {
         HistoryStatement::CreateSnapshot(create) => snapshot::create(session, create).await,
-        HistoryStatement::DropSnapshot { name, if_exists, .. } => snapshot::drop(session, name, *if_exists).await,
+        HistoryStatement::DropSnapshot { name, if_exists, cascade } => {
+            snapshot::drop(session, name, *if_exists, *cascade)
+        }
+        HistoryStatement::DropSnapshots { target, older_than, cascade, explain } => {
+            snapshot::drop_older(session, target, older_than, *cascade, *explain).await
+        }
         HistoryStatement::ShowSnapshots { filter } => snapshot::show(session, filter.as_ref()).await,
         HistoryStatement::Restore(restore) => restore::restore(session, restore).await,
         HistoryStatement::Undrop(undrop) => restore::undrop(session, undrop).await,
@@ -34,12 +45,16 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
         }
         HistoryStatement::ShowCommits { target, limit } => commits::commits(session, target.as_ref(), *limit),
         HistoryStatement::Diff(diff) => diff::diff(session, diff).await,
-        HistoryStatement::SetRetention { .. } => Err(Error::unsupported("SET RETENTION")),
-        HistoryStatement::ExplainRetention { .. } => Err(Error::unsupported("EXPLAIN RETENTION")),
-        HistoryStatement::ApplyRetention { .. } => Err(Error::unsupported("APPLY RETENTION")),
-        HistoryStatement::CreateSchedule(_) => Err(Error::unsupported("CREATE SCHEDULE")),
-        HistoryStatement::DropSchedule { .. } => Err(Error::unsupported("DROP SCHEDULE")),
-        HistoryStatement::ShowSchedules { .. } => Err(Error::unsupported("SHOW SCHEDULES")),
+        HistoryStatement::SetRetention { target, rules } => retention::set(session, target, rules),
+        HistoryStatement::ApplyRetention { target, rules, explain } => {
+            retention::apply(session, target, rules.as_ref(), *explain)
+        }
+        HistoryStatement::ShowRetention { filter } => retention::show(session, filter.as_ref()).await,
+        HistoryStatement::DropRetention { target, if_exists } => retention::drop(session, target, *if_exists),
+        HistoryStatement::CreateSchedule(create) => schedule::create(session, create),
+        HistoryStatement::AlterSchedule { name, paused } => schedule::pause(session, name, *paused),
+        HistoryStatement::DropSchedule { name, if_exists } => schedule::drop(session, name, *if_exists),
+        HistoryStatement::ShowSchedules { filter } => schedule::show(session, filter.as_ref()).await,
         HistoryStatement::MatrixOne(statement) => matrixone(session, statement).await,
     }
 }
@@ -54,7 +69,8 @@ fn only_reads(statement: &HistoryStatement) -> bool {
         | H::ShowCommits { .. }
         | H::ShowSchedules { .. }
         | H::Diff(_)
-        | H::ExplainRetention { .. } => true,
+        | H::ShowRetention { .. } => true,
+        H::ApplyRetention { explain, .. } | H::DropSnapshots { explain, .. } => *explain,
         H::Restore(restore) => restore.explain,
         H::Undrop(undrop) => undrop.explain,
         H::Undo(undo) => undo.explain,
@@ -68,11 +84,17 @@ fn only_reads(statement: &HistoryStatement) -> bool {
 
 async fn matrixone(session: &mut Session, statement: &MatrixOne) -> Result<Outcome> {
     match statement {
-        MatrixOne::CreatePitr { .. } => Err(Error::unsupported("CREATE PITR")),
-        MatrixOne::AlterPitr { .. } => Err(Error::unsupported("ALTER PITR")),
-        MatrixOne::DropPitr { .. } => Err(Error::unsupported("DROP PITR")),
-        MatrixOne::ShowPitr { .. } => Err(Error::unsupported("SHOW PITR")),
-        MatrixOne::ShowRecoveryWindow { .. } => Err(Error::unsupported("SHOW RECOVERY_WINDOW")),
+        MatrixOne::CreatePitr { name, if_not_exists, target, range, internal } => {
+            not_internal(*internal)?;
+            pitr::create(session, name, *if_not_exists, target.as_ref(), *range)
+        }
+        MatrixOne::AlterPitr { name, if_exists, range } => pitr::alter(session, name, *if_exists, *range),
+        MatrixOne::DropPitr { name, if_exists, internal } => {
+            not_internal(*internal)?;
+            pitr::drop(session, name, *if_exists)
+        }
+        MatrixOne::ShowPitr { filter } => pitr::show(session, filter.as_ref()).await,
+        MatrixOne::ShowRecoveryWindow { target } => pitr::recovery_window(session, target),
         MatrixOne::CloneTable(clone) | MatrixOne::Branch(Branch::CreateTable(clone)) => {
             clone::table(session, clone).await
         }
@@ -91,6 +113,47 @@ async fn matrixone(session: &mut Session, statement: &MatrixOne) -> Result<Outco
         MatrixOne::Branch(Branch::Merge { .. }) => Err(Error::unsupported("DATA BRANCH MERGE")),
         MatrixOne::Branch(Branch::Pick { .. }) => Err(Error::unsupported("DATA BRANCH PICK")),
     }
+}
+
+/// MatrixOne's own bookkeeping makes policies that nobody sees; there are none here.
+fn not_internal(internal: bool) -> Result<()> {
+    if internal { Err(Error::unsupported("CREATE PITR … INTERNAL")) } else { Ok(()) }
+}
+
+/// Lets IF [NOT] EXISTS turn the error that it speaks of into a note.
+fn forgiving(session: &mut Session, result: Result<()>, forgiven: Option<Kind>) -> Result<Outcome> {
+    match result {
+        Err(error) if forgiven.is_some() && error.kind == forgiven => {
+            session.state.warnings.push(Warning::note(error.code, error.message));
+            Ok(done())
+        }
+        result => result.map(|()| done()),
+    }
+}
+
+/// Returns the names of account, database and tables that a scope is about; `none` where it is not about one.
+fn names(own_account: &str, scope: &log::Scope, none: &str) -> (String, String, String) {
+    let none = none.to_owned();
+    let own = own_account.to_owned();
+    match scope {
+        log::Scope::Cluster => (none.clone(), none.clone(), none),
+        log::Scope::Account(account) => (account.clone(), none.clone(), none),
+        log::Scope::Database(database) => (own, database.clone(), none),
+        log::Scope::Tables(database, tables) => (own, database.clone(), tables.join(",")),
+    }
+}
+
+/// Turns a length of time as a statement words it into the core's terms.
+fn term_of(period: Period) -> Term {
+    let unit = match period.unit {
+        PeriodUnit::Minute => TermUnit::Minute,
+        PeriodUnit::Hour => TermUnit::Hour,
+        PeriodUnit::Day => TermUnit::Day,
+        PeriodUnit::Week => TermUnit::Week,
+        PeriodUnit::Month => TermUnit::Month,
+        PeriodUnit::Year => TermUnit::Year,
+    };
+    Term { count: period.count, unit }
 }
 
 fn done() -> Outcome {

@@ -7,6 +7,7 @@ use strandline_core::ids::Version;
 use strandline_core::log::Scope;
 use strandline_core::schema::same_name;
 use strandline_core::txn::Author;
+use strandline_core::when::{When, parse_time};
 
 use crate::api::Outcome;
 use crate::error::{Error, Result};
@@ -19,10 +20,19 @@ use crate::statements::rows_of;
 const TRIES: usize = 20;
 
 pub async fn restore(session: &mut Session, restore: &Restore) -> Result<Outcome> {
-    let RestoreFrom::When(when) = &restore.from else { return Err(Error::unsupported("RESTORE … FROM PITR")) };
     if restore.with_grants {
         return Err(Error::unsupported("RESTORE … WITH GRANTS"));
     }
+    let state = &session.state;
+    let when = match &restore.from {
+        RestoreFrom::When(when) => state.address(when).await?,
+        RestoreFrom::Pitr { name, time, source_account } => {
+            if source_account.as_ref().is_some_and(|source| !source.eq_ignore_ascii_case(&state.account_name)) {
+                return Err(Error::unsupported("RESTORE … FROM PITR of another account"));
+            }
+            When::Pitr(name.clone(), parse_time(time, state.now, state.variables.time_zone())?)
+        }
+    };
     if let Some(account) = &restore.to_account
         && !same_name(account, &session.state.account_name)
     {
@@ -41,7 +51,7 @@ pub async fn restore(session: &mut Session, restore: &Restore) -> Result<Outcome
     };
     let request = RestoreRequest {
         scope,
-        when: session.state.address(when).await?,
+        when,
         target,
         overwrite: restore.overwrite,
         keep_copy: restore.keep_copy,

@@ -1,56 +1,65 @@
 //! CREATE, SHOW and DROP SNAPSHOT.
 
+use std::collections::HashMap;
+
 use strandline_core::error::{Kind, What};
-use strandline_core::history::snapshot::SnapshotSpec;
-use strandline_core::log::{Pin, Scope};
+use strandline_core::history::snapshot::{Decision, SnapshotSpec};
+use strandline_core::ids::{Time, Version};
+use strandline_core::log::{Pin, Scope, Terms};
 use strandline_core::txn::Author;
 use strandline_core::when;
 
-use super::done;
+use super::{forgiving, names, term_of};
 use crate::api::Outcome;
 use crate::error::{Error, Result};
-use crate::parse::{CreateSnapshot, Filter, When};
+use crate::parse::{CreateSnapshot, Filter, Target, When};
 use crate::session::{Session, State};
-use crate::show::answer::{CellKind, answer, row};
+use crate::show::answer::{Cell, CellKind, answer, row};
+use crate::statements::rows_of;
 use crate::warning::Warning;
 
 pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Outcome> {
-    for (given, what) in [
-        (create.incremental_from.is_some(), "CREATE SNAPSHOT … INCREMENTAL FROM"),
-        (create.compression, "CREATE SNAPSHOT … COMPRESSION"),
-        (create.retain.is_some(), "CREATE SNAPSHOT … RETAIN"),
-    ] {
-        if given {
-            return Err(Error::unsupported(what));
-        }
+    if create.compression {
+        return Err(Error::unsupported("CREATE SNAPSHOT … COMPRESSION"));
     }
     let scope = session.state.scope(&create.target)?;
     let comment = create.comment.clone().unwrap_or_default();
+    let retain_until = match create.retain {
+        Some(period) => Some(term_of(period).after(session.state.now, session.state.variables.time_zone())?),
+        None => None,
+    };
     let result = match (&create.at, session.in_transaction()) {
-        (None, true) => inside(session, create, scope, &comment),
+        (None, true) => inside(session, create, scope, &comment, retain_until),
         (at, _) => {
             let when = match at {
                 Some(when) => session.state.address(when).await?,
                 None => when::When::Now,
             };
-            let spec =
-                SnapshotSpec { name: create.name.clone(), scope, columns: create.columns.clone(), when, comment };
+            let spec = SnapshotSpec {
+                columns: create.columns.clone(),
+                when,
+                comment,
+                base: create.incremental_from.clone(),
+                retain_until,
+                ..SnapshotSpec::of(&create.name, scope)
+            };
             let author = session.state.author();
             session.state.engine.database().create_snapshot(&spec, &author).await.map(|_| ()).map_err(Error::from)
         }
     };
-    match result {
-        Err(error) if create.if_not_exists && error.kind == Some(Kind::AlreadyExists(What::Snapshot)) => {
-            session.state.warnings.push(Warning::note(error.code, error.message));
-            Ok(done())
-        }
-        result => result.map(|()| done()),
-    }
+    forgiving(session, result, create.if_not_exists.then_some(Kind::AlreadyExists(What::Snapshot)))
 }
 
 /// Takes a snapshot that means the open transaction's commit.
-fn inside(session: &mut Session, create: &CreateSnapshot, scope: Scope, comment: &str) -> Result<()> {
+fn inside(
+    session: &mut Session,
+    create: &CreateSnapshot,
+    scope: Scope,
+    comment: &str,
+    retain_until: Option<Time>,
+) -> Result<()> {
     let account = session.state.account;
+    let database = session.state.engine.database().clone();
     let txn = session.txn()?;
     let columns = match &scope {
         Scope::Database(name) => {
@@ -74,30 +83,105 @@ fn inside(session: &mut Session, create: &CreateSnapshot, scope: Scope, comment:
     if !create.columns.is_empty() && !matches!(&scope, Scope::Tables(_, tables) if tables.len() == 1) {
         return Err(Error::wrong_arguments("COLUMNS needs a snapshot of exactly one table."));
     }
-    txn.create_snapshot(&create.name, scope, comment, columns)?;
+    let base = match &create.incremental_from {
+        Some(base) => Some(database.base_of(account, base, (&scope, &columns), Version::MAX)?),
+        None => None,
+    };
+    let terms = Terms { base, retain_until, schedule: None };
+    txn.create_snapshot(&create.name, scope, comment, columns, terms)?;
     Ok(())
 }
 
-pub async fn drop(session: &mut Session, name: &str, if_exists: bool) -> Result<Outcome> {
+pub fn drop(session: &mut Session, name: &str, if_exists: bool, cascade: bool) -> Result<Outcome> {
     let author = session.state.author();
-    match session.state.engine.database().drop_snapshot(name, &author).await {
-        Err(error) if if_exists && error.kind() == Kind::NotFound(What::Snapshot) => {
-            let error = Error::from(error);
-            session.state.warnings.push(Warning::note(error.code, error.message));
-            Ok(done())
+    let dropped = session.state.engine.database().drop_snapshot(name, cascade, &author);
+    let dropped = dropped.map(|_| ()).map_err(Error::from);
+    forgiving(session, dropped, if_exists.then_some(Kind::NotFound(What::Snapshot)))
+}
+
+/// Drops what is older than a time, and lists it. What something younger is based on stays, with a note.
+pub async fn drop_older(
+    session: &mut Session,
+    target: &Target,
+    older_than: &When,
+    cascade: bool,
+    explain: bool,
+) -> Result<Outcome> {
+    let state = &session.state;
+    let scope = state.scope(target)?;
+    let before = super::commits::time_of(state, older_than).await?;
+    let database = state.engine.database().clone();
+    let account = state.account;
+    loop {
+        let mut decisions = database.plan_drop_older(account, &scope, before, cascade)?;
+        if explain {
+            return decided(&session.state.account_name, &decisions, true);
         }
-        result => result.map(|_| done()).map_err(Error::from),
+        match database.apply_decisions(&decisions) {
+            // Somebody took another one on what was to be dropped.
+            Err(error) if error.kind() == Kind::Conflict => continue,
+            dropped => dropped.map(|_| ())?,
+        }
+        for decision in decisions.iter().filter(|decision| decision.keep && decision.pin.created < before) {
+            let message = format!("Snapshot '{}' stays: {}.", decision.pin.name, decision.reason);
+            session.state.warnings.push(Warning::note(1105, message));
+        }
+        decisions.retain(|decision| !decision.keep);
+        return decided(&session.state.account_name, &decisions, false);
     }
 }
 
-/// MatrixOne's six columns, and ours behind them. TIMESTAMP is UTC.
+/// Lists what was or would be done with snapshots: all of it with what stays, or just what was dropped.
+pub(super) fn decided(account: &str, decisions: &[Decision], planned: bool) -> Result<Outcome> {
+    let rows = decisions.iter().map(|decision| {
+        let pin = &decision.pin;
+        let (of_account, of_database, of_table) = names(account, &pin.scope, "");
+        let action = match (decision.keep, planned) {
+            (true, _) => "keep",
+            (false, true) => "drop",
+            (false, false) => "dropped",
+        };
+        row![
+            action,
+            &pin.name,
+            pin.created.to_string(),
+            pin.scope.level(),
+            of_account,
+            of_database,
+            of_table,
+            &decision.reason,
+        ]
+    });
+    let columns = [
+        ("action", CellKind::Text),
+        ("snapshot_name", CellKind::Text),
+        ("timestamp", CellKind::Text),
+        ("snapshot_level", CellKind::Text),
+        ("account_name", CellKind::Text),
+        ("database_name", CellKind::Text),
+        ("table_name", CellKind::Text),
+        ("reason", CellKind::Text),
+    ];
+    Ok(Outcome::Rows(rows_of(answer(&columns, rows.collect())?)))
+}
+
+/// MatrixOne's six columns, and ours behind them. Times are UTC.
 pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outcome> {
     let database = session.state.engine.database().clone();
     let mut rows = Vec::new();
-    for pin in database.snapshots(session.state.account)? {
-        let (of_account, of_database, of_table) = names(&pin);
-        let columns = columns_of(&session.state, &pin).await?;
-        let bytes = database.snapshot_bytes(&pin).await?;
+    let sizes = database.snapshot_sizes(session.state.account).await?;
+    let bases: HashMap<_, _> = sizes.iter().map(|size| (size.pin.id, size.pin.name.clone())).collect();
+    for size in sizes {
+        let pin = &size.pin;
+        let (of_account, of_database, of_table) = names_of(pin);
+        let columns = columns_of(&session.state, pin).await?;
+        let until = pin.terms.retain_until;
+        let status = match &size.damage {
+            Some(_) => "damaged",
+            None if until.is_some_and(|until| until <= session.state.now) => "expired",
+            None => "available",
+        };
+        let known = |bytes: u64| if size.damage.is_some() { Cell::Null } else { megabytes(bytes) };
         rows.push(row![
             &pin.name,
             pin.created.to_string(),
@@ -108,8 +192,13 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             pin.version.0,
             columns,
             &pin.comment,
-            crate::show::answer::Cell::Float((bytes as f64 / 1e4).round() / 1e2),
+            known(size.bytes),
             &pin.author,
+            known(size.unique_bytes),
+            status,
+            pin.terms.base.map(|base| bases.get(&base).cloned().unwrap_or_default()),
+            until.map(|until| until.to_string()),
+            pin.terms.schedule.clone(),
         ]);
     }
     let columns = [
@@ -124,18 +213,23 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
         ("COMMENT", CellKind::Text),
         ("SIZE_MB", CellKind::Float),
         ("CREATED_BY", CellKind::Text),
+        ("UNIQUE_MB", CellKind::Float),
+        ("STATUS", CellKind::Text),
+        ("BASE", CellKind::Text),
+        ("EXPIRES", CellKind::Text),
+        ("SCHEDULE", CellKind::Text),
     ];
     crate::statements::filtered(session, answer(&columns, rows)?, filter).await
 }
 
-/// Returns the names of account, database and tables that a snapshot is about, empty where it is not about one.
-fn names(pin: &Pin) -> (String, String, String) {
-    match &pin.scope {
-        Scope::Cluster => (String::new(), String::new(), String::new()),
-        Scope::Account(account) => (account.clone(), String::new(), String::new()),
-        Scope::Database(database) => (String::new(), database.clone(), String::new()),
-        Scope::Tables(database, tables) => (String::new(), database.clone(), tables.join(",")),
-    }
+/// Returns millions of bytes, rounded to what is shown.
+fn megabytes(bytes: u64) -> Cell {
+    Cell::Float((bytes as f64 / 1e4).round() / 1e2)
+}
+
+/// Returns the names of account, database and tables that a snapshot is about. MatrixOne names the account only at its level.
+fn names_of(pin: &Pin) -> (String, String, String) {
+    names("", &pin.scope, "")
 }
 
 async fn columns_of(state: &State, pin: &Pin) -> Result<String> {

@@ -30,6 +30,29 @@ pub(super) const TABLES: &[VirtualTable] = &[
     },
     VirtualTable {
         database: DB,
+        name: "mo_pitr",
+        columns: &[
+            ("pitr_id", Text),
+            ("pitr_name", Text),
+            ("create_account", UInt),
+            ("create_time", Int),
+            ("modified_time", Int),
+            ("level", Text),
+            ("account_id", UInt),
+            ("account_name", Text),
+            ("database_name", Text),
+            ("table_name", Text),
+            ("obj_id", UInt),
+            ("pitr_length", UInt),
+            ("pitr_unit", Text),
+            ("pitr_status", UInt),
+            ("pitr_status_changed_time", Int),
+            ("kind", Text),
+        ],
+        rows: pitrs,
+    },
+    VirtualTable {
+        database: DB,
         name: "mo_database",
         columns: &[
             ("dat_id", UInt),
@@ -111,25 +134,61 @@ pub(super) const TABLES: &[VirtualTable] = &[
     },
 ];
 
+/// Returns the names of account, database and tables that a scope is about, and the id of the object now, or 0.
+fn names_of(cx: &ShowContext<'_>, scope: &Scope) -> (String, String, String, u64) {
+    let own = || cx.catalog.account_by_id(cx.account).map(|account| account.name.clone()).unwrap_or_default();
+    match scope {
+        Scope::Cluster => (String::new(), String::new(), String::new(), 0),
+        Scope::Account(name) => {
+            (name.clone(), String::new(), String::new(), cx.catalog.account(name).map_or(0, |a| a.id.0))
+        }
+        Scope::Database(name) => {
+            let id = cx.catalog.database(cx.account, name).map_or(0, |database| database.id.0);
+            (own(), name.clone(), String::new(), id)
+        }
+        Scope::Tables(name, tables) => {
+            let table = tables.first().and_then(|table| {
+                let database = cx.catalog.database(cx.account, name).ok()?;
+                cx.catalog.table(database, table).ok()
+            });
+            (own(), name.clone(), tables.join(","), table.map_or(0, |table| table.id.0))
+        }
+    }
+}
+
+/// `pitr_status` is 1 while the object exists, as in MatrixOne. It is the same policy when an object of the name is made
+/// again, and what was kept stays.
+fn pitrs(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
+    let row = |pitr: &strandline_core::when::Pitr| {
+        let (account, database, table, object) = names_of(cx, &pitr.scope);
+        let account_id = cx.catalog.account(&account).map_or(0, |account| account.id.0);
+        let stands = object != 0 || pitr.scope == Scope::Cluster;
+        row![
+            format!("{}/{}", pitr.account, pitr.name.to_lowercase()),
+            &pitr.name,
+            pitr.account.0,
+            nanos(pitr.created),
+            nanos(pitr.modified),
+            pitr.scope.level(),
+            account_id,
+            account,
+            database,
+            table,
+            object,
+            u64::from(pitr.length),
+            pitr.unit.letter(),
+            u64::from(stands),
+            nanos(pitr.modified),
+            "user"
+        ]
+    };
+    cx.pitrs.iter().map(row).collect()
+}
+
 fn snapshots(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
-    let own = cx.catalog.account_by_id(cx.account).map(|account| account.name.clone()).unwrap_or_default();
     let mut rows = Vec::new();
     for pin in cx.snapshots {
-        let database_id = |name: &str| cx.catalog.database(cx.account, name).map_or(0, |database| database.id.0);
-        let (account, database, table, object) = match &pin.scope {
-            Scope::Cluster => (String::new(), String::new(), String::new(), 0),
-            Scope::Account(name) => {
-                (name.clone(), String::new(), String::new(), cx.catalog.account(name).map_or(0, |a| a.id.0))
-            }
-            Scope::Database(name) => (own.clone(), name.clone(), String::new(), database_id(name)),
-            Scope::Tables(name, tables) => {
-                let table = tables.first().and_then(|table| {
-                    let database = cx.catalog.database(cx.account, name).ok()?;
-                    cx.catalog.table(database, table).ok()
-                });
-                (own.clone(), name.clone(), tables.join(","), table.map_or(0, |table| table.id.0))
-            }
-        };
+        let (account, database, table, object) = names_of(cx, &pin.scope);
         rows.push(row![
             pin.id.to_string(),
             &pin.name,

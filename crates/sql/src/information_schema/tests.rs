@@ -76,7 +76,7 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
     let process = Process { id: 1, user: "root".into(), host: "localhost".into(), ..Process::default() };
     work(&ShowContext {
         catalog: &catalog,
-        pin: None,
+        limit: None,
         account: SYS,
         account_name: "sys",
         database: Some("shop"),
@@ -88,6 +88,7 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
         warnings: &[Warning::note(1051, "Unknown table 'x'")],
         stats: &|_| TableStats { rows: 5, bytes: 100, next_auto: 6, updated: None },
         snapshots: &[],
+        pitrs: &[],
     })
 }
 

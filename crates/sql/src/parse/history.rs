@@ -77,6 +77,14 @@ pub enum HistoryStatement {
     ShowSnapshots {
         filter: Option<Filter>,
     },
+    /// Many at once: those of a scope that were created before a time.
+    DropSnapshots {
+        target: Target,
+        older_than: When,
+        cascade: bool,
+        /// Print what would be dropped instead.
+        explain: bool,
+    },
     Restore(Restore),
     Undrop(Undrop),
     Undo(Undo),
@@ -92,19 +100,31 @@ pub enum HistoryStatement {
     Diff(Diff),
     SetRetention {
         target: Target,
-        keep: Keep,
-    },
-    /// The plan of `ApplyRetention`, without doing it.
-    ExplainRetention {
-        target: Target,
+        rules: Rules,
     },
     ApplyRetention {
         target: Target,
+        /// These rules for once, instead of those that were set.
+        rules: Option<Rules>,
+        /// Print the plan instead.
+        explain: bool,
+    },
+    ShowRetention {
+        filter: Option<Filter>,
+    },
+    DropRetention {
+        target: Target,
+        if_exists: bool,
     },
     CreateSchedule(CreateSchedule),
     DropSchedule {
         name: String,
         if_exists: bool,
+    },
+    /// Without `paused` it goes on.
+    AlterSchedule {
+        name: String,
+        paused: bool,
     },
     ShowSchedules {
         filter: Option<Filter>,
@@ -211,6 +231,13 @@ pub struct Keep {
     pub yearly: Option<u32>,
 }
 
+/// Rules of retention, and whose calendar they mean; `None` is the session's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    pub keep: Keep,
+    pub time_zone: Option<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateSchedule {
     pub name: String,
@@ -254,7 +281,9 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         })
     } else if c.are(&["RETENTION", "FOR"]) && explain {
         c.at += 1;
-        HistoryStatement::ExplainRetention { target: for_target(c)? }
+        apply_retention(c, true)?
+    } else if c.eat_all(&["DROP", "SNAPSHOTS"]) {
+        drop_snapshots(c, explain)?
     } else if explain {
         c.at = 0;
         return Ok(None);
@@ -283,9 +312,20 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
     } else if c.eat_all(&["SET", "RETENTION", "FOR"]) {
         c.at -= 1;
         let target = for_target(c)?;
-        HistoryStatement::SetRetention { target, keep: keep(c)? }
+        HistoryStatement::SetRetention { target, rules: rules(c)? }
     } else if c.eat_all(&["APPLY", "RETENTION"]) {
-        HistoryStatement::ApplyRetention { target: for_target(c)? }
+        apply_retention(c, false)?
+    } else if c.eat_all(&["SHOW", "RETENTION"]) {
+        HistoryStatement::ShowRetention { filter: c.filter()? }
+    } else if c.eat_all(&["DROP", "RETENTION"]) {
+        let if_exists = c.if_exists();
+        HistoryStatement::DropRetention { target: for_target(c)?, if_exists }
+    } else if c.eat_all(&["ALTER", "SCHEDULE"]) {
+        let name = c.name_or_string("ALTER SCHEDULE needs the name of a schedule; SHOW SCHEDULES lists them")?;
+        match c.eat_any(&["PAUSE", "RESUME"]) {
+            Some(word) => HistoryStatement::AlterSchedule { name, paused: word == "PAUSE" },
+            None => return Err(c.error("say ALTER SCHEDULE name PAUSE or RESUME")),
+        }
     } else if c.eat_all(&["CREATE", "SCHEDULE"]) {
         HistoryStatement::CreateSchedule(create_schedule(c)?)
     } else if c.eat_all(&["DROP", "SCHEDULE"]) {
@@ -380,6 +420,8 @@ fn is_option(c: &Cursor<'_>) -> bool {
         "DATABASE",
         "TABLE",
         "LIMIT",
+        "OLDER",
+        "CASCADE",
         "WITH",
     ];
     OPTIONS.iter().any(|word| c.is(word))
@@ -598,6 +640,46 @@ fn diff(c: &mut Cursor<'_>) -> Result<Diff> {
         DiffOutput::Rows
     };
     Ok(Diff { table, from, to, output })
+}
+
+/// `OLDER THAN when FOR scope [CASCADE]`, in any order.
+fn drop_snapshots(c: &mut Cursor<'_>, explain: bool) -> Result<HistoryStatement> {
+    const HINT: &str = "DROP SNAPSHOTS needs OLDER THAN 'time' FOR scope; one is dropped with DROP SNAPSHOT name";
+    let (mut scope, mut older_than, mut cascade) = (None, None, false);
+    while !c.at_end() {
+        if scope.is_none() && c.eat("FOR") {
+            scope = Some(target(c)?);
+        } else if older_than.is_none() && c.eat_all(&["OLDER", "THAN"]) {
+            older_than = Some(time_or_when(c)?);
+        } else if !cascade && c.eat("CASCADE") {
+            cascade = true;
+        } else {
+            return Err(c.error(HINT));
+        }
+    }
+    match (scope, older_than) {
+        (Some(target), Some(older_than)) => {
+            Ok(HistoryStatement::DropSnapshots { target, older_than, cascade, explain })
+        }
+        _ => Err(c.error(HINT)),
+    }
+}
+
+/// `FOR scope [KEEP … [TIME ZONE 'z']]`
+fn apply_retention(c: &mut Cursor<'_>, explain: bool) -> Result<HistoryStatement> {
+    let target = for_target(c)?;
+    let rules = if c.is("KEEP") { Some(rules(c)?) } else { None };
+    Ok(HistoryStatement::ApplyRetention { target, rules, explain })
+}
+
+/// `KEEP … [TIME ZONE 'z']`
+fn rules(c: &mut Cursor<'_>) -> Result<Rules> {
+    let keep = keep(c)?;
+    let time_zone = match c.eat_all(&["TIME", "ZONE"]) {
+        true => Some(c.string("TIME ZONE needs a name in quotes: 'Europe/Berlin'")?),
+        false => None,
+    };
+    Ok(Rules { keep, time_zone })
 }
 
 /// `KEEP LAST n HOURLY n …`, at least one, in any order.

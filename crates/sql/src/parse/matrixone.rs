@@ -148,7 +148,7 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<MatrixOne>> {
         MatrixOne::DropPitr { name, if_exists, internal: c.eat("INTERNAL") }
     } else if c.eat_all(&["SHOW", "PITR"]) {
         MatrixOne::ShowPitr { filter: c.filter()? }
-    } else if c.eat_all(&["SHOW", "RECOVERY_WINDOW"]) {
+    } else if c.eat_all(&["SHOW", "RECOVERY_WINDOW"]) || c.eat_all(&["SHOW", "RECOVERY", "WINDOW"]) {
         c.expect("FOR", "SHOW RECOVERY_WINDOW needs FOR ACCOUNT, DATABASE d or TABLE d t")?;
         MatrixOne::ShowRecoveryWindow { target: target(c)? }
     } else if c.eat_all(&["DATA", "BRANCH"]) {

@@ -28,10 +28,10 @@ mod user;
 
 pub use bytes::text_of_bytes;
 pub use history::{
-    CreateSnapshot, Diff, DiffOutput, HistoryStatement, Restore, RestoreFrom, RestoreTo, Scope, Target, Undo, Undrop,
-    Undropped, When,
+    CreateSchedule, CreateSnapshot, Diff, DiffOutput, HistoryStatement, Keep, Period, PeriodUnit, Restore, RestoreFrom,
+    RestoreTo, Rhythm, Rules, Scope, Target, Undo, Undrop, Undropped, When,
 };
-pub use matrixone::{Branch, BranchOutput, CloneDatabase, CloneTable, MatrixOne};
+pub use matrixone::{Branch, BranchOutput, CloneDatabase, CloneTable, MatrixOne, Range, RangeUnit};
 pub use moments::{TableAtMoment, ensure_stripped, moments, name_parts, strip};
 pub use qualifiers::rename_database;
 pub use statement::*;

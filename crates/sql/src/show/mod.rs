@@ -9,6 +9,8 @@ use strandline_core::catalog::Catalog;
 use strandline_core::ids::{AccountId, ColumnId, Time};
 use strandline_core::log::{Pin, Scope};
 use strandline_core::schema::{Column, Database, Table};
+use strandline_core::when;
+use strandline_core::when::Pitr;
 
 use crate::create_text::{create_database_text, create_table_text, create_view_text};
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
@@ -36,7 +38,7 @@ pub struct ShowContext<'a> {
     /// The moment's that the statement means.
     pub catalog: &'a Arc<Catalog>,
     /// The snapshot through which the moment is read: what it does not speak of is not shown.
-    pub pin: Option<&'a Pin>,
+    pub limit: Option<&'a when::Limit>,
     pub account: AccountId,
     pub account_name: &'a str,
     /// The session's current database.
@@ -54,14 +56,16 @@ pub struct ShowContext<'a> {
     pub stats: &'a (dyn Fn(&Table) -> TableStats + Send + Sync),
     /// Snapshots that this account may see.
     pub snapshots: &'a [Pin],
+    /// Policies for recovery windows that this account made.
+    pub pitrs: &'a [Pitr],
 }
 
 impl ShowContext<'_> {
     /// Returns the tables and views of a database, by name.
     pub(crate) fn tables_of(&self, database: &Database) -> Vec<Arc<Table>> {
         let mut tables = self.catalog.tables_of(database.id);
-        if let Some(pin) = self.pin {
-            tables.retain(|table| pin.admits_table(self.account_name, &database.name, &table.name).is_ok());
+        if let Some(limit) = self.limit {
+            tables.retain(|table| limit.admits_table(self.account_name, &database.name, &table.name).is_ok());
         }
         tables
     }
@@ -75,23 +79,23 @@ impl ShowContext<'_> {
 
     /// Tells whether a table's column is shown.
     pub(crate) fn shows_column(&self, table: &Table, column: ColumnId) -> bool {
-        self.pin.is_none_or(|pin| pin.admits_columns(table, &[column]).is_ok())
+        self.limit.is_none_or(|limit| limit.admits_columns(table, &[column]).is_ok())
     }
 
     /// Fails if the snapshot speaks of nothing in a database.
     fn check_database(&self, name: &str) -> Result<()> {
-        let Some(pin) = self.pin else { return Ok(()) };
-        match pin.admits_scope(&Scope::Tables(name.to_owned(), Vec::new())) {
+        let Some(limit) = self.limit else { return Ok(()) };
+        match limit.admits_scope(&Scope::Tables(name.to_owned(), Vec::new())) {
             Ok(()) => Ok(()),
-            Err(_) => Ok(pin.admits_scope(&Scope::Database(name.to_owned()))?),
+            Err(_) => Ok(limit.admits_scope(&Scope::Database(name.to_owned()))?),
         }
     }
 
     /// Fails if the snapshot has only some columns of a table: it cannot be shown whole.
     fn check_whole(&self, table: &Table) -> Result<()> {
-        let Some(pin) = self.pin else { return Ok(()) };
+        let Some(limit) = self.limit else { return Ok(()) };
         let all: Vec<ColumnId> = table.columns.iter().map(|column| column.id).collect();
-        Ok(pin.admits_columns(table, &all)?)
+        Ok(limit.admits_columns(table, &all)?)
     }
 }
 
@@ -743,8 +747,8 @@ fn find(cx: &ShowContext<'_>, name: &TableName) -> Result<(Arc<Database>, Arc<Ta
     }
     let database = cx.catalog.database(cx.account, home).map_err(|_| unknown_database(home))?;
     let table = cx.catalog.table(database, &name.name).map_err(|_| no_table(&database.name, &name.name))?;
-    if let Some(pin) = cx.pin {
-        pin.admits_table(cx.account_name, &database.name, &table.name)?;
+    if let Some(limit) = cx.limit {
+        limit.admits_table(cx.account_name, &database.name, &table.name)?;
     }
     Ok((database.clone(), table.clone()))
 }

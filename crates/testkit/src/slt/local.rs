@@ -111,7 +111,8 @@ impl Seat {
         if verb == "USE" {
             self.settings.retain(|setting| !setting.to_ascii_uppercase().starts_with("USE "));
         }
-        if verb == "SET" || verb == "USE" {
+        let of_session = verb == "USE" || verb == "SET" && !sql.to_ascii_uppercase().contains("RETENTION");
+        if of_session {
             self.settings.push(sql.to_owned());
         }
         Ok(answer)

@@ -91,10 +91,10 @@ impl Known {
         self.head = news.head;
         self.newest = news.newest.or(self.newest.take());
         self.touches.extend(news.touches);
-        self.settings.extend(news.settings);
         merge(&mut self.objects, news.objects);
         merge(&mut self.pins, news.pins);
         merge(&mut self.intents, news.intents);
+        merge(&mut self.settings, news.settings);
     }
 
     /// Returns the objects that may have stood at a version: not those that ended before, or that began later.

@@ -137,7 +137,7 @@ pub(super) struct News {
     pub objects: HashMap<(ObjectKind, u64), Option<Tail>>,
     pub pins: HashMap<PinId, Option<Pin>>,
     pub intents: HashMap<FileId, Option<FileKind>>,
-    pub settings: HashMap<String, String>,
+    pub settings: HashMap<String, Option<String>>,
     /// Roughly how many bytes it wrote, beyond those of any commit.
     pub bytes: u64,
 }
@@ -373,6 +373,13 @@ impl<'a> Draft<'a> {
         if self.known.pins.iter().any(stands) || self.news.pins.values().flatten().any(same) {
             return Err(name_taken(pin));
         }
+        let gone = |base| match self.news.pins.get(&base) {
+            Some(news) => news.is_none(),
+            None => !self.known.pins.contains_key(&base),
+        };
+        if pin.terms.base.is_some_and(gone) {
+            return Err(integrity::base_gone());
+        }
         self.news.head.last_pin += 1;
         let pin = Pin { id: PinId(self.news.head.last_pin), ..pin.clone() };
         let body = serde_json::to_string(&pin)?;
@@ -385,6 +392,8 @@ impl<'a> Draft<'a> {
 
     pub(super) fn drop_pins(&mut self, ids: &[PinId]) -> Result<u64> {
         const DELETE: &str = "DELETE FROM pin WHERE id = ?1 RETURNING body";
+        let stays = |pin: &&Pin| !ids.contains(&pin.id);
+        integrity::validate_drop(ids, self.known.pins.values().filter(stays))?;
         let mut dropped = 0;
         for id in ids {
             if !self.known.pins.contains_key(id) || self.news.pins.contains_key(id) {
@@ -464,13 +473,31 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn put_setting(&mut self, name: &str, value: &str) -> Result<()> {
-        let old = self.news.settings.get(name).or_else(|| self.known.settings.get(name));
-        if let Some(old) = old {
-            integrity::toggle(&mut self.news.head.settings, integrity::setting_digest(name, old));
-        }
+        self.take_out_setting(name);
         insert_setting(self.connection, &mut self.news.head, name, value)?;
-        self.news.settings.insert(name.to_owned(), value.to_owned());
+        self.news.settings.insert(name.to_owned(), Some(value.to_owned()));
         Ok(())
+    }
+
+    pub(super) fn drop_setting(&mut self, name: &str) -> Result<bool> {
+        const DELETE: &str = "DELETE FROM setting WHERE name = ?1";
+        if !self.take_out_setting(name) {
+            return Ok(false);
+        }
+        self.execute(DELETE, params![name])?;
+        self.news.settings.insert(name.to_owned(), None);
+        Ok(true)
+    }
+
+    /// Takes a setting out of the tally, if it stands.
+    fn take_out_setting(&mut self, name: &str) -> bool {
+        let old = match self.news.settings.get(name) {
+            Some(news) => news.as_deref(),
+            None => self.known.settings.get(name).map(String::as_str),
+        };
+        let Some(old) = old else { return false };
+        integrity::toggle(&mut self.news.head.settings, integrity::setting_digest(name, old));
+        true
     }
 
     fn execute(&self, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {

@@ -70,7 +70,7 @@ impl Found {
         // What is needed: whether by anything that is kept, and the part that a part or vector belongs to.
         let mut wanted: BTreeMap<FileId, (FileKind, bool, Option<Part>)> = BTreeMap::new();
         for held in contents(database)? {
-            let is_kept = keepers.is_kept(&held);
+            let is_kept = keepers.is_kept(database, &held)?;
             let manifest = match manifests.of(database, &held.content).await {
                 Ok(manifest) => manifest,
                 Err(said) => {

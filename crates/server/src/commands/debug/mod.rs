@@ -189,7 +189,7 @@ fn resolve_when(database: &Database, when: &When, account: AccountId) -> CoreRes
 fn resolved(database: &Database, version: Version) -> CoreResult<Resolved> {
     let entry = database.metastore().entry(version)?;
     let entry = entry.ok_or_else(|| Error::not_found(What::Version, &version.to_string()))?;
-    Ok(Resolved { version, time: entry.head.time, snapshot: None, why: "by number".to_owned() })
+    Ok(Resolved { version, time: entry.head.time, limit: None, why: "by number".to_owned() })
 }
 
 /// As `resolve_when`, but a number need not be inside the window: here nothing is promised.

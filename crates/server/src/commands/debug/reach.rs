@@ -8,7 +8,8 @@ use strandline_core::cold::{Manifest, Part};
 use strandline_core::db::Database;
 use strandline_core::error::{Error, Result};
 use strandline_core::ids::{Digest, FileId, TableId, Version};
-use strandline_core::log::{FileKind, Pin};
+use strandline_core::log::{FileKind, Pin, Scope};
+use strandline_core::when::Pitr;
 
 use super::resolved;
 
@@ -91,6 +92,8 @@ pub struct Keepers {
     /// The version that was the newest when the window began.
     window_from: Version,
     window: String,
+    /// Policies, each with the version that was the newest when its window began.
+    policies: Vec<(Pitr, Version)>,
     pins: Vec<(Pin, Arc<Catalog>)>,
 }
 
@@ -98,6 +101,13 @@ impl Keepers {
     pub fn of(database: &Database) -> Result<Keepers> {
         let metastore = database.metastore();
         let at_start = metastore.newest_at(database.window_start())?;
+        let mut policies = Vec::new();
+        for account in database.now().catalog().accounts() {
+            for pitr in database.pitrs(account.id)? {
+                let from = metastore.newest_at(pitr.start(database.env().now()))?;
+                policies.push((pitr, from.map_or(Version(1), |entry| entry.version)));
+            }
+        }
         let mut catalogs: HashMap<Version, Arc<Catalog>> = HashMap::new();
         let mut pins = Vec::new();
         for pin in metastore.pins()? {
@@ -111,12 +121,13 @@ impl Keepers {
         Ok(Keepers {
             window_from: at_start.map_or(Version(1), |entry| entry.version),
             window: database.window().to_string(),
+            policies,
             pins,
         })
     }
 
     /// Returns what keeps a content, one sentence each; none if nothing does.
-    pub fn reasons(&self, held: &Held) -> Vec<String> {
+    pub fn reasons(&self, database: &Database, held: &Held) -> Result<Vec<String>> {
         let mut reasons = Vec::new();
         if held.end == Version::MAX {
             reasons.push("it is what the table holds now".to_owned());
@@ -126,16 +137,30 @@ impl Keepers {
             let upto = held.end.0 - 1;
             reasons.push(format!("the recovery window of {} reaches back to versions {from} to {upto}", self.window));
         }
+        for (pitr, from) in &self.policies {
+            if held.end == Version::MAX || held.end <= *from {
+                continue;
+            }
+            // A rename in between: either name counts.
+            let ends = [held.begin.max(*from), Version(held.end.0 - 1)];
+            for version in ends {
+                let catalog = database.moment(&resolved(database, version)?)?.catalog().clone();
+                if scope_of(&catalog, held.table).is_some_and(|scope| pitr.scope.holds(&scope)) {
+                    reasons.push(format!("PITR '{}' reaches back to version {from}", pitr.name));
+                    break;
+                }
+            }
+        }
         for (pin, catalog) in &self.pins {
             if held.begin <= pin.version && pin.version < held.end && admits(pin, catalog, held.table) {
                 reasons.push(format!("snapshot '{}' of version {}", pin.name, pin.version));
             }
         }
-        reasons
+        Ok(reasons)
     }
 
-    pub fn is_kept(&self, held: &Held) -> bool {
-        !self.reasons(held).is_empty()
+    pub fn is_kept(&self, database: &Database, held: &Held) -> Result<bool> {
+        Ok(!self.reasons(database, held)?.is_empty())
     }
 }
 
@@ -145,6 +170,13 @@ fn admits(pin: &Pin, catalog: &Catalog, table: TableId) -> bool {
     let Some(database) = catalog.database_by_id(table.database) else { return false };
     let account = catalog.account_by_id(database.account).map_or("", |account| account.name.as_str());
     pin.admits_table(account, &database.name, &table.name).is_ok()
+}
+
+/// Returns the scope that is just this table, by the names of a catalog.
+fn scope_of(catalog: &Catalog, table: TableId) -> Option<Scope> {
+    let table = catalog.table_by_id(table)?;
+    let database = catalog.database_by_id(table.database)?;
+    Some(Scope::Tables(database.name.clone(), vec![table.name.clone()]))
 }
 
 /// Returns the files that a kept content needs: `(file, kind)`, each once.

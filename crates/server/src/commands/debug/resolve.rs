@@ -3,6 +3,7 @@
 use serde_json::json;
 use strandline_core::db::Database;
 use strandline_core::error::Result;
+use strandline_core::when::Limit;
 
 use super::report::Report;
 use super::{account_id, resolve_when, utc};
@@ -16,7 +17,7 @@ pub fn resolve(database: &Database, when: &When, account: &str) -> Result<Report
         "version": resolved.version.0,
         "time": utc(resolved.time),
         "why": resolved.why,
-        "snapshot": resolved.snapshot.map(|pin| pin.name),
+        "snapshot": resolved.limit.as_ref().and_then(Limit::pin).map(|pin| pin.name.as_str()),
         "commit": entry.as_ref().map(|entry| entry.head.what.as_str()),
         "author": entry.as_ref().map(|entry| entry.head.author.as_str()),
     });

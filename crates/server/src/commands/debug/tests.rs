@@ -33,13 +33,7 @@ async fn make_store() -> TempDir {
     let mut txn = database.begin(author.clone());
     txn.delete(&items, &keys(&items, &[3])).await.expect("deleted");
     txn.commit().await.expect("committed");
-    let spec = SnapshotSpec {
-        name: "before".to_owned(),
-        scope: Scope::Database("shop".to_owned()),
-        columns: Vec::new(),
-        when: Address::Now,
-        comment: String::new(),
-    };
+    let spec = SnapshotSpec::of("before", Scope::Database("shop".to_owned()));
     database.create_snapshot(&spec, &author).await.expect("taken");
     database.flush().await.expect("flushed");
     let mut txn = database.begin(author);

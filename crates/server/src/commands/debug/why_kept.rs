@@ -23,7 +23,7 @@ pub async fn why_kept(database: &Database, file: FileId) -> Result<Report> {
     let mut rows = Vec::new();
     let mut is_kept = false;
     for reference in references(database, file).await? {
-        let reasons = keepers.reasons(&reference.held);
+        let reasons = keepers.reasons(database, &reference.held)?;
         is_kept |= !reasons.is_empty();
         rows.push(json!({
             "table": table_name(database, reference.held.table)?,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::parse::HistoryStatement as H;
-use crate::parse::history::{CreateSchedule, Keep, Period, PeriodUnit, Rhythm};
+use crate::parse::history::{CreateSchedule, Keep, Period, PeriodUnit, Rhythm, Rules};
 use crate::parse::matrixone::{OnConflict, Range, RangeUnit};
 
 fn history(text: &str) -> HistoryStatement {
@@ -202,11 +202,45 @@ fn the_rest_of_history() {
             "set retention for table d.t keep last 3 daily 7 yearly 1",
             H::SetRetention {
                 target: t(),
-                keep: Keep { last: Some(3), daily: Some(7), yearly: Some(1), ..Keep::default() },
+                rules: Rules {
+                    keep: Keep { last: Some(3), daily: Some(7), yearly: Some(1), ..Keep::default() },
+                    time_zone: None,
+                },
             },
         ),
-        ("explain retention for table d.t", H::ExplainRetention { target: t() }),
-        ("apply retention for table d.t", H::ApplyRetention { target: t() }),
+        ("explain retention for table d.t", H::ApplyRetention { target: t(), rules: None, explain: true }),
+        (
+            "apply retention for table d.t keep weekly 2 time zone 'Europe/Berlin'",
+            H::ApplyRetention {
+                target: t(),
+                rules: Some(Rules {
+                    keep: Keep { weekly: Some(2), ..Keep::default() },
+                    time_zone: Some("Europe/Berlin".to_owned()),
+                }),
+                explain: false,
+            },
+        ),
+        ("drop retention if exists for table d.t", H::DropRetention { target: t(), if_exists: true }),
+        ("show retention", H::ShowRetention { filter: None }),
+        ("alter schedule s pause", H::AlterSchedule { name: "s".to_owned(), paused: true }),
+        (
+            "drop snapshots older than '-30 days' for table d t cascade",
+            H::DropSnapshots {
+                target: t(),
+                older_than: When::Time("-30 days".to_owned()),
+                cascade: true,
+                explain: false,
+            },
+        ),
+        (
+            "explain drop snapshots for table d.t older than '2026-01-01'",
+            H::DropSnapshots {
+                target: t(),
+                older_than: When::Time("2026-01-01".to_owned()),
+                cascade: false,
+                explain: true,
+            },
+        ),
         (
             "create schedule n for table d.t cron '0 2 * * *' time zone 'UTC' snapshot name 'n_{time}'",
             H::CreateSchedule(CreateSchedule {

@@ -1,0 +1,304 @@
+//! Schedules: snapshots that the store takes by itself, and what goes with time: terms that end, rules that drop.
+//!
+//! A background task looks every second at what is due by the clock of `env`. Runs that were missed, while the server was
+//! down or busy, are caught up once. A run that fails is told in the schedule and in the log, and the next one is tried.
+
+use std::str::FromStr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use croner::Cron;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::suggest;
+use crate::db::Database;
+use crate::error::{Error, Kind, Result, What, closest};
+use crate::history::retention::Keep;
+use crate::history::snapshot::{SnapshotSpec, Term, check_name, check_scope};
+use crate::ids::{AccountId, Time};
+use crate::log::Scope;
+use crate::log::policy::{self, PolicyKind};
+use crate::txn::Author;
+use crate::when;
+
+/// What to take a snapshot of, and how often.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScheduleSpec {
+    pub name: String,
+    pub scope: Scope,
+    pub rhythm: Rhythm,
+    /// The time zone in which the rhythm, the snapshots' names and the rules are meant.
+    pub zone: String,
+    /// `{time}` stands for the time of the run; without one it is added. `None` is the schedule's own name.
+    pub snapshot_name: Option<String>,
+    pub comment: String,
+    /// How long each snapshot is kept; `None` is for ever, or as the rules say.
+    pub term: Option<Term>,
+    /// Rules for the snapshots of this schedule alone.
+    pub keep: Option<Keep>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rhythm {
+    Cron(String),
+    Every(Term),
+}
+
+/// A schedule and how it fares.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Unique within its account.
+    pub name: String,
+    pub account: AccountId,
+    pub scope: Scope,
+    pub rhythm: Rhythm,
+    pub zone: String,
+    pub snapshot_name: String,
+    pub comment: String,
+    pub term: Option<Term>,
+    pub keep: Option<Keep>,
+    pub created: Time,
+    pub author: String,
+    pub paused: bool,
+    /// `None` where the rhythm has no further time.
+    pub next_run: Option<Time>,
+    pub last_run: Option<Time>,
+    /// The snapshot that the last good run took.
+    pub last_snapshot: Option<String>,
+    /// Why the last run failed; `None` if it did not.
+    pub last_error: Option<String>,
+}
+
+/// What a snapshot's name has in the place of the time of the run.
+const TIME: &str = "{time}";
+
+/// After an error of the store itself the background task waits this long, in seconds.
+const PAUSE_SECONDS: u64 = 60;
+
+impl Database {
+    /// Creates a schedule. Its first run is the next time that its rhythm names.
+    pub fn create_schedule(&self, spec: &ScheduleSpec, author: &Author) -> Result<Schedule> {
+        check_name("schedule", &spec.name)?;
+        check_scope(self.now().catalog(), author.account, &spec.scope, &[])?;
+        let now = self.env().now();
+        let zone = when::zone(&spec.zone)?;
+        if let Some(term) = spec.term {
+            term.after(now, &zone)?;
+        }
+        if let Some(keep) = &spec.keep {
+            keep.check()?;
+        }
+        let mut snapshot_name = spec.snapshot_name.clone().unwrap_or_else(|| spec.name.clone());
+        if !snapshot_name.contains(TIME) {
+            snapshot_name = format!("{snapshot_name}_{TIME}");
+        }
+        let mut schedule = Schedule {
+            name: spec.name.clone(),
+            account: author.account,
+            scope: spec.scope.clone(),
+            rhythm: spec.rhythm.clone(),
+            zone: spec.zone.clone(),
+            snapshot_name,
+            comment: spec.comment.clone(),
+            term: spec.term,
+            keep: spec.keep,
+            created: now,
+            author: author.name.clone(),
+            paused: false,
+            next_run: None,
+            last_run: None,
+            last_snapshot: None,
+            last_error: None,
+        };
+        check_name("snapshot", &schedule.name_at(now)?)?;
+        schedule.next_run = schedule.next_after(now, now)?;
+        if schedule.next_run.is_none() {
+            return Err(Error::invalid("The schedule would never run.")
+                .with_hint("Choose a CRON expression with a time to come."));
+        }
+        let _lock = self.0.policies.lock();
+        if self.schedules(author.account)?.iter().any(|other| other.name.eq_ignore_ascii_case(&spec.name)) {
+            return Err(Error::already_exists(What::Schedule, &spec.name));
+        }
+        self.put_schedule(&schedule)?;
+        Ok(schedule)
+    }
+
+    /// Pauses a schedule, or lets it go on: then what it missed is not caught up.
+    pub fn pause_schedule(&self, name: &str, paused: bool, author: &Author) -> Result<Schedule> {
+        let _lock = self.0.policies.lock();
+        let mut schedule = self.schedule(name, author.account)?;
+        if schedule.paused && !paused {
+            let now = self.env().now();
+            schedule.next_run = schedule.next_after(schedule.next_run.unwrap_or(now), now)?;
+        }
+        schedule.paused = paused;
+        self.put_schedule(&schedule)?;
+        Ok(schedule)
+    }
+
+    /// Drops a schedule. The snapshots that it took stay.
+    pub fn drop_schedule(&self, name: &str, author: &Author) -> Result<()> {
+        let _lock = self.0.policies.lock();
+        let schedule = self.schedule(name, author.account)?;
+        policy::remove(&**self.metastore(), PolicyKind::Schedule, schedule.account, &schedule.name)?;
+        Ok(())
+    }
+
+    /// Returns the schedules of an account, by name.
+    pub fn schedules(&self, account: AccountId) -> Result<Vec<Schedule>> {
+        let mut schedules: Vec<Schedule> = policy::read(&**self.metastore(), PolicyKind::Schedule)?;
+        schedules.retain(|schedule| schedule.account == account);
+        Ok(schedules)
+    }
+
+    /// Runs every schedule that is due, of all accounts, and returns how each fares. Called by the background task; an
+    /// error is one of the store, not of a run.
+    pub async fn run_schedules(&self) -> Result<Vec<Schedule>> {
+        let mut ran = Vec::new();
+        for schedule in policy::read::<Schedule>(&**self.metastore(), PolicyKind::Schedule)? {
+            let now = self.env().now();
+            if schedule.paused || schedule.next_run.is_none_or(|next| next > now) {
+                continue;
+            }
+            let outcome = self.run_schedule(&schedule, now).await;
+            if let Err(error) = &outcome {
+                tracing::warn!(schedule = schedule.name, %error, "a schedule's run failed; the next one is tried at its time");
+            }
+            let _lock = self.0.policies.lock();
+            // It may have been dropped or made anew meanwhile.
+            let Ok(mut stands) = self.schedule(&schedule.name, schedule.account) else { continue };
+            if stands.created != schedule.created {
+                continue;
+            }
+            stands.last_run = Some(now);
+            stands.next_run = stands.next_after(schedule.next_run.unwrap_or(now), now)?;
+            match outcome {
+                Ok(snapshot) => (stands.last_snapshot, stands.last_error) = (Some(snapshot), None),
+                Err(error) => stands.last_error = Some(error.to_string()),
+            }
+            self.put_schedule(&stands)?;
+            ran.push(stands);
+        }
+        Ok(ran)
+    }
+
+    /// Takes a schedule's snapshot and then drops what the rules do not keep.
+    async fn run_schedule(&self, schedule: &Schedule, now: Time) -> Result<String> {
+        let author = Author { account: schedule.account, name: schedule.author.clone() };
+        let zone = when::zone(&schedule.zone)?;
+        let retain_until = schedule.term.map(|term| term.after(now, &zone)).transpose()?;
+        let spec = SnapshotSpec {
+            comment: schedule.comment.clone(),
+            retain_until,
+            schedule: Some(schedule.name.clone()),
+            ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
+        };
+        let pin = self.create_numbered(spec, &author).await?;
+        let told = |error: Error| {
+            Error::new(error.kind(), format!("Snapshot '{}' was taken, but retention failed: {error}", pin.name))
+        };
+        match &schedule.keep {
+            Some(keep) => {
+                let decisions = self.plan_own_retention(schedule, keep).map_err(told)?;
+                self.apply_decisions(&decisions).map_err(told)?;
+            }
+            None => match self.apply_retention(schedule.account, &schedule.scope, None) {
+                Err(error) if error.kind() == Kind::NotFound(What::Retention) => {}
+                outcome => drop(outcome.map_err(told)?),
+            },
+        }
+        Ok(pin.name)
+    }
+
+    /// Creates a snapshot under its name, or, where that is taken, with the next free number behind it.
+    async fn create_numbered(&self, mut spec: SnapshotSpec, author: &Author) -> Result<crate::log::Pin> {
+        let name = spec.name.clone();
+        for number in 2.. {
+            match self.create_snapshot(&spec, author).await {
+                Err(error) if error.kind() == Kind::AlreadyExists(What::Snapshot) && number < 1000 => {
+                    spec.name = format!("{name}_{number}");
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(Error::already_exists(What::Snapshot, &name))
+    }
+
+    /// Runs schedules and drops snapshots whose term has ended, until the database is closed or dropped.
+    pub fn start_policies(&self) {
+        let inner = std::sync::Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut pause = 0;
+            loop {
+                tokio::time::sleep(Duration::from_secs(1 + pause)).await;
+                let Some(inner) = inner.upgrade() else { return };
+                let database = Database(inner);
+                if database.0.closing.load(Ordering::SeqCst) {
+                    return;
+                }
+                let done = database.tick_policies().await;
+                pause = if done.is_ok() { 0 } else { PAUSE_SECONDS };
+                if let Err(error) = done {
+                    tracing::warn!(%error, "policies could not be looked at; they will be tried again");
+                }
+            }
+        });
+    }
+
+    /// Does what is due now: schedules, and terms that have ended.
+    pub async fn tick_policies(&self) -> Result<()> {
+        self.run_schedules().await?;
+        for pin in self.drop_expired()? {
+            tracing::info!(snapshot = pin.name, "dropped: its term has ended");
+        }
+        Ok(())
+    }
+
+    fn schedule(&self, name: &str, account: AccountId) -> Result<Schedule> {
+        let own = self.schedules(account)?;
+        own.iter().find(|schedule| schedule.name.eq_ignore_ascii_case(name)).cloned().ok_or_else(|| {
+            let error = Error::not_found(What::Schedule, name);
+            match closest(name, own.iter().map(|schedule| schedule.name.as_str())) {
+                Some(like) => suggest(error, Some(like)),
+                None => error.with_hint("List them with SHOW SCHEDULES."),
+            }
+        })
+    }
+
+    fn put_schedule(&self, schedule: &Schedule) -> Result<()> {
+        policy::put(&**self.metastore(), PolicyKind::Schedule, schedule.account, &schedule.name, schedule)
+    }
+}
+
+impl Schedule {
+    /// Returns the name of a snapshot that is taken then.
+    fn name_at(&self, time: Time) -> Result<String> {
+        let local = time.to_jiff().to_zoned(when::zone(&self.zone)?);
+        Ok(self.snapshot_name.replace(TIME, &local.strftime("%Y%m%d_%H%M%S").to_string()))
+    }
+
+    /// Returns the first time of the rhythm after `now`, `planned` being one of its times; `None` if there is none.
+    fn next_after(&self, planned: Time, now: Time) -> Result<Option<Time>> {
+        let zone = when::zone(&self.zone)?;
+        match &self.rhythm {
+            Rhythm::Cron(expression) => {
+                let cron = Cron::from_str(expression).map_err(|error| {
+                    Error::invalid(format!("'{expression}' is no CRON expression: {error}.")).with_hint(
+                        "It has five fields, minute hour day month weekday: '0 2 * * *' is two o'clock each night.",
+                    )
+                })?;
+                let local = now.to_jiff().to_zoned(zone);
+                Ok(cron.find_next_occurrence(&local, false).ok().map(|next| Time(next.timestamp().as_microsecond())))
+            }
+            Rhythm::Every(term) => {
+                let mut next = term.after(planned, &zone)?;
+                while next <= now {
+                    next = term.after(next, &zone)?;
+                }
+                Ok(Some(next))
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Schedules, by a clock that only moves when told.
+
+use strandline_core::db::{Database, Options, SYS};
+use strandline_core::error::{Kind, What};
+use strandline_core::history::retention::Keep;
+use strandline_core::history::schedule::{Rhythm, Schedule, ScheduleSpec};
+use strandline_core::history::snapshot::{SnapshotSpec, Term, TermUnit};
+use strandline_core::ids::Time;
+use strandline_core::log::Scope;
+
+use crate::support::*;
+
+const MINUTE: i64 = 60 * 1_000_000;
+const HOUR: i64 = 60 * MINUTE;
+
+fn at(text: &str) -> Time {
+    Time(text.parse::<jiff::Timestamp>().unwrap().as_microsecond())
+}
+
+/// Returns a database `d` whose clock stands at that time.
+async fn store(now: &str) -> (Database, Options) {
+    let options = options();
+    let db = Database::in_memory(options.clone()).await.unwrap();
+    create_database(&db, "d").await;
+    options.env.advance(at(now).0 - options.env.now().0);
+    (db, options)
+}
+
+fn cron(name: &str, expression: &str, zone: &str) -> ScheduleSpec {
+    ScheduleSpec {
+        name: name.to_owned(),
+        scope: Scope::Database("d".to_owned()),
+        rhythm: Rhythm::Cron(expression.to_owned()),
+        zone: zone.to_owned(),
+        snapshot_name: None,
+        comment: "taken by itself".to_owned(),
+        term: None,
+        keep: None,
+    }
+}
+
+fn the(db: &Database, name: &str) -> Schedule {
+    db.schedules(SYS).unwrap().into_iter().find(|schedule| schedule.name == name).expect("a schedule of this name")
+}
+
+fn names(db: &Database) -> Vec<String> {
+    let mut names: Vec<String> = db.snapshots(SYS).unwrap().into_iter().map(|pin| pin.name).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_schedule_runs_at_its_time_in_its_zone() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    let made = db.create_schedule(&cron("nightly", "0 2 * * *", "Europe/Berlin"), &author()).unwrap();
+    assert_eq!(made.next_run, Some(at("2026-01-01T01:00:00Z")));
+    options.env.advance(HOUR - 1);
+    assert!(db.run_schedules().await.unwrap().is_empty());
+    options.env.advance(1);
+    assert_eq!(db.run_schedules().await.unwrap().len(), 1);
+    assert!(db.run_schedules().await.unwrap().is_empty(), "once");
+    assert_eq!(names(&db), ["nightly_20260101_020000"]);
+    let ran = the(&db, "nightly");
+    assert_eq!(ran.last_run, Some(at("2026-01-01T01:00:00Z")));
+    assert_eq!(ran.last_snapshot.as_deref(), Some("nightly_20260101_020000"));
+    assert_eq!(ran.next_run, Some(at("2026-01-02T01:00:00Z")));
+    let pin = &db.snapshots(SYS).unwrap()[0];
+    assert_eq!((pin.comment.as_str(), pin.terms.schedule.as_deref()), ("taken by itself", Some("nightly")));
+}
+
+#[tokio::test]
+async fn missed_runs_are_caught_up_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options();
+    let db = Database::open(folder.path(), options.clone()).await.unwrap();
+    create_database(&db, "d").await;
+    db.create_schedule(&cron("hourly", "0 * * * *", "UTC"), &author()).unwrap();
+    db.close().await.unwrap();
+    drop(db);
+    // Down for five days.
+    options.env.advance(5 * 24 * HOUR + 30 * MINUTE);
+    let db = Database::open(folder.path(), options.clone()).await.unwrap();
+    db.tick_policies().await.unwrap();
+    db.tick_policies().await.unwrap();
+    assert_eq!(names(&db), ["hourly_20260106_003000"]);
+    assert_eq!(the(&db, "hourly").next_run, Some(at("2026-01-06T01:00:00Z")));
+}
+
+#[tokio::test]
+async fn changes_of_the_clock_neither_skip_nor_repeat_a_night() {
+    let (db, options) = store("2026-03-28T12:00:00Z").await;
+    db.create_schedule(&cron("n", "30 2 * * *", "Europe/Berlin"), &author()).unwrap();
+    // 02:30 does not exist on the 29th.
+    let spring = the(&db, "n").next_run.unwrap();
+    assert!(at("2026-03-29T00:59:00Z") <= spring && spring <= at("2026-03-29T02:00:00Z"), "{spring}");
+    options.env.advance(24 * HOUR);
+    db.run_schedules().await.unwrap();
+    assert_eq!(the(&db, "n").next_run, Some(at("2026-03-30T00:30:00Z")));
+    // 02:30 comes twice on October 25th.
+    options.env.advance(at("2026-10-24T12:00:00Z").0 - options.env.now().0);
+    db.run_schedules().await.unwrap();
+    let autumn = the(&db, "n").next_run.unwrap();
+    assert!(autumn == at("2026-10-25T00:30:00Z") || autumn == at("2026-10-25T01:30:00Z"), "{autumn}");
+    options.env.advance(autumn.0 - options.env.now().0);
+    db.run_schedules().await.unwrap();
+    assert_eq!(the(&db, "n").next_run, Some(at("2026-10-26T01:30:00Z")));
+}
+
+#[tokio::test]
+async fn a_failed_run_is_told_and_the_next_one_is_tried() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_schedule(&cron("hourly", "0 * * * *", "UTC"), &author()).unwrap();
+    let home = db.now().catalog().database(SYS, "d").unwrap().clone();
+    let mut txn = db.begin(author());
+    txn.drop_database(&home).unwrap();
+    txn.commit().await.unwrap();
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    let failed = the(&db, "hourly");
+    assert!(failed.last_error.as_deref().unwrap().starts_with("No database 'd'."), "{failed:?}");
+    assert_eq!((failed.last_run, failed.last_snapshot), (Some(at("2026-01-01T01:00:00Z")), None));
+    create_database(&db, "d").await;
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    let well = the(&db, "hourly");
+    assert_eq!((well.last_error, well.last_snapshot.as_deref()), (None, Some("hourly_20260101_020000")));
+}
+
+#[tokio::test]
+async fn rules_of_its_own_drop_only_what_it_took() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_snapshot(&SnapshotSpec::of("by_hand", Scope::Database("d".to_owned())), &author()).await.unwrap();
+    let spec = ScheduleSpec {
+        keep: Some(Keep { last: 2, ..Keep::default() }),
+        snapshot_name: Some("{time}_auto".to_owned()),
+        rhythm: Rhythm::Every(Term { count: 6, unit: TermUnit::Hour }),
+        ..cron("own", "", "UTC")
+    };
+    db.create_schedule(&spec, &author()).unwrap();
+    for _ in 0..4 {
+        options.env.advance(6 * HOUR);
+        db.tick_policies().await.unwrap();
+    }
+    assert_eq!(names(&db), ["20260101_180000_auto", "20260102_000000_auto", "by_hand"]);
+    // The rules of the scope leave them alone.
+    let scope = Scope::Database("d".to_owned());
+    db.set_retention(scope.clone(), Keep { last: 1, ..Keep::default() }, "UTC", &author()).unwrap();
+    assert!(db.apply_retention(SYS, &scope, None).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn without_rules_of_its_own_those_of_the_scope_are_applied() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_schedule(&cron("hourly", "0 * * * *", "UTC"), &author()).unwrap();
+    let scope = Scope::Database("d".to_owned());
+    db.set_retention(scope, Keep { daily: 2, ..Keep::default() }, "UTC", &author()).unwrap();
+    for _ in 0..30 {
+        options.env.advance(HOUR);
+        db.tick_policies().await.unwrap();
+    }
+    assert_eq!(names(&db), ["hourly_20260101_230000", "hourly_20260102_060000"]);
+}
+
+#[tokio::test]
+async fn what_it_took_with_a_term_goes_by_itself() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    let spec = ScheduleSpec { term: Some(Term { count: 2, unit: TermUnit::Hour }), ..cron("h", "0 * * * *", "UTC") };
+    db.create_schedule(&spec, &author()).unwrap();
+    for _ in 0..5 {
+        options.env.advance(HOUR);
+        db.tick_policies().await.unwrap();
+    }
+    assert_eq!(names(&db), ["h_20260101_040000", "h_20260101_050000"]);
+}
+
+#[tokio::test]
+async fn a_paused_schedule_does_not_run_and_catches_nothing_up() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_schedule(&cron("hourly", "0 * * * *", "UTC"), &author()).unwrap();
+    db.pause_schedule("HOURLY", true, &author()).unwrap();
+    options.env.advance(3 * HOUR + MINUTE);
+    db.tick_policies().await.unwrap();
+    db.pause_schedule("hourly", false, &author()).unwrap();
+    db.tick_policies().await.unwrap();
+    assert!(names(&db).is_empty());
+    assert_eq!(the(&db, "hourly").next_run, Some(at("2026-01-01T04:00:00Z")));
+}
+
+#[tokio::test]
+async fn a_taken_name_gets_a_number() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    let taken = SnapshotSpec::of("h_20260101_010000", Scope::Database("d".to_owned()));
+    db.create_snapshot(&taken, &author()).await.unwrap();
+    db.create_schedule(&cron("h", "0 * * * *", "UTC"), &author()).unwrap();
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    assert_eq!(names(&db), ["h_20260101_010000", "h_20260101_010000_2"]);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused() {
+    let (db, _) = store("2026-01-01T00:00:00Z").await;
+    let bad = |spec: ScheduleSpec| db.create_schedule(&spec, &author()).unwrap_err();
+    assert!(bad(cron("x", "every day", "UTC")).message().starts_with("'every day' is no CRON expression"));
+    assert!(bad(cron("x", "0 2 * * *", "Mars/Olympus")).message().contains("time zone"));
+    assert!(bad(cron("x", "0 0 31 2 *", "UTC")).message().contains("never run"));
+    let nowhere = ScheduleSpec { scope: Scope::Database("nowhere".to_owned()), ..cron("x", "0 2 * * *", "UTC") };
+    assert_eq!(bad(nowhere).kind(), Kind::NotFound(What::Database));
+    let never = ScheduleSpec { term: Some(Term { count: 0, unit: TermUnit::Day }), ..cron("x", "0 2 * * *", "UTC") };
+    assert_eq!(bad(never).kind(), Kind::Invalid);
+    db.create_schedule(&cron("x", "0 2 * * *", "UTC"), &author()).unwrap();
+    assert_eq!(bad(cron("X", "0 3 * * *", "UTC")).kind(), Kind::AlreadyExists(What::Schedule));
+    db.drop_schedule("X", &author()).unwrap();
+    assert_eq!(db.drop_schedule("x", &author()).unwrap_err().kind(), Kind::NotFound(What::Schedule));
+}
