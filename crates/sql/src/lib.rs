@@ -34,6 +34,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod turns;
 mod types;
 mod users;
 mod variables;
