@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
+use strandline_core::grants::Privileges;
 use strandline_core::ids::TableId;
 use strandline_core::schema::Table;
 
+use crate::access::show::Reader;
 use crate::api::Outcome;
 use crate::error::{Error, Result};
 use crate::failure;
@@ -35,6 +37,10 @@ pub fn with<T>(
         .processes()
         .list()
         .into_iter()
+        .filter(|process| {
+            let of_others = state.rights.has_one_of(Privileges::PROCESS) && state.reaches_login(&process.user);
+            of_others || state.is_own_login(&process.user)
+        })
         .map(|process| Process {
             id: process.id,
             user: process.user,
@@ -46,9 +52,13 @@ pub fn with<T>(
             statement: process.info,
         })
         .collect();
-    let status = status(reading, processes.len());
+    let status = status(reading, state.engine.processes().count());
     let snapshots = state.engine.db.metastore().pins()?;
-    let snapshots: Vec<_> = snapshots.into_iter().filter(|pin| pin.account == state.account).collect();
+    let snapshots: Vec<_> = snapshots
+        .into_iter()
+        .filter(|pin| pin.account == state.account && state.rights.sees_scope(&pin.scope))
+        .collect();
+    let present = state.engine.db.catalog();
     let stats = |table: &Table| {
         sizes.iter().find(|(id, _)| *id == table.id).map_or_else(TableStats::default, |(_, stats)| *stats)
     };
@@ -56,7 +66,7 @@ pub fn with<T>(
         catalog: reading.source.catalog(),
         account: state.account,
         database: state.database.as_deref(),
-        user: &state.author,
+        reader: Reader { rights: &state.rights, present: &present },
         variables: &variables,
         global_variables: &globals,
         status: &status,

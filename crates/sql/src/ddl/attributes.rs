@@ -8,7 +8,7 @@
 //! view:database           the database that a view's names without a database mean
 //! view:definer            user@host who made the view
 //! view:columns            `named` where CREATE VIEW gave a column list
-//! view:security           `INVOKER`; absent for DEFINER. Users of an account have the same rights, so it is only shown
+//! view:security           `INVOKER`; absent for DEFINER: in whose rights the view reads
 //! ```
 
 use std::collections::BTreeMap;

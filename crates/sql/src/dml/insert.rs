@@ -11,11 +11,13 @@ use sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, OnInsert,
     SetExpr, TableObject,
 };
+use strandline_core::grants::Privileges;
 use strandline_core::ids::ColumnId;
 use strandline_core::txn::{Inserted, OnDuplicate, Txn};
 
 use super::values::{self, Auto, Built};
 use super::{Effect, Target, arrow, mode_of, split_name, update, warn_bent};
+use crate::access::columns::Reads;
 use crate::api::Value;
 use crate::error::{Error, Result};
 use crate::parse::name_parts;
@@ -79,6 +81,18 @@ pub async fn execute(
     if let Some(twice) = columns.iter().find(|at| !seen.insert(**at)) {
         let message = format!("Column '{}' specified twice", target.table.columns[*twice].name);
         return Err(Error::new(1110, "42000", message));
+    }
+
+    target.require(state, &columns, Privileges::INSERT)?;
+    if insert.replace_into {
+        target.require_whole(state, Privileges::DELETE)?;
+    }
+    if let How::Update { assignments, row_alias, .. } = &how {
+        let changed = assignments.iter().map(|one| assigned(one, &target)).collect::<Result<Vec<_>>>()?;
+        target.require(state, &changed, Privileges::UPDATE)?;
+        let mut reads = Reads::new(row_alias.as_deref());
+        assignments.iter().for_each(|one| reads.add(&one.value));
+        reads.check(state, &target)?;
     }
 
     let (counts, auto) = if !insert.assignments.is_empty() {

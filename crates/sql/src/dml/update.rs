@@ -9,10 +9,12 @@ use sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
     TableWithJoins,
 };
-use strandline_core::ids::ColumnId;
+use strandline_core::grants::Privileges;
+use strandline_core::ids::{ColumnId, TableId};
 use strandline_core::txn::Txn;
 
 use super::{Effect, Target, arrow, mode_of, repeated, split_name, to_utc, values, warn_bent};
+use crate::access::columns::Reads;
 use crate::api::Value;
 use crate::error::{Error, Result};
 use crate::parse::{self, name_parts};
@@ -53,8 +55,19 @@ pub async fn execute(
             return Err(Error::new(1221, "HY000", "Incorrect usage of UPDATE and ORDER BY"));
         }
     }
-    for (at, _) in &by_table {
-        txn.set_what(format!("UPDATE {}", tables[*at].target.name()));
+    let mut reads = Reads::new(None);
+    reads.add_from(std::slice::from_ref(&update.table));
+    update.selection.iter().for_each(|condition| reads.add(condition));
+    update.order_by.iter().for_each(|order| reads.add(order));
+    update.assignments.iter().for_each(|assignment| reads.add(&assignment.value));
+    let mut written = Vec::new();
+    for (at, assignments) in &by_table {
+        let Named { target, alias } = &tables[*at];
+        txn.set_what(format!("UPDATE {}", target.name()));
+        let changed: Vec<usize> = chain(assignments, target, alias, false)?.into_iter().map(|(at, _)| at).collect();
+        target.require(state, &changed, Privileges::UPDATE)?;
+        reads.check(state, target)?;
+        written.push(target.table.id);
     }
 
     // One SELECT for all of them: whole rows of each table, and the new values.
@@ -74,7 +87,7 @@ pub async fn execute(
     eval::narrow(&mut query, update.selection.clone(), update.order_by.clone(), update.limit.clone());
     let insert_id = takes_insert_id(&update.assignments);
     unwrap_insert_id(&mut query);
-    let rows = found_rows(state, txn, &query, parameters).await?;
+    let rows = found_rows(state, txn, &query, parameters, written).await?;
 
     let (mut matched, mut changed) = (0, 0);
     let mut last_insert_id = None;
@@ -184,10 +197,16 @@ pub struct Found {
     pub fields: arrow::datatypes::Fields,
 }
 
-/// Runs the SELECT of an UPDATE or DELETE.
-pub async fn found_rows(state: &State, txn: &Txn, query: &ast::Query, parameters: &[Value]) -> Result<Found> {
+/// Runs the SELECT of an UPDATE or DELETE that writes the tables `written`.
+pub async fn found_rows(
+    state: &State,
+    txn: &Txn,
+    query: &ast::Query,
+    parameters: &[Value],
+    written: Vec<TableId>,
+) -> Result<Found> {
     let reading = Reading { state, source: Source::Txn(txn) };
-    let options = Options { with_row_id: true, ..Options::default() };
+    let options = Options { with_row_id: true, written, ..Options::default() };
     let planned = Box::pin(plan::query(reading, query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
     let (schema, batches) = Box::pin(run::collect(planned)).await?;

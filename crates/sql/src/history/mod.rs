@@ -5,6 +5,7 @@
 
 use strandline_core::log;
 
+use crate::access;
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
 use crate::parse::{Branch, HistoryStatement, MatrixOne, Scope, TableName, Target};
@@ -18,6 +19,7 @@ mod snapshot;
 
 /// Carries out a statement about history.
 pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
+    access::history::check(session, statement).await?;
     match statement {
         HistoryStatement::CreateSnapshot(create) => snapshot::create(session, create).await,
         HistoryStatement::DropSnapshot { name, if_exists, .. } => snapshot::drop(session, name, *if_exists).await,

@@ -95,6 +95,9 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
     let database = session.state.engine.database().clone();
     let mut rows = Vec::new();
     for pin in database.snapshots(session.state.account)? {
+        if !session.state.rights.sees_scope(&pin.scope) {
+            continue;
+        }
         let (of_account, of_database, of_table) = names(&pin);
         let columns = columns_of(&session.state, &pin).await?;
         let bytes = database.snapshot_bytes(&pin).await?;

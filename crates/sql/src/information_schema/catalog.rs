@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use strandline_core::grants::Privileges;
 use strandline_core::schema::{Database, Table};
 
 use super::{VirtualTable, all, declared, table_type};
+use crate::access::show::of_column;
 use crate::create_text::base_type;
 use crate::ddl::attributes;
 use crate::show::answer::CellKind::{Long, Text, Time, UInt};
@@ -129,11 +131,12 @@ pub(super) const TABLES: &[VirtualTable] = &[
     },
 ];
 
-/// Returns every table and view of the account with its database, by name.
+/// Returns every table and view of the account that the reader may know of, with its database, by name.
 pub(super) fn every_table(cx: &ShowContext<'_>) -> Vec<(Arc<Database>, Arc<Table>)> {
     let databases = cx.catalog.databases_of(cx.account).into_iter();
     databases
         .flat_map(|database| cx.catalog.tables_of(database.id).into_iter().map(move |table| (database.clone(), table)))
+        .filter(|(database, table)| cx.reader.sees(database, table))
         .collect()
 }
 
@@ -164,6 +167,7 @@ fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx) {
         for (at, column) in table.columns.iter().enumerate() {
+            let Some(privileges) = of_column(&cx.reader, &database, &table, &column.name) else { continue };
             let ty = mysql_type(column);
             let ty = ty.as_ref();
             let charset = ty.filter(|ty| ty.is_text()).map(|_| "utf8mb4");
@@ -188,7 +192,7 @@ fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
                 &column.declared,
                 key_of(&table, column),
                 extra(column),
-                "select,insert,update,references",
+                privileges,
                 &column.comment,
                 "",
                 Cell::Null
@@ -265,7 +269,8 @@ fn views(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     views
         .map(|(database, view)| {
             let definer = attributes::view_definer(&view);
-            let definition = view.view.clone();
+            let seen = cx.reader.has(&database, &view, Privileges::SHOW_VIEW);
+            let definition = if seen { view.view.clone() } else { Some(String::new()) };
             row![
                 "def",
                 &database.name,

@@ -1,9 +1,11 @@
 //! mo_catalog: what MatrixOne's clients read.
 
+use strandline_core::grants::Privileges;
 use strandline_core::log::Scope;
 
 use super::VirtualTable;
 use super::catalog::every_table;
+use crate::access::show::of_column;
 use crate::create_text::{create_table_text, create_view_text};
 use crate::ddl::attributes;
 use crate::show::answer::CellKind::{Int, Long, Text, Time, UInt};
@@ -91,7 +93,8 @@ pub(super) const TABLES: &[VirtualTable] = &[
         columns: &[("account_id", UInt), ("account_name", Text), ("status", Text)],
         rows: |cx| {
             let accounts = cx.catalog.accounts();
-            let seen = accounts.iter().filter(|a| cx.account == strandline_core::db::SYS || a.id == cx.account);
+            let whole = cx.account == strandline_core::db::SYS && cx.reader.rights.has_one_of(Privileges::SUPER);
+            let seen = accounts.iter().filter(|a| whole || a.id == cx.account);
             seen.map(|account| row![account.id.0, &account.name, "open"]).collect()
         },
     },
@@ -100,13 +103,14 @@ pub(super) const TABLES: &[VirtualTable] = &[
         name: "mo_user",
         columns: &[("user_id", UInt), ("user_host", Text), ("user_name", Text), ("status", Text)],
         rows: |cx| {
-            let users = cx.catalog.users();
-            let own = users.iter().filter(|user| user.account == cx.account);
-            own.map(|user| {
-                let status = if user.verifiers.contains_key("locked") { "lock" } else { "unlock" };
-                row![user.id.0, crate::users::host_of(user), &user.name, status]
-            })
-            .collect()
+            let users = cx.reader.users();
+            users
+                .iter()
+                .map(|user| {
+                    let status = if user.verifiers.contains_key("locked") { "lock" } else { "unlock" };
+                    row![user.id.0, crate::users::host_of(user), &user.name, status]
+                })
+                .collect()
         },
     },
 ];
@@ -145,7 +149,8 @@ fn snapshots(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 }
 
 fn databases(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
-    let databases = cx.catalog.databases_of(cx.account);
+    let mut databases = cx.catalog.databases_of(cx.account);
+    databases.retain(|database| cx.reader.lists(&database.name));
     databases
         .iter()
         .map(|d| {
@@ -159,7 +164,11 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let tables = every_table(cx).into_iter();
     tables
         .map(|(database, table)| {
-            let text = if table.is_view() { create_view_text(&table) } else { create_table_text(&table, None) };
+            let text = match table.is_view() {
+                true if cx.reader.has(&database, &table, Privileges::SHOW_VIEW) => create_view_text(&table),
+                true => String::new(),
+                false => create_table_text(&table, None),
+            };
             row![
                 table.id.0,
                 &table.name,
@@ -182,6 +191,9 @@ fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx) {
         for (at, column) in table.columns.iter().enumerate() {
+            if of_column(&cx.reader, &database, &table, &column.name).is_none() {
+                continue;
+            }
             let constraint = if table.primary_key.contains(&column.id) { "p" } else { "n" };
             rows.push(row![
                 format!("{}-{}", table.id, column.name),

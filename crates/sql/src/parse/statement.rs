@@ -428,9 +428,10 @@ pub enum Show {
     },
     Privileges,
     Plugins,
-    /// `None` is the session's user.
+    /// `None` is the session's user, with the roles that are active.
     Grants {
         user: Option<UserName>,
+        using: Vec<UserName>,
     },
     Triggers {
         database: Option<String>,
@@ -538,6 +539,7 @@ pub enum UserStatement {
     Revoke(Grant),
     RevokeAll {
         users: Vec<UserName>,
+        lenient: Lenient,
     },
     GrantRole {
         roles: Vec<UserName>,
@@ -547,9 +549,33 @@ pub enum UserStatement {
     RevokeRole {
         roles: Vec<UserName>,
         users: Vec<UserName>,
+        lenient: Lenient,
     },
-    /// `SET ROLE`, as written: NONE, ALL, DEFAULT or names.
-    SetRole(Vec<String>),
+    SetRole(RoleChoice),
+    /// Never `Default` or `AllExcept`.
+    SetDefaultRole {
+        roles: RoleChoice,
+        users: Vec<UserName>,
+    },
+}
+
+/// Which of the roles that were granted are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleChoice {
+    Default,
+    None,
+    All,
+    AllExcept(Vec<UserName>),
+    Roles(Vec<UserName>),
+}
+
+/// What a REVOKE passes over with a warning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lenient {
+    /// `IF EXISTS`: what was not granted.
+    pub grants: bool,
+    /// `IGNORE UNKNOWN USER`
+    pub users: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -583,6 +609,8 @@ pub struct Grant {
     pub users: Vec<UserName>,
     /// `WITH GRANT OPTION`, or for REVOKE `GRANT OPTION FOR`.
     pub grant_option: bool,
+    /// Of a REVOKE.
+    pub lenient: Lenient,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use strandline_core::catalog::Catalog;
+use strandline_core::grants::Privileges;
 use strandline_core::ids::{AccountId, Time};
 use strandline_core::log::Pin;
 use strandline_core::schema::{Column, Database, Table};
 
+use crate::access::show::{self as access, Reader};
 use crate::create_text::{create_database_text, create_table_text, create_view_text};
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
 use crate::error::{Error, Result};
@@ -38,8 +40,8 @@ pub struct ShowContext<'a> {
     pub account: AccountId,
     /// The session's current database.
     pub database: Option<&'a str>,
-    /// `user@host`
-    pub user: &'a str,
+    /// Who reads.
+    pub reader: Reader<'a>,
     /// Names and values as SHOW VARIABLES prints them.
     pub variables: &'a [(String, String)],
     pub global_variables: &'a [(String, String)],
@@ -100,11 +102,11 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
         Show::Index { table, .. } => index(cx, table),
         Show::CreateTable { table, .. } => create_table(cx, table),
         Show::CreateView { view, .. } => {
-            let (home, found) = find(cx, view)?;
+            let (home, found) = find(cx, view, "SHOW VIEW")?;
             if !found.is_view() {
                 return Err(Error::new(1347, "HY000", format!("'{}.{}' is not VIEW", home.name, found.name)));
             }
-            create_view(&found)
+            create_view(cx, &home, &found)
         }
         Show::CreateDatabase { database, if_not_exists, .. } => create_database(cx, database, *if_not_exists),
         Show::CreateUser(name) => create_user(cx, name.as_ref()),
@@ -176,10 +178,7 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
                 rows,
             )
         }
-        Show::Privileges => answer(
-            &[("Privilege", Text), ("Context", Text), ("Comment", Text)],
-            vec![row!["All", "Account", "Every user of an account has all privileges in it"]],
-        ),
+        Show::Privileges => access::privileges(),
         Show::Plugins => answer(
             &[("Name", Text), ("Status", Text), ("Type", Text), ("Library", Text), ("License", Text)],
             vec![
@@ -188,7 +187,7 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
                 row!["InnoDB", "ACTIVE", "STORAGE ENGINE", Cell::Null, "Apache-2.0"],
             ],
         ),
-        Show::Grants { user } => grants(cx, user.as_ref()),
+        Show::Grants { user, using } => access::grants(cx, user.as_ref(), using),
         Show::Triggers { database, .. } => {
             home_name(cx, database.as_deref())?;
             let columns = [
@@ -243,6 +242,11 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
             ];
             answer(&columns, Vec::new())
         }
+        Show::BinaryLogStatus | Show::ReplicaStatus
+            if !cx.reader.rights.has_one_of(Privileges::SUPER | Privileges::REPLICATION_CLIENT) =>
+        {
+            Err(crate::access::lacks(Privileges::SUPER | Privileges::REPLICATION_CLIENT))
+        }
         Show::BinaryLogStatus => answer(
             &[
                 ("File", Text),
@@ -260,11 +264,13 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
         Show::Accounts { filter } => {
             // MatrixOne's columns. Another account than sys sees itself alone.
             let all = cx.catalog.accounts();
-            let seen = all.iter().filter(|a| cx.account == strandline_core::db::SYS || a.id == cx.account);
+            let whole = cx.account == strandline_core::db::SYS && cx.reader.rights.has_one_of(Privileges::SUPER);
+            let seen = all.iter().filter(|a| whole || a.id == cx.account);
             let rows = seen
                 .filter(|account| matches(filter.as_ref(), &account.name))
                 .map(|account| {
-                    let databases = cx.catalog.databases_of(account.id);
+                    let mut databases = cx.catalog.databases_of(account.id);
+                    databases.retain(|database| account.id != cx.account || cx.reader.lists(&database.name));
                     let tables: usize = databases.iter().map(|d| cx.catalog.tables_of(d.id).len()).sum();
                     let admin = cx.catalog.users().iter().find(|u| u.account == account.id).map(|u| u.name.clone());
                     row![&account.name, admin, "open", databases.len(), tables]
@@ -370,7 +376,8 @@ fn table_status(cx: &ShowContext<'_>, database: Option<&str>, filter: Option<&Fi
     ];
     let mut rows = Vec::new();
     if let Ok(database) = cx.catalog.database(cx.account, &home) {
-        for table in cx.catalog.tables_of(database.id).iter().filter(|table| matches(filter, &table.name)) {
+        let seen = |table: &Arc<Table>| matches(filter, &table.name) && cx.reader.sees(database, table);
+        for table in cx.catalog.tables_of(database.id).iter().filter(|table| seen(table)) {
             rows.push(status_row(cx, table));
         }
     } else {
@@ -431,17 +438,7 @@ fn columns(cx: &ShowContext<'_>, table: &TableName, full: bool, filter: Option<&
         match full {
             true => {
                 let collation = d.is_text.then_some("utf8mb4_bin");
-                row![
-                    d.field,
-                    d.declared,
-                    collation,
-                    null,
-                    d.key,
-                    d.default,
-                    d.extra,
-                    "select,insert,update,references",
-                    d.comment
-                ]
+                row![d.field, d.declared, collation, null, d.key, d.default, d.extra, d.privileges, d.comment]
             }
             false => row![d.field, d.declared, null, d.key, d.default, d.extra],
         }
@@ -477,6 +474,7 @@ struct Described {
     key: &'static str,
     default: Option<String>,
     extra: String,
+    privileges: String,
     comment: String,
 }
 
@@ -492,15 +490,20 @@ fn described_columns(cx: &ShowContext<'_>, name: &TableName) -> Result<Vec<Descr
             key: "",
             default: None,
             extra: String::new(),
+            privileges: "select".to_owned(),
             comment: String::new(),
         });
         return Ok(described.collect());
     }
-    let (_, table) = find(cx, name)?;
-    Ok(table.columns.iter().map(|column| described(&table, column)).collect())
+    let (home, table) = find(cx, name, "SELECT")?;
+    let seen = |column: &Column| {
+        access::of_column(&cx.reader, &home, &table, &column.name)
+            .map(|privileges| described(&table, column, privileges))
+    };
+    Ok(table.columns.iter().filter_map(seen).collect())
 }
 
-fn described(table: &Table, column: &Column) -> Described {
+fn described(table: &Table, column: &Column, privileges: String) -> Described {
     Described {
         field: column.name.clone(),
         declared: column.declared.clone(),
@@ -509,6 +512,7 @@ fn described(table: &Table, column: &Column) -> Described {
         key: key_of(table, column),
         default: default_text(column),
         extra: extra(column),
+        privileges,
         comment: column.comment.clone(),
     }
 }
@@ -535,7 +539,7 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     if is_virtual(home) {
         return answer(&columns, Vec::new());
     }
-    let (_, table) = find(cx, name)?;
+    let (_, table) = find(cx, name, "SELECT")?;
     let rows = describe::key_parts(&table).into_iter().map(|part| {
         row![
             &table.name,
@@ -559,16 +563,21 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
 }
 
 fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
-    let (_, table) = find(cx, name)?;
+    let (home, table) = find(cx, name, "SHOW")?;
     if table.is_view() {
-        return create_view(&table);
+        return create_view(cx, &home, &table);
     }
     let next_auto = table.columns.iter().any(|column| column.auto_increment).then(|| (cx.stats)(&table).next_auto);
     let text = create_table_text(&table, next_auto);
     answer(&[("Table", Text), ("Create Table", Long)], vec![row![&table.name, text]])
 }
 
-fn create_view(view: &Table) -> Result<ShowAnswer> {
+fn create_view(cx: &ShowContext<'_>, home: &Database, view: &Table) -> Result<ShowAnswer> {
+    for needed in [Privileges::SELECT, Privileges::SHOW_VIEW] {
+        if !cx.reader.has(home, view, needed) {
+            return Err(cx.reader.rights.denied_table(needed, &view.name));
+        }
+    }
     let text = create_view_text(view);
     answer(
         &[("View", Text), ("Create View", Long), ("character_set_client", Text), ("collation_connection", Text)],
@@ -577,6 +586,7 @@ fn create_view(view: &Table) -> Result<ShowAnswer> {
 }
 
 fn create_database(cx: &ShowContext<'_>, name: &str, if_not_exists: bool) -> Result<ShowAnswer> {
+    cx.reader.rights.require_any_in_database(name)?;
     let made_up;
     let database = match cx.catalog.database(cx.account, name) {
         Ok(database) => database.as_ref(),
@@ -596,31 +606,19 @@ fn create_database(cx: &ShowContext<'_>, name: &str, if_not_exists: bool) -> Res
 }
 
 fn create_user(cx: &ShowContext<'_>, name: Option<&UserName>) -> Result<ShowAnswer> {
-    let name = user_name(cx, name);
-    let user = cx.catalog.user(cx.account, &name);
+    let own = cx.reader.rights.user();
+    let name = match name {
+        Some(name) if !name.current => name.name.clone(),
+        _ => own.map(|own| own.name.clone()).unwrap_or_default(),
+    };
+    if own.is_none_or(|own| own.name != name) && !cx.reader.rights.on_database("mysql").has(Privileges::SELECT) {
+        return Err(cx.reader.rights.denied_database("mysql"));
+    }
+    let user = cx.reader.present.user(cx.account, &name);
     let user =
         user.ok_or_else(|| Error::new(1396, "HY000", format!("Operation SHOW CREATE USER failed for '{name}'@'%'")))?;
     let header = format!("CREATE USER for {}@{}", user.name, users::host_of(user));
     answer(&[(&header, Long)], vec![row![users::create_user_text(user)]])
-}
-
-fn grants(cx: &ShowContext<'_>, name: Option<&UserName>) -> Result<ShowAnswer> {
-    let name = user_name(cx, name);
-    let host = match cx.catalog.user(cx.account, &name) {
-        Some(user) => users::host_of(user).to_owned(),
-        // The session's user may be one that the server itself vouches for.
-        None if cx.user.starts_with(&format!("{name}@")) => "%".to_owned(),
-        None => {
-            let message = format!("There is no such grant defined for user '{name}' on host '%'");
-            return Err(Error::new(1141, "42000", message));
-        }
-    };
-    let text = format!(
-        "GRANT ALL PRIVILEGES ON *.* TO {}@{} WITH GRANT OPTION",
-        crate::create_text::quote(&name),
-        crate::create_text::quote(&host)
-    );
-    answer(&[(&format!("Grants for {name}@{host}"), Long)], vec![row![text]])
 }
 
 fn name_value(pairs: &[(String, String)], filter: Option<&Filter>) -> Result<ShowAnswer> {
@@ -659,6 +657,7 @@ pub(crate) fn process_row(process: &Process, full: bool) -> Vec<Cell> {
 pub(crate) fn database_names(cx: &ShowContext<'_>) -> Vec<String> {
     let mut names: Vec<String> =
         cx.catalog.databases_of(cx.account).iter().map(|database| database.name.clone()).collect();
+    names.retain(|name| cx.reader.lists(name));
     names.extend(crate::ddl::VIRTUAL_DATABASES.iter().map(|name| (*name).to_owned()));
     names.sort();
     names.dedup();
@@ -669,7 +668,8 @@ pub(crate) fn database_names(cx: &ShowContext<'_>) -> Vec<String> {
 fn table_names(cx: &ShowContext<'_>, home: &str) -> Vec<(String, &'static str)> {
     match cx.catalog.database(cx.account, home) {
         Ok(database) => {
-            let tables = cx.catalog.tables_of(database.id);
+            let mut tables = cx.catalog.tables_of(database.id);
+            tables.retain(|table| cx.reader.sees(database, table));
             tables.iter().map(|t| (t.name.clone(), if t.is_view() { "VIEW" } else { "BASE TABLE" })).collect()
         }
         Err(_) => schema::table_names(home).map(|name| (name.to_owned(), schema::table_type(home))).collect(),
@@ -679,6 +679,7 @@ fn table_names(cx: &ShowContext<'_>, home: &str) -> Vec<(String, &'static str)> 
 /// Returns the name of the database that is meant, as it is spelled.
 fn home_name(cx: &ShowContext<'_>, name: Option<&str>) -> Result<String> {
     let name = name.or(cx.database).ok_or_else(no_database)?;
+    cx.reader.rights.require_any_in_database(name)?;
     match cx.catalog.database(cx.account, name) {
         Ok(database) => Ok(database.name.clone()),
         Err(_) if is_virtual(name) => Ok(name.to_lowercase()),
@@ -686,21 +687,25 @@ fn home_name(cx: &ShowContext<'_>, name: Option<&str>) -> Result<String> {
     }
 }
 
-fn find(cx: &ShowContext<'_>, name: &TableName) -> Result<(Arc<Database>, Arc<Table>)> {
+/// Returns a table that the reader may know of. `command` is what is denied of others.
+fn find(cx: &ShowContext<'_>, name: &TableName, command: &str) -> Result<(Arc<Database>, Arc<Table>)> {
     let home = name.database.as_deref().or(cx.database).ok_or_else(no_database)?;
     if is_virtual(home) {
         return Err(no_table(home, &name.name));
     }
-    let database = cx.catalog.database(cx.account, home).map_err(|_| unknown_database(home))?;
-    let table = cx.catalog.table(database, &name.name).map_err(|_| no_table(&database.name, &name.name))?;
-    Ok((database.clone(), table.clone()))
-}
-
-fn user_name(cx: &ShowContext<'_>, name: Option<&UserName>) -> String {
-    match name {
-        Some(name) if !name.current => name.name.clone(),
-        _ => cx.user.rsplit_once('@').map_or(cx.user, |(user, _)| user).to_owned(),
+    let found = cx.catalog.database(cx.account, home).map_err(|_| unknown_database(home)).and_then(|database| {
+        let table = cx.catalog.table(database, &name.name).map_err(|_| no_table(&database.name, &name.name))?;
+        Ok((database, table))
+    });
+    let rights = cx.reader.rights;
+    let (database, table) = match found {
+        Ok(found) => found,
+        Err(error) => return Err(rights.require_any_on_table(home, &name.name, command).err().unwrap_or(error)),
+    };
+    if !cx.reader.sees(database, table) {
+        return Err(rights.denied_command(command, &name.name));
     }
+    Ok((database.clone(), table.clone()))
 }
 
 fn matches(filter: Option<&Filter>, name: &str) -> bool {
