@@ -5,7 +5,8 @@ use sqlparser::tokenizer::Token;
 use super::TableName;
 use super::cursor::{Cursor, is_word};
 use super::statement::{
-    AccountStatement, AccountStatus, Auth, Grant, GrantOn, Privilege, Statement, UserName, UserSpec, UserStatement,
+    AccountStatement, AccountStatus, Auth, Grant, GrantOn, Lenient, Privilege, RoleChoice, Statement, UserName,
+    UserSpec, UserStatement,
 };
 use crate::error::{Error, Result};
 
@@ -84,11 +85,36 @@ pub(super) fn user_name(c: &mut Cursor<'_>) -> Result<UserName> {
     Ok(UserName { name, host, current: false })
 }
 
-/// `NONE`, `ALL`, `DEFAULT` or names, to the end of the statement.
-pub(super) fn role_words(c: &mut Cursor<'_>) -> Result<Vec<String>> {
-    let words = c.comma_separated(|c| c.name_or_string("SET ROLE needs NONE, ALL, DEFAULT or a role"))?;
+/// What follows SET ROLE: `NONE`, `ALL [EXCEPT roles]`, `DEFAULT` or roles, to the end of the statement.
+pub(super) fn role_choice(c: &mut Cursor<'_>) -> Result<RoleChoice> {
+    let choice = if c.eat("DEFAULT") {
+        RoleChoice::Default
+    } else if c.eat_all(&["ALL", "EXCEPT"]) {
+        RoleChoice::AllExcept(c.comma_separated(user_name)?)
+    } else {
+        none_all_or_roles(c)?
+    };
     c.expect_end()?;
-    Ok(words)
+    Ok(choice)
+}
+
+/// What follows SET DEFAULT ROLE: `{NONE | ALL | roles} TO users`, to the end of the statement.
+pub(super) fn default_role(c: &mut Cursor<'_>) -> Result<UserStatement> {
+    let roles = none_all_or_roles(c)?;
+    c.expect("TO", "SET DEFAULT ROLE {NONE | ALL | roles} TO users")?;
+    let users = c.comma_separated(user_name)?;
+    c.expect_end()?;
+    Ok(UserStatement::SetDefaultRole { roles, users })
+}
+
+fn none_all_or_roles(c: &mut Cursor<'_>) -> Result<RoleChoice> {
+    Ok(if c.eat("NONE") {
+        RoleChoice::None
+    } else if c.eat("ALL") {
+        RoleChoice::All
+    } else {
+        RoleChoice::Roles(c.comma_separated(user_name)?)
+    })
 }
 
 fn user_spec(c: &mut Cursor<'_>) -> Result<UserSpec> {
@@ -151,9 +177,7 @@ fn user_options(c: &mut Cursor<'_>) -> Result<(Option<bool>, Option<String>)> {
 fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
     let granting = to == "TO";
     let option_for = !granting && c.eat_all(&["GRANT", "OPTION", "FOR"]);
-    if !granting {
-        c.if_exists();
-    }
+    let if_exists = !granting && c.if_exists();
     if c.eat("PROXY") {
         return Ok(skip_to_unsupported(c, "GRANT PROXY"));
     }
@@ -161,7 +185,8 @@ fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
     if all_from && c.eat_sign(&Token::Comma) {
         c.expect_all(&["GRANT", "OPTION"], "REVOKE ALL PRIVILEGES, GRANT OPTION FROM user")?;
         c.expect("FROM", "REVOKE ALL PRIVILEGES, GRANT OPTION FROM user")?;
-        return Ok(Statement::User(UserStatement::RevokeAll { users: c.comma_separated(user_name)? }));
+        let users = c.comma_separated(user_name)?;
+        return Ok(Statement::User(UserStatement::RevokeAll { users, lenient: lenient(c, if_exists) }));
     }
     // Roles and privileges look alike until ON or TO comes.
     let on = c.find(|token| is_word(token, "ON") || is_word(token, to));
@@ -174,7 +199,7 @@ fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
             let with_admin = c.eat_all(&["WITH", "ADMIN", "OPTION"]) || c.eat_all(&["WITH", "GRANT", "OPTION"]);
             return Ok(Statement::User(UserStatement::GrantRole { roles, users, with_admin }));
         }
-        return Ok(Statement::User(UserStatement::RevokeRole { roles, users }));
+        return Ok(Statement::User(UserStatement::RevokeRole { roles, users, lenient: lenient(c, if_exists) }));
     }
     let privileges = if all_from {
         vec![Privilege { name: "ALL".to_owned(), columns: Vec::new() }]
@@ -193,8 +218,13 @@ fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
         }
     })?;
     let grant_option = if granting { c.eat_all(&["WITH", "GRANT", "OPTION"]) } else { option_for };
-    let grant = Grant { privileges, on, users, grant_option };
+    let lenient = if granting { Lenient::default() } else { lenient(c, if_exists) };
+    let grant = Grant { privileges, on, users, grant_option, lenient };
     Ok(Statement::User(if granting { UserStatement::Grant(grant) } else { UserStatement::Revoke(grant) }))
+}
+
+fn lenient(c: &mut Cursor<'_>, if_exists: bool) -> Lenient {
+    Lenient { grants: if_exists, users: c.eat_all(&["IGNORE", "UNKNOWN", "USER"]) }
 }
 
 fn privilege(c: &mut Cursor<'_>) -> Result<Privilege> {

@@ -595,6 +595,7 @@ fn users_grants_and_accounts() {
                 on: GrantOn::Database("d".to_owned()),
                 users: vec![user("u", Some("%")), user("v", Some("localhost"))],
                 grant_option: true,
+                lenient: Lenient::default(),
             }),
         ),
         (
@@ -604,9 +605,21 @@ fn users_grants_and_accounts() {
                 on: GrantOn::Everything,
                 users: vec![user("u", None)],
                 grant_option: false,
+                lenient: Lenient::default(),
             }),
         ),
-        ("revoke all privileges, grant option from u", UserStatement::RevokeAll { users: vec![user("u", None)] }),
+        (
+            "revoke if exists all privileges, grant option from u ignore unknown user",
+            UserStatement::RevokeAll { users: vec![user("u", None)], lenient: Lenient { grants: true, users: true } },
+        ),
+        ("set role all except r", UserStatement::SetRole(RoleChoice::AllExcept(vec![user("r", None)]))),
+        (
+            "set default role r, 's'@'%' to u",
+            UserStatement::SetDefaultRole {
+                roles: RoleChoice::Roles(vec![user("r", None), user("s", Some("%"))]),
+                users: vec![user("u", None)],
+            },
+        ),
         (
             "grant r to u",
             UserStatement::GrantRole { roles: vec![user("r", None)], users: vec![user("u", None)], with_admin: false },
