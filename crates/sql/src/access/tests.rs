@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use strandline_core::db::{Database, Options};
+use strandline_core::db::{Database, Options, SYS};
+use strandline_core::env::Env;
+use strandline_core::ids::Time;
 
 use crate::api::{Login, Outcome};
 use crate::engine::{self, Engine};
@@ -27,6 +29,9 @@ const WORLD: &[&str] = &[
     "CREATE USER other",
     "CREATE ROLE r",
     "GRANT SELECT ON d.u TO other",
+    "CREATE PITR p FOR DATABASE d RANGE 2 'd'",
+    "CREATE SCHEDULE nightly FOR TABLE d.t CRON '0 2 * * *'",
+    "SET RETENTION FOR TABLE d.t KEEP LAST 3",
     "CREATE SNAPSHOT s FOR DATABASE d",
     "DROP TABLE d.gone",
     "UPDATE d.t SET a = 11 WHERE id = 1",
@@ -172,7 +177,25 @@ const CASES: &[Case] = &[
     ("CREATE SNAPSHOT n FOR DATABASE d", &[("SNAPSHOT ON d.*", 1044)]),
     ("CREATE SNAPSHOT n FOR ACCOUNT", &[("SNAPSHOT ON *.*", 1227)]),
     ("CREATE SNAPSHOT n FOR CLUSTER", &[("SNAPSHOT ON *.*", 1227)]),
+    ("CREATE SNAPSHOT n FOR DATABASE d INCREMENTAL FROM s RETAIN 1 DAY", &[("SNAPSHOT ON d.*", 1044)]),
     ("DROP SNAPSHOT s", &[("SNAPSHOT ON d.*", 1044)]),
+    ("DROP SNAPSHOTS FOR DATABASE d OLDER THAN NOW", &[("SNAPSHOT ON d.*", 1044)]),
+    ("EXPLAIN DROP SNAPSHOTS FOR TABLE d.t OLDER THAN NOW", &[("SNAPSHOT ON d.t", 1142)]),
+    ("SET RETENTION FOR TABLE d.t KEEP LAST 2", &[("RETENTION ON d.t", 1142)]),
+    ("SET RETENTION FOR DATABASE d KEEP LAST 2", &[("RETENTION ON d.*", 1044)]),
+    ("EXPLAIN RETENTION FOR TABLE d.t", &[("RETENTION ON d.t", 1142)]),
+    ("APPLY RETENTION FOR TABLE d.t", &[("RETENTION ON d.t", 1142)]),
+    ("APPLY RETENTION FOR CLUSTER KEEP LAST 1", &[("RETENTION ON *.*", 1227)]),
+    ("DROP RETENTION FOR TABLE d.t", &[("RETENTION ON d.t", 1142)]),
+    ("CREATE SCHEDULE n FOR DATABASE d EVERY 6 HOURS", &[("RETENTION ON d.*", 1044), ("SNAPSHOT ON d.*", 1044)]),
+    ("ALTER SCHEDULE nightly PAUSE", &[("RETENTION ON d.t", 1142), ("SNAPSHOT ON d.t", 1142)]),
+    ("DROP SCHEDULE Nightly", &[("RETENTION ON d.t", 1142), ("SNAPSHOT ON d.t", 1142)]),
+    ("CREATE PITR n FOR TABLE d.t RANGE 3 'd'", &[("RETENTION ON d.t", 1142)]),
+    ("CREATE PITR n RANGE 3 'd'", &[("RETENTION ON *.*", 1227)]),
+    ("ALTER PITR p RANGE 3 'd'", &[("RETENTION ON d.*", 1044)]),
+    ("DROP PITR P", &[("RETENTION ON d.*", 1044)]),
+    ("SHOW RECOVERY_WINDOW FOR TABLE d t", &[("SELECT ON d.t", 1142)]),
+    ("SHOW RECOVERY_WINDOW FOR DATABASE d", &[("RETENTION ON d.*", 1044)]),
     ("RESTORE TABLE d.t FROM SNAPSHOT s", &[("RESTORE ON d.t", 1142), ("SELECT ON d.t", 1142)]),
     ("EXPLAIN RESTORE TABLE d.t FROM SNAPSHOT s", &[("RESTORE ON d.t", 1142), ("SELECT ON d.t", 1142)]),
     (
@@ -194,6 +217,12 @@ const CASES: &[Case] = &[
         &[("SELECT ON d.t", 1142), ("RESTORE ON n.*", 1142), ("CREATE ON n.*", 1044)],
     ),
     ("RESTORE DATABASE d FROM SNAPSHOT s TO n", &[("SELECT ON d.*", 1044), ("RESTORE ON n.*", 1044)]),
+    ("RESTORE DATABASE d TABLE t FROM PITR p '{then}'", &[("RESTORE ON d.t", 1142), ("SELECT ON d.t", 1142)]),
+    ("RESTORE DATABASE d TABLE gone FROM PITR p '{then}'", &[("RESTORE ON d.*", 1142), ("SELECT ON d.*", 1142)]),
+    (
+        "RESTORE DATABASE d FROM PITR p '{then}'",
+        &[("RESTORE ON d.*", 1044), ("SELECT ON d.*", 1044), ("DROP ON d.later", 1142)],
+    ),
     ("RESTORE CLUSTER FROM SNAPSHOT all_of_it", &[("RESTORE ON *.*", 1227), ("SELECT ON *.*", 1227)]),
     ("UNDROP TABLE d.gone", &[("RESTORE ON d.*", 1044), ("SELECT ON d.*", 1044)]),
     ("UNDROP DATABASE dropped", &[("RESTORE ON dropped.*", 1044), ("SELECT ON dropped.*", 1044)]),
@@ -225,6 +254,9 @@ const CASES: &[Case] = &[
 const FREE: &[&str] = &[
     "SHOW DATABASES",
     "SHOW SNAPSHOTS",
+    "SHOW PITR",
+    "SHOW SCHEDULES",
+    "SHOW RETENTION",
     "SHOW GRANTS",
     "SHOW PROCESSLIST",
     "SELECT * FROM information_schema.tables",
@@ -242,35 +274,44 @@ const FREE: &[&str] = &[
     "PREPARE p FROM 'SELECT 1'",
 ];
 
-/// A store with its world, and versions that cases name.
+/// A store with its world, and versions and times that cases name.
 struct World {
     engine: Arc<Engine>,
+    /// Its clock moves only when told.
+    env: Env,
     folder: tempfile::TempDir,
-    versions: Vec<(&'static str, u64)>,
+    named: Vec<(&'static str, String)>,
 }
 
 impl World {
     async fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("rows.csv"), "5,5,5\n").unwrap();
-        let db = Database::in_memory(Options::default()).await.unwrap();
+        let env = Env::fixed(Time(1_700_000_000_000_000), 1);
+        let db = Database::in_memory(Options { env: env.clone(), ..Options::default() }).await.unwrap();
         let load_folder = Some(folder.path().to_owned());
         let options = engine::Options { threads: 1, load_folder, ..engine::Options::default() };
         let engine = Engine::open(db, options).await.unwrap();
         engine.set_password("root", "").await.unwrap();
-        let mut world = World { engine, folder, versions: Vec::new() };
+        let mut world = World { engine, env, folder, named: Vec::new() };
         let root = &mut world.log_in("root");
         for sql in WORLD {
+            world.env.advance(1_000_000);
             done(root, sql).await;
             let name = match *sql {
                 "DROP TABLE d.gone" => "{drop}",
                 "CREATE TABLE d.later (id INT)" => "{create}",
+                "CREATE SNAPSHOT s FOR DATABASE d" => "{then}",
                 sql if sql.starts_with("UPDATE") => "{update}",
                 _ => continue,
             };
-            let version = world.engine.database().now().version().0;
-            world.versions.push((name, version));
+            let meant = match name {
+                "{then}" => rows(root, "SELECT NOW(6)").await.unwrap().remove(0),
+                _ => world.engine.database().now().version().to_string(),
+            };
+            world.named.push((name, meant));
         }
+        world.env.advance(1_000_000);
         for sql in ["CREATE DATABASE dropped", "DROP DATABASE dropped", "CREATE SNAPSHOT all_of_it FOR CLUSTER"] {
             done(root, sql).await;
         }
@@ -283,13 +324,14 @@ impl World {
     }
 
     fn statement(&self, sql: &str) -> String {
-        self.versions.iter().fold(sql.to_owned(), |sql, (name, version)| sql.replace(name, &version.to_string()))
+        self.named.iter().fold(sql.to_owned(), |sql, (name, meant)| sql.replace(name, meant))
     }
 
     /// What a statement that fails must leave as it was.
-    fn state(&self) -> (u64, usize) {
+    fn state(&self) -> (u64, usize, String) {
         let database = self.engine.database();
-        (database.now().version().0, database.metastore().pins().unwrap().len())
+        let policies = (database.pitrs(SYS), database.schedules(SYS), database.retentions(SYS));
+        (database.now().version().0, database.metastore().pins().unwrap().len(), format!("{policies:?}"))
     }
 }
 
@@ -432,27 +474,27 @@ fn kind(statement: &S) -> &'static str {
             H::MatrixOne(M::CloneTable(_)) => "clone table",
             H::MatrixOne(M::CloneDatabase(_)) => "clone database",
             H::MatrixOne(M::Branch(_)) => "branch",
-            // Refused as unsupported, after the check that `history` makes.
-            H::SetRetention { .. }
-            | H::ExplainRetention { .. }
-            | H::ApplyRetention { .. }
-            | H::CreateSchedule(_)
-            | H::DropSchedule { .. }
-            | H::ShowSchedules { .. }
-            | H::MatrixOne(
-                M::CreatePitr { .. }
-                | M::AlterPitr { .. }
-                | M::DropPitr { .. }
-                | M::ShowPitr { .. }
-                | M::ShowRecoveryWindow { .. },
-            ) => "retention",
+            H::DropSnapshots { .. } => "drop snapshots",
+            H::SetRetention { .. } => "set retention",
+            H::ApplyRetention { .. } => "apply retention",
+            H::ShowRetention { .. } => "show retention",
+            H::DropRetention { .. } => "drop retention",
+            H::CreateSchedule(_) => "create schedule",
+            H::AlterSchedule { .. } => "alter schedule",
+            H::DropSchedule { .. } => "drop schedule",
+            H::ShowSchedules { .. } => "show schedules",
+            H::MatrixOne(M::CreatePitr { .. }) => "create pitr",
+            H::MatrixOne(M::AlterPitr { .. }) => "alter pitr",
+            H::MatrixOne(M::DropPitr { .. }) => "drop pitr",
+            H::MatrixOne(M::ShowPitr { .. }) => "show pitr",
+            H::MatrixOne(M::ShowRecoveryWindow { .. }) => "recovery window",
         },
         // A savepoint's name, a connection and a prepared statement: each has a test of its own, or touches nothing.
         S::ReleaseSavepoint(_) | S::Kill { .. } | S::Execute { .. } | S::Deallocate(_) | S::Unsupported(_) => "",
     }
 }
 
-const KINDS: usize = 47;
+const KINDS: usize = 61;
 
 #[test]
 fn every_kind_of_statement_has_a_case() {
@@ -465,21 +507,49 @@ fn every_kind_of_statement_has_a_case() {
 }
 
 #[tokio::test]
-async fn policies_need_retention() {
+async fn policies_are_listed_where_something_is_granted() {
     let world = World::new().await;
     let (root, user) = (&mut world.log_in("root"), &mut world.log_in("u"));
-    for (sql, grant, code) in [
-        ("SET RETENTION FOR TABLE d.t KEEP LAST 3", "RETENTION ON d.t", 1142),
-        ("APPLY RETENTION FOR DATABASE d", "RETENTION ON d.*", 1044),
-        ("CREATE PITR p FOR DATABASE d RANGE 1 'd'", "RETENTION ON d.*", 1044),
-        ("SHOW SCHEDULES", "RETENTION ON *.*", 1227),
-    ] {
-        fails(user, sql, code).await;
-        done(root, &format!("GRANT {grant} TO u")).await;
-        let after = rows(user, sql).await;
-        assert!(after.as_ref().err().is_none_or(|error| error.code != code), "{sql}: {after:?}");
-        done(root, "REVOKE ALL PRIVILEGES, GRANT OPTION FROM u").await;
+    done(root, "CREATE PITR of_all FOR CLUSTER RANGE 2 'd'").await;
+    done(root, "SET RETENTION FOR DATABASE e KEEP LAST 1").await;
+    let lists = [
+        "SHOW PITR",
+        "SELECT * FROM mo_catalog.mo_pitr",
+        "SHOW SCHEDULES",
+        "SHOW RETENTION",
+        "SHOW SNAPSHOTS",
+        "SELECT * FROM mo_catalog.mo_snapshots",
+    ];
+    for sql in lists {
+        assert_eq!(rows(user, sql).await.unwrap(), [""; 0], "{sql}");
     }
+    done(root, "GRANT INSERT ON d.t TO u").await;
+    for sql in lists {
+        let seen = rows(user, sql).await.unwrap();
+        assert_eq!(seen.len(), 1, "{sql}: {seen:?}");
+        assert!(seen[0].contains("|d|"), "{sql}: {seen:?}");
+    }
+    done(root, "GRANT INSERT ON *.* TO u").await;
+    for (sql, all) in lists.into_iter().zip([2, 2, 1, 2, 2, 2]) {
+        assert_eq!(rows(user, sql).await.unwrap().len(), all, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_outlives_the_rights_of_its_author() {
+    let world = World::new().await;
+    let (root, user) = (&mut world.log_in("root"), &mut world.log_in("u"));
+    done(root, "GRANT RETENTION, SNAPSHOT ON d.u TO u").await;
+    done(user, "CREATE SCHEDULE often FOR TABLE d.u EVERY 1 MINUTE").await;
+    done(root, "DROP USER u").await;
+    let schedules = || world.engine.database().schedules(SYS).unwrap();
+    world.env.advance(60_000_000);
+    world.engine.database().run_schedules().await.unwrap();
+    let often = schedules().into_iter().find(|schedule| schedule.name == "often").unwrap();
+    assert_eq!(often.last_error, None);
+    let taken = often.last_snapshot.unwrap();
+    // What it takes lets nobody read who may not.
+    fails(&mut world.log_in("other"), &format!("SELECT * FROM d.t {{SNAPSHOT = '{taken}'}}"), 1142).await;
 }
 
 #[tokio::test]
