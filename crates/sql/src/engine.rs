@@ -95,7 +95,7 @@ impl Engine {
     /// Returns what checks the password of whoever logs in, or `None` for somebody unknown.
     pub fn credential(&self, login: &Login) -> Option<Credential> {
         let moment = self.db.now();
-        let (_, user) = users::find_login(moment.catalog(), &login.user, &login.host).ok()?;
+        let (_, user) = users::find_known(moment.catalog(), &login.user, &login.host).ok()?;
         Some(users::credential(&user))
     }
 

@@ -1,7 +1,8 @@
 //! Users and accounts: who may log in, and how their passwords are checked.
 //!
 //! A user belongs to one account (tenant). What users may do is `access`'s affair; here they are made and let in. A user
-//! has one entry per name: the host is kept as a restriction on where the user may come from, not as a second name. Passwords are never kept, only what checks them.
+//! has one entry per name: the host is kept as a restriction on where the user may come from, not as a second name.
+//! Passwords are never kept, only what checks them.
 //!
 //! `schema::User::verifiers` holds, by key:
 //!
@@ -15,6 +16,7 @@
 //! A user without any verifier has the empty password. One that was made from a stored hash has that one only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -28,7 +30,7 @@ use crate::access::{grant, roles};
 use crate::api::{Credential, Done};
 use crate::ddl::{Ddl, done};
 use crate::error::{Error, Result};
-use crate::parse::{AccountStatement, AccountStatus, Auth, UserName, UserSpec, UserStatement};
+use crate::parse::{AccountStatement, AccountStatus, Auth, RoleChoice, UserName, UserOptions, UserSpec, UserStatement};
 use crate::show::like::like;
 use crate::warning::Warning;
 
@@ -61,21 +63,30 @@ pub fn parse_login(login: &str) -> LoginName {
     }
 }
 
-/// Finds who logs in: the account and the user. The password is checked by the wire with [`credential`].
+/// Finds who logs in: the account and the user. The password is checked by the wire with [`credential`], before this.
 ///
 /// # Errors
-/// 1045 where account or user is unknown, the user may not come from `host`, or is locked (3118).
-pub fn find_login(catalog: &Catalog, login: &str, host: &str) -> Result<(AccountId, std::sync::Arc<User>)> {
+/// 1045 where account or user is unknown or the user may not come from `host`, 3118 where the user is locked.
+pub fn find_login(catalog: &Catalog, login: &str, host: &str) -> Result<(AccountId, Arc<User>)> {
+    let (account, user) = find_known(catalog, login, host)?;
+    if user.verifiers.get("locked").is_some_and(|locked| locked == "Y") {
+        let message = format!("Access denied for user '{}'@'{host}'. Account is locked.", user.name);
+        return Err(Error::new(3118, "HY000", message));
+    }
+    Ok((account, user))
+}
+
+/// As [`find_login`], of locked users too: that they are locked is told to nobody without the password.
+///
+/// # Errors
+/// 1045
+pub fn find_known(catalog: &Catalog, login: &str, host: &str) -> Result<(AccountId, Arc<User>)> {
     let name = parse_login(login);
     let denied = || Error::new(1045, "28000", format!("Access denied for user '{}'@'{host}'", name.user));
     let account = catalog.account(&name.account).map_err(|_| denied())?;
     let user = catalog.user(account.id, &name.user).ok_or_else(denied)?;
     if !may_come_from(user, host) {
         return Err(denied());
-    }
-    if user.verifiers.get("locked").is_some_and(|locked| locked == "Y") {
-        let message = format!("Access denied for user '{}'@'{host}'. Account is locked.", name.user);
-        return Err(Error::new(3118, "HY000", message));
     }
     Ok((account.id, user.clone()))
 }
@@ -111,12 +122,8 @@ pub fn host_of(user: &User) -> &str {
 /// Carries out the statements about users, roles and grants.
 pub async fn user_statement(cx: &mut Ddl<'_>, statement: &UserStatement) -> Result<Done> {
     match statement {
-        UserStatement::Create { users, if_not_exists, locked, comment } => {
-            create_users(cx, users, *if_not_exists, *locked, comment.as_deref())
-        }
-        UserStatement::Alter { users, if_exists, locked, comment } => {
-            alter_users(cx, users, *if_exists, *locked, comment.as_deref())
-        }
+        UserStatement::Create { users, if_not_exists, options } => create_users(cx, users, *if_not_exists, options),
+        UserStatement::Alter { users, if_exists, options } => alter_users(cx, users, *if_exists, options),
         UserStatement::Drop { users, if_exists } => drop_users(cx, users, *if_exists),
         UserStatement::Rename(pairs) => rename_users(cx, pairs),
         UserStatement::Grant(statement) => grant::grant(cx, statement),
@@ -236,13 +243,7 @@ fn existing_account(cx: &mut Ddl<'_>, name: &str, if_exists: bool) -> Result<Opt
     }
 }
 
-fn create_users(
-    cx: &mut Ddl<'_>,
-    users: &[UserSpec],
-    if_not_exists: bool,
-    locked: Option<bool>,
-    comment: Option<&str>,
-) -> Result<Done> {
+fn create_users(cx: &mut Ddl<'_>, users: &[UserSpec], if_not_exists: bool, options: &UserOptions) -> Result<Done> {
     for spec in users {
         let host = spec.user.host.as_deref().unwrap_or("%");
         if find(cx, &spec.user).is_some() {
@@ -265,19 +266,20 @@ fn create_users(
         if host != "%" {
             user.verifiers.insert("host".to_owned(), host.to_owned());
         }
-        attributes(&mut user, locked, comment);
+        attributes(&mut user, options);
         cx.txn.put_user(user)?;
+        if let Some(choice) = &options.default_role {
+            let own = std::slice::from_ref(&spec.user);
+            if let RoleChoice::Roles(names) = choice {
+                roles::grant(cx, names, own, false)?;
+            }
+            roles::set_default(cx, choice, own)?;
+        }
     }
     Ok(done(cx, 0))
 }
 
-fn alter_users(
-    cx: &mut Ddl<'_>,
-    users: &[UserSpec],
-    if_exists: bool,
-    locked: Option<bool>,
-    comment: Option<&str>,
-) -> Result<Done> {
+fn alter_users(cx: &mut Ddl<'_>, users: &[UserSpec], if_exists: bool, options: &UserOptions) -> Result<Done> {
     for spec in users {
         let host = spec.user.host.as_deref().unwrap_or("%");
         let Some(mut user) = find(cx, &spec.user) else {
@@ -292,8 +294,11 @@ fn alter_users(
         if let Some(verifiers) = auth_verifiers(&spec.auth)? {
             replace_password(&mut user, verifiers);
         }
-        attributes(&mut user, locked, comment);
+        attributes(&mut user, options);
         cx.txn.put_user(user)?;
+        if let Some(choice) = &options.default_role {
+            roles::set_default(cx, choice, std::slice::from_ref(&spec.user))?;
+        }
     }
     Ok(done(cx, 0))
 }
@@ -401,30 +406,30 @@ fn replace_password(user: &mut User, verifiers: BTreeMap<String, String>) {
     user.verifiers.extend(verifiers);
 }
 
-fn attributes(user: &mut User, locked: Option<bool>, comment: Option<&str>) {
-    match locked {
+fn attributes(user: &mut User, options: &UserOptions) {
+    match options.locked {
         Some(true) => user.verifiers.insert("locked".to_owned(), "Y".to_owned()),
         Some(false) => user.verifiers.remove("locked"),
         None => None,
     };
-    if let Some(comment) = comment {
-        user.verifiers.insert("comment".to_owned(), comment.to_owned());
+    if let Some(comment) = &options.comment {
+        user.verifiers.insert("comment".to_owned(), comment.clone());
     }
 }
 
-/// Returns what stands after IDENTIFIED WITH in SHOW CREATE USER.
-pub fn create_user_text(user: &User) -> String {
+/// Returns the statement that makes a user anew, for SHOW CREATE USER. It grants no roles but those active by default.
+pub fn create_user_text(user: &User, catalog: &Catalog) -> String {
     let auth = match (user.verifiers.get(SHA2), user.verifiers.get(NATIVE)) {
         (Some(hex), _) => format!("'{SHA2}' AS '$2SHA256${hex}'"),
         (None, Some(hex)) => format!("'{NATIVE}' AS '*{}'", hex.to_uppercase()),
         (None, None) => format!("'{SHA2}'"),
     };
     let locked = if user.verifiers.contains_key("locked") { "LOCK" } else { "UNLOCK" };
-    format!(
-        "CREATE USER {}@{} IDENTIFIED WITH {auth} ACCOUNT {locked}",
-        crate::create_text::quote(&user.name),
-        crate::create_text::quote(host_of(user))
-    )
+    let defaults = user.grants.roles.iter().filter(|(_, membership)| membership.default);
+    let mut names: Vec<String> = defaults.filter_map(|(id, _)| Some(roles::full(catalog.user_by_id(*id)?))).collect();
+    names.sort();
+    let role = if names.is_empty() { String::new() } else { format!(" DEFAULT ROLE {}", names.join(",")) };
+    format!("CREATE USER {} IDENTIFIED WITH {auth}{role} ACCOUNT {locked}", roles::full(user))
 }
 
 fn may_come_from(user: &User, host: &str) -> bool {

@@ -9,8 +9,8 @@ use crate::ddl::spec::{ForeignKeySpec, object_name, table_spec};
 use crate::ddl::{self, AlterSpec, Alteration};
 use crate::error::Result;
 use crate::parse::{
-    AlterOperation, Auth, SetItem, Statement, TableName, TransactionScope, Upkeep, UserName, UserStatement,
-    VariableScope,
+    AlterOperation, Auth, SetItem, Statement, TableName, TransactionScope, Upkeep, UserName, UserOptions,
+    UserStatement, VariableScope,
 };
 use crate::session::State;
 
@@ -212,9 +212,12 @@ impl Needs<'_> {
 
     fn user(&mut self, statement: &UserStatement) {
         let one_of = match statement {
-            // Everybody may change their own password.
-            UserStatement::Alter { users, locked: None, comment: None, .. }
-                if users.iter().all(|spec| self.is_own(&spec.user) && spec.auth != Auth::Unsaid) =>
+            // Everybody may change their own password, and say which of their roles are active from the login on.
+            UserStatement::Alter {
+                users, options: UserOptions { locked: None, comment: None, default_role }, ..
+            } if users
+                .iter()
+                .all(|spec| self.is_own(&spec.user) && (spec.auth != Auth::Unsaid || default_role.is_some())) =>
             {
                 return;
             }

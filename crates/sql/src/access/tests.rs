@@ -162,6 +162,8 @@ const CASES: &[Case] = &[
     ("GRANT r TO other", &[("SUPER ON *.*", 1227)]),
     ("REVOKE IF EXISTS r FROM other", &[("SUPER ON *.*", 1227)]),
     ("SET DEFAULT ROLE NONE TO other", &[("CREATE USER ON *.*", 1227)]),
+    ("ALTER USER other DEFAULT ROLE ALL", &[("CREATE USER ON *.*", 1227)]),
+    ("CREATE USER n DEFAULT ROLE r", &[("CREATE USER ON *.*", 1227), ("SUPER ON *.*", 1227)]),
     ("CREATE ACCOUNT a ADMIN_NAME 'x' IDENTIFIED BY 'y'", &[("SUPER ON *.*", 1227)]),
     ("LOCK TABLES d.t READ", &[("LOCK TABLES ON d.*", 1044), ("SELECT ON d.t", 1142)]),
     ("CHECK TABLE d.t", &[("SELECT ON d.t", 1142)]),
@@ -270,6 +272,7 @@ const FREE: &[&str] = &[
     "SET PASSWORD = 'x'",
     "ALTER USER u IDENTIFIED BY 'x'",
     "SET DEFAULT ROLE NONE TO u",
+    "ALTER USER u DEFAULT ROLE NONE",
     "UNLOCK TABLES",
     "PREPARE p FROM 'SELECT 1'",
 ];

@@ -517,14 +517,12 @@ pub enum UserStatement {
     Create {
         users: Vec<UserSpec>,
         if_not_exists: bool,
-        locked: Option<bool>,
-        comment: Option<String>,
+        options: UserOptions,
     },
     Alter {
         users: Vec<UserSpec>,
         if_exists: bool,
-        locked: Option<bool>,
-        comment: Option<String>,
+        options: UserOptions,
     },
     Drop {
         users: Vec<UserName>,
@@ -571,6 +569,15 @@ pub enum RoleChoice {
     All,
     AllExcept(Vec<UserName>),
     Roles(Vec<UserName>),
+}
+
+/// What CREATE and ALTER USER say of all users that they name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserOptions {
+    pub locked: Option<bool>,
+    pub comment: Option<String>,
+    /// CREATE USER grants these roles, too.
+    pub default_role: Option<RoleChoice>,
 }
 
 /// What a REVOKE passes over with a warning.

@@ -6,7 +6,7 @@ use super::TableName;
 use super::cursor::{Cursor, is_word};
 use super::statement::{
     AccountStatement, AccountStatus, Auth, Grant, GrantOn, Lenient, Privilege, RoleChoice, Statement, UserName,
-    UserSpec, UserStatement,
+    UserOptions, UserSpec, UserStatement,
 };
 use crate::error::{Error, Result};
 
@@ -15,15 +15,18 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<Statement>> {
     let statement = if c.eat_all(&["CREATE", "USER"]) {
         let if_not_exists = c.if_not_exists();
         let users = c.comma_separated(user_spec)?;
-        let (locked, comment) = user_options(c)?;
-        Statement::User(UserStatement::Create { users, if_not_exists, locked, comment })
+        let options = user_options(c)?;
+        if matches!(options.default_role, Some(RoleChoice::None | RoleChoice::All)) {
+            return Err(Error::syntax("CREATE USER … DEFAULT ROLE names roles; a new user has none"));
+        }
+        Statement::User(UserStatement::Create { users, if_not_exists, options })
     } else if c.eat_all(&["CREATE", "OR", "REPLACE", "USER"]) {
         return Err(Error::unsupported("CREATE OR REPLACE USER"));
     } else if c.eat_all(&["ALTER", "USER"]) {
         let if_exists = c.if_exists();
         let users = c.comma_separated(user_spec)?;
-        let (locked, comment) = user_options(c)?;
-        Statement::User(UserStatement::Alter { users, if_exists, locked, comment })
+        let options = user_options(c)?;
+        Statement::User(UserStatement::Alter { users, if_exists, options })
     } else if c.eat_all(&["DROP", "USER"]) {
         let if_exists = c.if_exists();
         Statement::User(UserStatement::Drop { users: c.comma_separated(user_name)?, if_exists })
@@ -147,8 +150,8 @@ fn user_spec(c: &mut Cursor<'_>) -> Result<UserSpec> {
 }
 
 /// What may follow the users. What we cannot keep is refused rather than forgotten.
-fn user_options(c: &mut Cursor<'_>) -> Result<(Option<bool>, Option<String>)> {
-    let (mut locked, mut comment) = (None, None);
+fn user_options(c: &mut Cursor<'_>) -> Result<UserOptions> {
+    let UserOptions { mut locked, mut comment, mut default_role } = UserOptions::default();
     while !c.at_end() {
         if locked.is_none() && c.eat_all(&["ACCOUNT", "LOCK"]) {
             locked = Some(true);
@@ -156,22 +159,22 @@ fn user_options(c: &mut Cursor<'_>) -> Result<(Option<bool>, Option<String>)> {
             locked = Some(false);
         } else if comment.is_none() && c.eat("COMMENT") {
             comment = Some(c.string("COMMENT needs a text in quotes")?);
+        } else if default_role.is_none() && c.eat_all(&["DEFAULT", "ROLE"]) {
+            default_role = Some(none_all_or_roles(c)?);
         } else if c.eat_all(&["REQUIRE", "NONE"])
             || c.eat_all(&["PASSWORD", "EXPIRE", "NEVER"])
             || c.eat_all(&["PASSWORD", "EXPIRE", "DEFAULT"])
         {
             // Each is how things are here: no client certificate is asked for, and passwords do not expire.
         } else if let Some(what) =
-            ["REQUIRE", "WITH", "PASSWORD", "FAILED_LOGIN_ATTEMPTS", "ATTRIBUTE", "DEFAULT", "DISCARD"]
-                .iter()
-                .find(|w| c.is(w))
+            ["REQUIRE", "WITH", "PASSWORD", "FAILED_LOGIN_ATTEMPTS", "ATTRIBUTE", "DISCARD"].iter().find(|w| c.is(w))
         {
             return Err(Error::unsupported(format!("{what} of a user")));
         } else {
             return Err(c.error(""));
         }
     }
-    Ok((locked, comment))
+    Ok(UserOptions { locked, comment, default_role })
 }
 
 fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {

@@ -678,7 +678,7 @@ fn create_user(cx: &ShowContext<'_>, name: Option<&UserName>) -> Result<ShowAnsw
     let user =
         user.ok_or_else(|| Error::new(1396, "HY000", format!("Operation SHOW CREATE USER failed for '{name}'@'%'")))?;
     let header = format!("CREATE USER for {}@{}", user.name, users::host_of(user));
-    answer(&[(&header, Long)], vec![row![users::create_user_text(user)]])
+    answer(&[(&header, Long)], vec![row![users::create_user_text(user, cx.reader.present)]])
 }
 
 fn name_value(pairs: &[(String, String)], filter: Option<&Filter>) -> Result<ShowAnswer> {

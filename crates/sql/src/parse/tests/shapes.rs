@@ -632,8 +632,19 @@ fn users_grants_and_accounts() {
                     auth: Auth::Password { plugin: None, password: "p".to_owned() },
                 }],
                 if_not_exists: true,
-                locked: Some(true),
-                comment: None,
+                options: UserOptions { locked: Some(true), ..UserOptions::default() },
+            },
+        ),
+        (
+            "alter user u default role r, s account unlock",
+            UserStatement::Alter {
+                users: vec![UserSpec { user: user("u", None), auth: Auth::Unsaid }],
+                if_exists: false,
+                options: UserOptions {
+                    locked: Some(false),
+                    comment: None,
+                    default_role: Some(RoleChoice::Roles(vec![user("r", None), user("s", None)])),
+                },
             },
         ),
     ] {
