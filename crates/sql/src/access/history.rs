@@ -143,7 +143,13 @@ async fn restores(state: &State, restore: &Restore) -> Result<()> {
     let from = state.restored_from(&restore.from).await?;
     let when = Some(&from);
     let both = Privileges::RESTORE | Privileges::SELECT;
-    let Some(to) = &restore.to else { return on_scope_at(state, &scope, when, both).await };
+    let Some(to) = &restore.to else {
+        // What is called otherwise now comes back under its name of then.
+        if matches!(scope, Scope::Tables(..)) {
+            on_scope(&state.rights, &scope, Privileges::RESTORE)?;
+        }
+        return on_scope_at(state, &scope, when, both).await;
+    };
     on_scope_at(state, &scope, when, Privileges::SELECT).await?;
     let drop = if restore.overwrite { Privileges::DROP } else { Privileges::NONE };
     let needed = Privileges::RESTORE | drop;
