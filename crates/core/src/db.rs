@@ -183,6 +183,11 @@ impl Database {
         Moment::newest(&self.0.store)
     }
 
+    /// Returns what exists now. To read rows of it, hold the moment: [`Database::now`].
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.store.head.load().catalog.clone()
+    }
+
     /// Returns the moment of a version, if it can be recovered.
     pub async fn at(&self, version: Version) -> Result<Moment> {
         self.moment(&when::resolve(&self.0.store, self.0.options.window, &When::Version(version), SYS)?)

@@ -1,5 +1,6 @@
 //! MySQL's language over the Strandline core. DataFusion lives here, and nowhere else.
 
+mod access;
 pub mod api;
 mod context;
 mod create_text;

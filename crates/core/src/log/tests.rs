@@ -146,6 +146,7 @@ fn random_entries(seed: u64, count: u64) -> Vec<Entry> {
                         account: AccountId(1),
                         name: format!("u{version}"),
                         verifiers: BTreeMap::from([("p".to_owned(), "v".to_owned())]),
+                        grants: crate::grants::Grants::default(),
                     }),
                     _ => Change::DropUser(UserId(id)),
                 });

@@ -35,6 +35,7 @@ struct Running {
 /// What every store of these tests holds.
 const SETUP: &str = "CREATE USER app IDENTIFIED BY 'other';
     CREATE USER open IDENTIFIED BY '';
+    GRANT ALL ON *.* TO app, open;
     CREATE DATABASE d; CREATE DATABASE other;
     USE d;
     CREATE TABLE t (a INT, b INT);
