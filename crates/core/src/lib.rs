@@ -20,6 +20,7 @@ pub mod error;
 pub mod history;
 pub mod hot;
 pub mod ids;
+pub mod jobs;
 pub mod log;
 pub mod moment;
 pub mod rows;

@@ -8,6 +8,7 @@ mod commits;
 mod connection;
 pub mod debug;
 mod diff;
+mod jobs;
 mod moment;
 mod output;
 mod pitr;
@@ -54,6 +55,7 @@ pub enum Command {
     Pitr(pitr::Arguments),
     Retention(retention::Arguments),
     Schedule(schedule::Arguments),
+    Jobs(jobs::Arguments),
     Debug(debug::Arguments),
 }
 
@@ -74,6 +76,7 @@ impl Cli {
             Command::Pitr(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Retention(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Schedule(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Jobs(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Debug(arguments) => debug::run(&arguments),
         };
         result.unwrap_or_else(|error| tell(&*error))
@@ -136,6 +139,7 @@ mod tests {
             Command::Pitr(arguments) => arguments.statement(),
             Command::Retention(arguments) => arguments.statement(),
             Command::Schedule(arguments) => arguments.statement(),
+            Command::Jobs(arguments) => arguments.statement(),
             other => panic!("{other:?} is no single statement"),
         };
         statement.unwrap_or_else(|error| error.to_string())
@@ -191,6 +195,8 @@ mod tests {
             ("schedule resume n", "ALTER SCHEDULE `n` RESUME"),
             ("schedule drop n --if-exists", "DROP SCHEDULE IF EXISTS `n`"),
             ("schedule list --like |\"n%", "SHOW SCHEDULES LIKE 'n%'"),
+            ("jobs", "SHOW JOBS"),
+            ("jobs cancel 3", "CANCEL JOB 3"),
             ("restore table d.t --from-snapshot s", "RESTORE TABLE `d`.`t` FROM SNAPSHOT `s`"),
             ("restore table d.a d.b --version 4", "RESTORE TABLES `d` (`a`, `b`) FROM VERSION 4"),
             (
