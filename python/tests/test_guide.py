@@ -119,7 +119,6 @@ def test_guide_01_database_snapshots(environment, block, names):
 
 
 @guide
-@not_yet
 def test_guide_01_compressed_and_incremental(environment, block, names):
     prepared(environment, ["daily_backup_20240114"])
     run(block[1], names)
@@ -257,7 +256,6 @@ def test_guide_11_automated_backup(environment, block, names):
 
 
 @guide
-@not_yet
 def test_guide_11_weekly_backup_is_compressed(environment, block, names):
     run(block[11], names)
     assert "Weekly backup created" in run("backup_system.weekly_backup()", names)

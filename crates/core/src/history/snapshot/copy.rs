@@ -54,19 +54,23 @@ impl Database {
         let stopped = job.stop();
         let (database, author, runtime) = (self.clone(), author.clone(), Handle::current());
         // To compress takes all of a thread: not one of those that serve others.
-        let mut work = tokio::task::spawn_blocking(move || {
-            runtime.block_on(async move {
-                let outcome = database.copy(pin, &moment, author, &job).await;
-                job.end(outcome)
-            })
-        });
+        let work = async move {
+            let work = move || {
+                runtime.block_on(async move {
+                    let outcome = database.copy(pin, &moment, author, &job).await;
+                    job.end(outcome)
+                })
+            };
+            tokio::task::spawn_blocking(work).await
+        };
+        tokio::pin!(work);
         let outcome = tokio::select! {
             biased;
-            outcome = &mut work => outcome,
             () = stop => {
                 drop(stopped);
                 work.await
             }
+            outcome = &mut work => outcome,
         };
         outcome.unwrap_or_else(|gone| Err(Error::internal("BUG: the copy ended without a word.").with_source(gone)))
     }
