@@ -8,7 +8,8 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use strandline_core::catalog::Content;
-use strandline_core::db::{Database, SYS};
+use strandline_core::db::{Database, Options, SYS};
+use strandline_core::env::Env;
 use strandline_core::error::{Error, Kind, Result, What};
 use strandline_core::history::restore::{RestoreRequest, Target};
 use strandline_core::history::snapshot::SnapshotSpec;
@@ -84,7 +85,8 @@ async fn read_all(db: &Database, scan: &TableScan) -> Result<usize> {
 #[tokio::test]
 async fn it_survives_the_loss_of_every_live_file() {
     let folder = tempfile::tempdir().unwrap();
-    let open = async || Database::open(folder.path(), options()).await.unwrap();
+    let options = Options { env: Env::real(), ..options() };
+    let open = async || Database::open(folder.path(), options.clone()).await.unwrap();
     let db = open().await;
     let database = create_database(&db, "d").await;
     let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
@@ -193,7 +195,7 @@ async fn it_is_refused_before_it_begins_where_there_is_no_room() {
     assert_eq!(taken.kind(), Kind::AlreadyExists(What::Snapshot));
     let based = SnapshotSpec { base: Some("s".to_owned()), ..compressed("x") };
     assert_eq!(db.create_snapshot(&based, &author()).await.unwrap_err().kind(), Kind::Invalid);
-    assert!(strandline_core::env::Env::real().free_bytes(Some(Path::new("."))).unwrap() > 0);
+    assert!(Env::real().free_bytes(Some(Path::new("."))).unwrap() > 0);
 }
 
 #[tokio::test]
@@ -351,7 +353,7 @@ async fn only_the_columns_that_are_named_are_copied() {
 #[tokio::test]
 async fn it_keeps_its_copy_and_must_be_named() {
     const HOUR: i64 = 3600 * 1_000_000;
-    let options = strandline_core::db::Options { window: Window(HOUR), ..options() };
+    let options = Options { window: Window(HOUR), ..options() };
     let db = Database::in_memory(options.clone()).await.unwrap();
     let database = create_database(&db, "d").await;
     let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
