@@ -76,11 +76,11 @@ impl SqliteMetastore {
         verify_format(&reader, &path)?;
         let writer = connect_writer(&path)?;
         let known = Known::load(&reader)?;
-        let wal_bytes = file_bytes(&beside(&path, "-wal"))?;
+        let writer = Writer::new(writer, beside(&path, "-wal"))?;
         Ok(SqliteMetastore {
             path,
             readers: Mutex::new(vec![reader]),
-            writer: Mutex::new(Writer::new(writer, wal_bytes)),
+            writer: Mutex::new(writer),
             known: RwLock::new(known),
         })
     }
@@ -115,9 +115,8 @@ impl SqliteMetastore {
                 Ok((value, draft.save()?))
             })?
         };
-        let bytes = news.bytes;
         self.known.write().learn(news);
-        writer.wrote(bytes);
+        writer.wrote();
         Ok(value)
     }
 }

@@ -2,7 +2,13 @@
 //! known when it is durable; if it fails, nothing has changed on disk or in memory.
 
 use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, params};
 
 use crate::catalog::{Change, ObjectKind};
@@ -19,23 +25,38 @@ use super::{clamp, end_to_sql, name_taken, run, sql_error, to_sql};
 const WAL_BYTES_MAX: u64 = 16 << 20;
 /// When readers kept the WAL from being reset until it was this long, the writer waits for them.
 const WAL_BYTES_FORCED: u64 = 256 << 20;
-/// A small commit writes three pages: of the log, of the index by table, and the head.
-const COMMIT_BYTES: u64 = 3 * 4096;
+/// How far the WAL is extended at a time, before commits fill it: to sync pages over bytes that a file has already takes
+/// half as long as to sync a file that grew, for the file system need not write down that it did.
+const WAL_ROOM_BYTES: u64 = 1 << 20;
+/// What a page takes in the WAL.
+const FRAME_BYTES: u64 = 24 + 4096;
 
 /// The one connection that writes.
 pub(super) struct Writer {
     connection: Connection,
     /// Why nothing may be written any more.
     refused: Option<String>,
-    /// Roughly how much the WAL has grown since it was last checkpointed whole.
-    wal_bytes: u64,
-    /// When to checkpoint next.
+    wal_path: PathBuf,
+    /// How many pages the WAL held after the last commit.
+    wal_pages: Arc<AtomicU64>,
+    /// How much of the WAL's file was used after the commit before.
+    wal_used: u64,
+    /// Up to where the WAL's file is known to reach.
+    wal_end: u64,
+    /// When to checkpoint next, in bytes used.
     wal_due: u64,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, wal_bytes: u64) -> Writer {
-        Writer { connection, refused: None, wal_bytes, wal_due: WAL_BYTES_MAX }
+    pub(super) fn new(mut connection: Connection, wal_path: PathBuf) -> Result<Writer> {
+        let wal_pages = Arc::new(AtomicU64::new(0));
+        let pages = wal_pages.clone();
+        let count = move |_: &mut Wal, held: i32| {
+            pages.store(u64::try_from(held).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        };
+        connection.wal_hook(Some(count)).map_err(sql_error)?;
+        Ok(Writer { connection, refused: None, wal_path, wal_pages, wal_used: 0, wal_end: 0, wal_due: WAL_BYTES_MAX })
     }
 
     /// Runs `work` and makes it durable, or leaves the store as it was. After a failure of the disk nobody knows what
@@ -57,24 +78,45 @@ impl Writer {
         result
     }
 
-    /// Counts what a transaction added to the WAL, and checkpoints when it has grown long.
-    pub(super) fn wrote(&mut self, bytes: u64) {
-        self.wal_bytes += COMMIT_BYTES + bytes;
-        if self.wal_bytes >= self.wal_due {
+    /// Looks after the WAL when a transaction has been added to it: checkpoints when it has grown long, and keeps room in
+    /// its file for the next ones.
+    pub(super) fn wrote(&mut self) {
+        let used = self.wal_pages.load(Ordering::Relaxed) * FRAME_BYTES;
+        if used < self.wal_used {
+            self.wal_due = WAL_BYTES_MAX;
+        }
+        self.wal_used = used;
+        if used >= self.wal_due {
             // The commit is durable whatever becomes of the checkpoint; the next one tries again.
             if let Err(error) = self.checkpoint() {
                 tracing::warn!(%error, "the metastore's write-ahead log could not be moved into place");
             }
-            self.wal_due = self.wal_bytes + WAL_BYTES_MAX;
+            self.wal_due = used + WAL_BYTES_MAX;
+        }
+        if used + WAL_ROOM_BYTES / 2 > self.wal_end
+            && let Err(error) = self.make_room(used)
+        {
+            // Commits do without; what is wrong with the disk is theirs to find.
+            tracing::debug!(%error, "the metastore's write-ahead log was given no room");
+            self.wal_end = used + WAL_ROOM_BYTES;
         }
     }
 
+    /// Extends the WAL's file with zeros, which are no frames to SQLite; the next commit's sync takes them along.
+    fn make_room(&mut self, used: u64) -> Result<()> {
+        let mut file = OpenOptions::new().write(true).open(&self.wal_path)?;
+        self.wal_end = file.seek(SeekFrom::End(0))?;
+        if used + WAL_ROOM_BYTES / 2 > self.wal_end {
+            file.write_all(&vec![0; WAL_ROOM_BYTES as usize])?;
+            self.wal_end += WAL_ROOM_BYTES;
+        }
+        Ok(())
+    }
+
     /// Moves what the WAL holds into the database, without waiting for readers unless it has grown very long.
-    pub(super) fn checkpoint(&mut self) -> Result<()> {
+    pub(super) fn checkpoint(&self) -> Result<()> {
         let (frames, moved) = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
-        if frames == moved {
-            self.wal_bytes = 0;
-        } else if frames * 4096 > WAL_BYTES_FORCED {
+        if frames != moved && frames * FRAME_BYTES > WAL_BYTES_FORCED {
             self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)")?;
         }
         Ok(())
@@ -138,8 +180,6 @@ pub(super) struct News {
     pub pins: HashMap<PinId, Option<Pin>>,
     pub intents: HashMap<FileId, Option<FileKind>>,
     pub settings: HashMap<String, Option<String>>,
-    /// Roughly how many bytes it wrote, beyond those of any commit.
-    pub bytes: u64,
 }
 
 /// A transaction in the making.
@@ -159,7 +199,6 @@ impl<'a> Draft<'a> {
             pins: HashMap::new(),
             intents: HashMap::new(),
             settings: HashMap::new(),
-            bytes: 0,
         };
         Draft { known, connection, news }
     }
@@ -248,7 +287,6 @@ impl<'a> Draft<'a> {
             body,
         ];
         self.execute(INSERT, rows)?;
-        self.news.bytes += (body.len() + touches.len() + sealed.changes.len() * 2 + sealed.files.len()) as u64;
         self.news.head.version = head.version;
         self.news.head.time = head.time;
         self.news.head.hash = head.hash;
@@ -334,7 +372,6 @@ impl<'a> Draft<'a> {
         self.set_tail(kind, id, Some(Tail { begin: version, previous, standing: Some(digest), end: Version::MAX }));
         let greatest = &mut self.news.head.greatest_ids[kind as usize];
         *greatest = id.max(*greatest);
-        self.news.bytes += body.len() as u64;
         Ok(())
     }
 
@@ -456,7 +493,6 @@ impl<'a> Draft<'a> {
         self.execute(INSERT, row)?;
         let line = integrity::file_tally(file.id, file.kind, file.length, file.digest);
         integrity::toggle(&mut self.news.head.files, line);
-        self.news.bytes += blocks.len() as u64;
         Ok(())
     }
 
