@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
@@ -30,6 +31,8 @@ use crate::txn::bulk::sorted_rows;
 
 /// So much of the disk must stay free beside the copy, in bytes: on a full one nobody could commit any more.
 const FREE_BYTES_MIN: u64 = 64 << 20;
+/// Rows of the log are handed over in batches of so many: between two of them a job can stop.
+const BATCH_ROWS: usize = 8192;
 
 impl Database {
     /// Creates a snapshot with a copy of its own, unless `stop` comes first. Refused before it begins where the disk has
@@ -167,7 +170,10 @@ impl Copier<'_> {
             rows += recent_rows as u64;
             let sorted = sorted_rows(table, &recent)?;
             drop(recent);
-            self.copy_rows(&kept, Box::pin(futures::stream::iter([Ok(sorted)])), &mut parts).await?;
+            let starts = (0..sorted.num_rows()).step_by(BATCH_ROWS);
+            let batches: Vec<Result<RecordBatch>> =
+                starts.map(|at| Ok(sorted.slice(at, BATCH_ROWS.min(sorted.num_rows() - at)))).collect();
+            self.copy_rows(&kept, Box::pin(futures::stream::iter(batches)), &mut parts).await?;
         }
         self.verify(&kept, &parts, rows).await?;
         let mut manifest = Manifest { parts };
