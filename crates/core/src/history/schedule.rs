@@ -36,6 +36,8 @@ pub struct ScheduleSpec {
     pub term: Option<Term>,
     /// Rules for the snapshots of this schedule alone.
     pub keep: Option<Keep>,
+    /// Each snapshot gets a compressed copy of its own.
+    pub compress: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,8 @@ pub struct Schedule {
     pub comment: String,
     pub term: Option<Term>,
     pub keep: Option<Keep>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
     pub created: Time,
     pub author: String,
     pub paused: bool,
@@ -103,6 +107,7 @@ impl Database {
             comment: spec.comment.clone(),
             term: spec.term,
             keep: spec.keep,
+            compress: spec.compress,
             created: now,
             author: author.name.clone(),
             paused: false,
@@ -156,8 +161,15 @@ impl Database {
     /// Runs every schedule that is due, of all accounts, and returns how each fares. Called by the background task; an
     /// error is one of the store, not of a run.
     pub async fn run_schedules(&self) -> Result<Vec<Schedule>> {
+        let mut ran = self.run_schedules_that(false).await?;
+        ran.extend(self.run_schedules_that(true).await?);
+        Ok(ran)
+    }
+
+    async fn run_schedules_that(&self, compress: bool) -> Result<Vec<Schedule>> {
         let mut ran = Vec::new();
-        for schedule in policy::read::<Schedule>(&**self.metastore(), PolicyKind::Schedule)? {
+        let all = policy::read::<Schedule>(&**self.metastore(), PolicyKind::Schedule)?;
+        for schedule in all.into_iter().filter(|schedule| schedule.compress == compress) {
             let now = self.env().now();
             if schedule.paused || schedule.next_run.is_none_or(|next| next > now) {
                 continue;
@@ -193,6 +205,7 @@ impl Database {
             comment: schedule.comment.clone(),
             retain_until,
             schedule: Some(schedule.name.clone()),
+            compress: schedule.compress,
             ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
         };
         let pin = self.create_numbered(spec, &author).await?;
@@ -226,8 +239,20 @@ impl Database {
         Err(Error::already_exists(What::Snapshot, &name))
     }
 
-    /// Runs schedules and drops snapshots whose term has ended, until the database is closed or dropped.
+    /// Runs schedules and drops snapshots whose term has ended, until the database is closed or dropped. Copies take their
+    /// time: nothing else waits for them.
     pub fn start_policies(&self) {
+        self.every_second(|database| async move {
+            database.run_schedules_that(false).await?;
+            database.drop_what_expired()
+        });
+        self.every_second(|database| async move { database.run_schedules_that(true).await.map(drop) });
+    }
+
+    fn every_second<F>(&self, work: impl Fn(Database) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
         let inner = std::sync::Arc::downgrade(&self.0);
         tokio::spawn(async move {
             let mut pause = 0;
@@ -238,7 +263,7 @@ impl Database {
                 if database.0.closing.load(Ordering::SeqCst) {
                     return;
                 }
-                let done = database.tick_policies().await;
+                let done = work(database).await;
                 pause = if done.is_ok() { 0 } else { PAUSE_SECONDS };
                 if let Err(error) = done {
                     tracing::warn!(%error, "policies could not be looked at; they will be tried again");
@@ -250,6 +275,10 @@ impl Database {
     /// Does what is due now: schedules, and terms that have ended.
     pub async fn tick_policies(&self) -> Result<()> {
         self.run_schedules().await?;
+        self.drop_what_expired()
+    }
+
+    fn drop_what_expired(&self) -> Result<()> {
         for pin in self.drop_expired()? {
             tracing::info!(snapshot = pin.name, "dropped: its term has ended");
         }

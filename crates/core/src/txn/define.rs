@@ -306,14 +306,18 @@ impl Txn {
         columns: Vec<ColumnId>,
         terms: Terms,
     ) -> Result<()> {
+        let pin = pin_of_commit(name, self.author.account, scope, &self.author.name);
+        self.put_pin(Pin { comment: comment.to_owned(), columns, terms, ..pin })
+    }
+
+    /// Stores a pin with the commit. Without a version it is of the commit itself.
+    pub(crate) fn put_pin(&mut self, pin: Pin) -> Result<()> {
         let pins = self.moment.store().metastore.pins()?;
-        let account = self.author.account;
-        let taken = |pin: &Pin| pin.account == account && same_name(&pin.name, name);
+        let taken = |other: &Pin| other.account == pin.account && same_name(&other.name, &pin.name);
         if pins.iter().any(taken) || self.pins.iter().any(taken) {
-            return Err(Error::already_exists(What::Snapshot, name));
+            return Err(Error::already_exists(What::Snapshot, &pin.name));
         }
-        let pin = pin_of_commit(name, account, scope, &self.author.name);
-        self.pins.push(Pin { comment: comment.to_owned(), columns, terms, ..pin });
+        self.pins.push(pin);
         Ok(())
     }
 

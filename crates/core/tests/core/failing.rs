@@ -1,6 +1,7 @@
-//! A metastore whose next append fails when told.
+//! A metastore whose next append fails, or whose next intent waits, when told.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -15,13 +16,26 @@ use strandline_core::log::{
 pub struct FailingMetastore {
     inner: MemoryMetastore,
     next: Mutex<Option<Kind>>,
+    gate: Mutex<Option<mpsc::Receiver<()>>>,
     /// How many entries were read whole.
     pub whole_entries: AtomicUsize,
 }
 
 impl FailingMetastore {
     pub fn new() -> FailingMetastore {
-        FailingMetastore { inner: MemoryMetastore::new(), next: Mutex::new(None), whole_entries: AtomicUsize::new(0) }
+        FailingMetastore {
+            inner: MemoryMetastore::new(),
+            next: Mutex::new(None),
+            gate: Mutex::new(None),
+            whole_entries: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes whoever next begins to write a file wait until what this returns is dropped.
+    pub fn hold_next_file(&self) -> mpsc::Sender<()> {
+        let (gate, held) = mpsc::channel();
+        *self.gate.lock() = Some(held);
+        gate
     }
 
     /// Makes the next append fail so, with nothing appended.
@@ -96,6 +110,10 @@ impl Metastore for FailingMetastore {
     }
 
     fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {
+        let held = self.gate.lock().take();
+        if let Some(held) = held {
+            let _ = held.recv();
+        }
         self.inner.put_intents(files)
     }
 
