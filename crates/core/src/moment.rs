@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::catalog::{Catalog, Content, Inherited};
+use crate::catalog::{Catalog, Change, Content, Inherited, ObjectKind};
 use crate::cold::Keys;
 use crate::error::{Error, Result};
 use crate::ids::{TableId, Time, Version};
-use crate::log::{EntryQuery, EntrySummary};
+use crate::log::{Entry, EntryQuery};
 use crate::scan::{Layers, OwnRows, TableScan};
 use crate::schema::Table;
 use crate::store::{Hold, Store};
@@ -132,21 +132,89 @@ impl Moment {
         Layers::open(&self.0.store.cold, &self.0.store.hot, table, content, self.0.version, own).await
     }
 
-    /// Tells whether a table certainly holds, through `content` at a later version, the same rows as here: the same
-    /// content, and no row put or deleted since. Reads metadata only.
+    /// Tells whether a table certainly holds, through `content` at a later version, the same rows as here: it reads
+    /// through the same files and the same rows of the log. Reads metadata only.
     pub(crate) fn same_rows(&self, table: &Table, content: Option<&Arc<Content>>, upto: Version) -> Result<bool> {
-        match (content, self.0.catalog.content(table.id)) {
-            (Some(now), Some(then)) if now == then && self.0.version <= upto => {
-                let query = entries_of(table.id, self.0.version, upto);
-                let since = self.0.store.metastore.entries(&query)?;
-                let touches = |entry: &EntrySummary| {
-                    entry.tables.iter().any(|(id, puts, deletes)| *id == table.id && puts + deletes > 0)
-                };
-                Ok(since.len() < query.limit && !since.iter().any(touches))
+        let (now, then) = match (content, self.0.catalog.content(table.id)) {
+            (Some(now), Some(then)) if now.flushed != Version::MAX && self.0.version <= upto => (now, then),
+            (None, None) => return Ok(table.is_view()),
+            _ => return Ok(false),
+        };
+        let Some(wanted) = self.sources(table.id, then, self.0.version)? else { return Ok(false) };
+        let (mut now, mut upto) = (now.clone(), upto);
+        loop {
+            match self.sources(table.id, &now, upto)? {
+                Some(sources) if sources == wanted => return Ok(true),
+                Some(_) => {}
+                None => return Ok(false),
             }
-            (None, None) => Ok(table.is_view()),
-            _ => Ok(false),
+            // Upkeep words the same rows anew: what stood before it may be what is looked for.
+            match self.before_upkeep(table.id, &now, upto)? {
+                Some(before) => (now, upto) = before,
+                None => return Ok(false),
+            }
         }
+    }
+
+    /// Returns what a table reads at a version: files, and the ranges of the log that hold rows, each up to the last of
+    /// them. `None` where that would take long to find out.
+    fn sources(&self, table: TableId, content: &Content, version: Version) -> Result<Option<Content>> {
+        let mut sources = content.as_of(table, version);
+        let mut ranges = Vec::with_capacity(sources.inherited.len());
+        for range in sources.inherited {
+            match self.last_rows(range.origin, range.after, range.upto)? {
+                None => return Ok(None),
+                Some(upto) if upto > range.after => ranges.push(Inherited { upto, ..range }),
+                Some(_) => {}
+            }
+        }
+        sources.inherited = ranges;
+        (sources.next_row_id, sources.next_auto) = (0, 0);
+        Ok(Some(sources))
+    }
+
+    /// Returns the last commit in `(after, upto]` that wrote rows of a table into the log, or `after`; `None` where there
+    /// are too many to look through.
+    fn last_rows(&self, table: TableId, after: Version, upto: Version) -> Result<Option<Version>> {
+        let query = entries_of(table, after, upto);
+        let entries = self.0.store.metastore.entries(&query)?;
+        for entry in &entries {
+            let counted = entry.tables.iter().any(|(id, puts, deletes)| *id == table && puts + deletes > 0);
+            if !counted {
+                continue;
+            }
+            // The commit that gave the table this content counts its rows too, and mostly logs none.
+            let version = entry.head.version;
+            let logged = |entry: Entry| entry.deltas.iter().any(|delta| delta.table == table && !delta.body.is_empty());
+            if version > after.next() || self.0.store.metastore.entry(version)?.is_none_or(logged) {
+                return Ok(Some(version));
+            }
+        }
+        Ok((entries.len() < query.limit).then_some(after))
+    }
+
+    /// Returns the content that a table had before upkeep gave it this one, and the version until which it stood, if no
+    /// row came since.
+    fn before_upkeep(
+        &self,
+        table: TableId,
+        content: &Arc<Content>,
+        upto: Version,
+    ) -> Result<Option<(Arc<Content>, Version)>> {
+        let metastore = &self.0.store.metastore;
+        let rows = metastore.object(ObjectKind::Content, table.0)?;
+        let at =
+            rows.iter().rposition(|row| row.begin <= upto && row.object == Change::PutContent(table, content.clone()));
+        let Some(at) = at.filter(|at| *at > 0) else { return Ok(None) };
+        let begin = rows[at].begin;
+        let by_upkeep = self.0.store.entry_head(begin)?.is_some_and(|head| head.upkeep);
+        if !by_upkeep || self.last_rows(table, begin, upto)? != Some(begin) {
+            return Ok(None);
+        }
+        Ok(match &rows[at - 1].object {
+            Change::PutContent(_, before) => Some((before.clone(), Version(begin.0 - 1))),
+            _ => None,
+        })
     }
 
     /// Returns how many recent rows of each table are in memory: for `known_row_count`.

@@ -6,8 +6,9 @@
 //!   now  ── tables, definitions, contents ──┘
 //! ```
 //! In place, a table that still exists keeps its identity and gets its old definition and content; one that was dropped
-//! comes back as itself; one that did not exist then is dropped (and stays recoverable). Under another name, the result
-//! is a clone. The version before the restore is in the report: restoring to it takes the restore back.
+//! comes back as itself; one that did not exist then is dropped (and stays recoverable). A table that is called
+//! otherwise now, by a name outside of what is restored, is left alone: what it held is made as a new table. Under
+//! another name, the result is a clone. The version before the restore is in the report: restoring to it takes the restore back.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -90,6 +91,8 @@ pub enum Action {
     /// A table or view that is gone comes back, or one is made under a new name.
     Create,
     Drop,
+    /// A table gets its old name, and is gone under the name that it has now.
+    Rename,
     /// The target as it was is kept under another name.
     KeepCopy,
     /// Nothing to do.
@@ -104,6 +107,7 @@ impl fmt::Display for Action {
             Action::Restore => "restore",
             Action::Create => "create",
             Action::Drop => "drop",
+            Action::Rename => "rename",
             Action::KeepCopy => "keep copy",
             Action::Keep => "unchanged",
         })
@@ -119,6 +123,10 @@ enum Work {
     NewDatabase(AccountId, String),
     DropDatabase(Arc<schema::Database>),
     DropTable(Arc<Table>),
+    /// Nothing more: the table goes with its database.
+    GoWith(Arc<Table>),
+    /// Nothing more: the step that restores the table gives it its name.
+    Renamed,
     /// Give a table (back) its identity, definition and content.
     PutTable(Arc<Table>, Option<Content>),
     /// Make a new table in the database of this name.
@@ -182,6 +190,8 @@ impl Database {
             keeps: Vec::new(),
         };
         plan.plan().await?;
+        // A name is free for a new table when the one that has it now has its own again.
+        plan.steps.sort_by_key(|step| step.action == Action::Create && matches!(step.work, Work::NewTable(..)));
         let (mut steps, keeps) = (plan.steps, plan.keeps);
         let recent = now.recent_rows();
         for step in &mut steps {
@@ -282,6 +292,7 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
     plan.keeps.iter().for_each(|hash| txn.keep(*hash));
     txn.set_foreign_key_checks(false);
     for step in &plan.steps {
+        let mut counted = step.table_id();
         match &step.work {
             Work::Keep(table) => {
                 txn.keep_table(table);
@@ -298,11 +309,16 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
                 txn.forget(table);
                 touched.push(table.clone());
             }
+            Work::GoWith(table) => touched.push(table.clone()),
+            Work::Renamed => {}
             Work::PutTable(table, content) => {
                 // Writers of a table that keeps its definition need not be waited for: what they commit before the
                 // restore is restored over, and afterwards they conflict.
                 if txn.catalog().table_by_id(table.id) != Some(table) {
                     txn.put_table(table.clone());
+                } else {
+                    // One that is renamed meanwhile is another's to name: the restore is planned again.
+                    txn.lean_on_name(table);
                 }
                 if let Some(content) = content {
                     txn.put_content_back(table, content.clone())?;
@@ -316,13 +332,15 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
             Work::NewTable(account, database, table, content) => {
                 let database = txn.catalog().database(*account, database)?.clone();
                 let new = Table { database: database.id, ..table.as_ref().clone() };
-                touched.push(match content {
+                let table = match content {
                     Some(content) => txn.create_table_with(new, content.clone())?,
                     None => txn.create_table(new)?,
-                });
+                };
+                counted = Some(table.id);
+                touched.push(table);
             }
         }
-        txn.count(step.table_id(), step.rows_then.unwrap_or(0), step.rows_now.unwrap_or(0));
+        txn.count(counted, step.rows_then.unwrap_or(0), step.rows_now.unwrap_or(0));
     }
     if plan.request.foreign_key_checks {
         check_foreign_keys(txn, &plan.then, &touched, kept).await?;
@@ -358,14 +376,19 @@ impl Step {
 
     fn table_id(&self) -> Option<TableId> {
         match &self.work {
-            Work::DropTable(table) | Work::PutTable(table, _) => Some(table.id),
+            Work::DropTable(table) | Work::GoWith(table) | Work::PutTable(table, _) => Some(table.id),
             _ => None,
         }
     }
 }
 
 /// Checks every foreign key between a restored table and one that was not restored with it, nor found as it was.
-async fn check_foreign_keys(txn: &mut Txn, then: &Moment, touched: &[Arc<Table>], kept: Vec<TableId>) -> Result<()> {
+pub(crate) async fn check_foreign_keys(
+    txn: &mut Txn,
+    then: &Moment,
+    touched: &[Arc<Table>],
+    kept: Vec<TableId>,
+) -> Result<()> {
     let restored: HashSet<_> = touched.iter().map(|table| table.id).collect();
     // A key whose two tables are both as at one moment held there.
     let together: HashSet<_> = restored.iter().copied().chain(kept).collect();
@@ -418,7 +441,8 @@ struct Planner<'a> {
     limit: Option<&'a Limit>,
     request: &'a RestoreRequest,
     account: AccountId,
-    /// The tables that get back their name and place: they are in nobody's way, whatever they are called now.
+    /// The tables that get back their name and place: they are in nobody's way, whatever they are called now. Not one
+    /// that has left what is restored.
     restored: HashSet<TableId>,
     steps: Vec<Step>,
     keeps: Vec<u64>,
@@ -428,7 +452,10 @@ impl Planner<'_> {
     async fn plan(&mut self) -> Result<()> {
         let in_place = self.request.target == Target::InPlace;
         if in_place {
-            self.restored = tables_and_views(self.then.catalog(), self.account, &self.request.scope);
+            let (then, now) = (self.then.catalog(), self.now.catalog());
+            let inside = tables_and_views(now, self.account, &self.request.scope);
+            self.restored = tables_and_views(then, self.account, &self.request.scope);
+            self.restored.retain(|id| now.table_by_id(*id).is_none() || inside.contains(id));
         }
         match &self.request.scope {
             Scope::Cluster if in_place => {
@@ -496,13 +523,9 @@ impl Planner<'_> {
         self.keeps.push(footprint::account(account));
         let then = self.then.catalog().databases_of(account);
         for database in self.now.catalog().databases_of(account) {
-            if then.iter().all(|old| old.id != database.id) {
-                self.push(
-                    Action::DropDatabase,
-                    &database.name,
-                    "did not exist then",
-                    Work::DropDatabase(database.clone()),
-                );
+            // One that has the name of a database of then is dropped where that one is planned.
+            if then.iter().all(|old| old.id != database.id && !same_name(&old.name, &database.name)) {
+                self.drop_database(&database, "did not exist then");
             }
         }
         for database in then {
@@ -519,16 +542,11 @@ impl Planner<'_> {
         let living = now_catalog.database_by_id(then.id).cloned();
         if let Some(taken) = now_catalog.database(then.account, &then.name).ok().filter(|d| d.id != then.id) {
             self.keep_copy_of_database(taken).await?;
-            self.push(
-                Action::DropDatabase,
-                &taken.name,
-                "another database of this name was created since",
-                Work::DropDatabase(taken.clone()),
-            );
+            self.drop_database(taken, "another database of this name was created since");
         }
+        let first = self.steps.len();
         if let Some(living) = &living {
             self.keeps.push(footprint::database(living.id));
-            self.keep_copy_of_database(living).await?;
             if living != then {
                 self.push_database(then, "renamed or changed since");
             }
@@ -543,6 +561,12 @@ impl Planner<'_> {
         for table in then_tables {
             self.table_in_place(&table, then).await?;
         }
+        let changes = self.steps[first..].iter().any(|step| step.action != Action::Keep);
+        if let Some(living) = living.filter(|_| changes) {
+            let planned = self.steps.split_off(first);
+            self.keep_copy_of_database(&living).await?;
+            self.steps.extend(planned);
+        }
         Ok(())
     }
 
@@ -553,16 +577,7 @@ impl Planner<'_> {
     async fn tables_in_place(&mut self, then: &Arc<schema::Database>, sources: &[Arc<Table>]) -> Result<()> {
         let now = self.now.catalog().clone();
         match now.database_by_id(then.id) {
-            Some(living) => {
-                for table in sources {
-                    // Both the table itself, whatever it is called now, and another that took its name.
-                    let itself = now.table_by_id(table.id);
-                    let named = now.table(living, &table.name).ok().filter(|named| named.id != table.id);
-                    for present in itself.into_iter().chain(named) {
-                        self.keep_copy_of_table(present, &living.name).await?;
-                    }
-                }
-            }
+            Some(_) => {}
             None if now.database(then.account, &then.name).is_ok() => {
                 return Err(Error::invalid(format!(
                     "Database '{}' was dropped and another of that name exists.",
@@ -576,9 +591,20 @@ impl Planner<'_> {
                     .with_hint("It was dropped: RESTORE DATABASE brings it back, or add CREATE DATABASE."));
             }
         }
+        let first = self.steps.len();
         for table in sources {
             self.table_in_place(table, then).await?;
         }
+        // Of whatever is restored over, also of another table that took a name.
+        let planned = self.steps.split_off(first);
+        for step in &planned {
+            if let Work::DropTable(table) | Work::PutTable(table, _) = &step.work
+                && let Some(replaced) = now.table_by_id(table.id)
+            {
+                self.keep_copy_of_table(replaced, &then.name).await?;
+            }
+        }
+        self.steps.extend(planned);
         Ok(())
     }
 
@@ -591,11 +617,28 @@ impl Planner<'_> {
         if let Some(taken) = present.filter(|table| !self.restored.contains(&table.id)).cloned() {
             self.drop_step(&taken, &database.name, "another table of this name was created since");
         }
+        if let Some(living) = &living {
+            let home = now.database_by_id(living.database).map_or("", |home| home.name.as_str());
+            let renamed = living.database != then.database || !same_name(&living.name, &then.name);
+            if !self.restored.contains(&living.id) {
+                return self.beside(then, living, home, database);
+            }
+            if renamed {
+                let reason = format!("is '{}.{}' again", database.name, then.name);
+                let step = Step::new(Action::Rename, home, &reason, Work::Renamed);
+                self.steps.push(step.of(&living.name, Some(living), None));
+            }
+        }
         let then_content = self.then.catalog().content(then.id);
-        let same_definition = living.as_ref() == Some(then);
+        // The next free column id is no part of what a table looks like, and never goes back.
+        let same_definition = living
+            .as_ref()
+            .filter(|living| ***living == Table { next_column: living.next_column, ..then.as_ref().clone() });
         let same_rows = self.then.same_rows(then, now.content(then.id), self.now.version());
-        if same_definition && same_rows? {
-            let step = Step::new(Action::Keep, &database.name, "has not changed since", Work::Keep(then.clone()));
+        if let Some(living) = same_definition
+            && same_rows?
+        {
+            let step = Step::new(Action::Keep, &database.name, "has not changed since", Work::Keep(living.clone()));
             self.steps.push(step.of(&then.name, Some(then), Some((self.then, then))));
             return Ok(());
         }
@@ -605,15 +648,36 @@ impl Planner<'_> {
         };
         let (action, reason) = match &living {
             None => (Action::Create, "was dropped since"),
-            Some(_) if !same_definition => (Action::Restore, "rows or definition changed since"),
+            Some(_) if same_definition.is_none() => (Action::Restore, "rows or definition changed since"),
             Some(_) if self.limit.and_then(Limit::pin).is_some_and(|pin| pin.terms.copy.is_some()) => {
                 (Action::Restore, "gets the rows of the snapshot's copy")
             }
             Some(_) => (Action::Restore, "rows changed since"),
         };
-        let table = if same_definition { then.clone() } else { self.with_fresh_columns(then)? };
+        let table = match same_definition {
+            Some(living) => living.clone(),
+            None => self.with_fresh_columns(then)?,
+        };
         let step = Step::new(action, &database.name, reason, Work::PutTable(table, content));
         self.steps.push(step.of(&then.name, living.as_ref(), Some((self.then, then))));
+        Ok(())
+    }
+
+    /// Plans a table whose own has left what is restored: it comes back as a new one, and its own stays as it is.
+    fn beside(
+        &mut self,
+        then: &Arc<Table>,
+        living: &Arc<Table>,
+        home: &str,
+        database: &Arc<schema::Database>,
+    ) -> Result<()> {
+        let content = self.then.catalog().content(then.id).map(|content| content.as_of(then.id, self.then.version()));
+        // No number is given out again that the other has given out.
+        let content = content.map(|content| with_counters(self.now, living, content)).transpose()?;
+        let reason = format!("was renamed since: '{home}.{}' stays as it is", living.name);
+        let work = Work::NewTable(database.account, database.name.clone(), then.clone(), content);
+        let step = Step::new(Action::Create, &database.name, &reason, work);
+        self.steps.push(step.of(&then.name, None, Some((self.then, then))));
         Ok(())
     }
 
@@ -638,7 +702,7 @@ impl Planner<'_> {
                     .with_hint("Add OVERWRITE to replace it, or choose another name."));
             }
             self.keep_copy_of_database(present).await?;
-            self.push(Action::DropDatabase, &present.name, "replaced (OVERWRITE)", Work::DropDatabase(present.clone()));
+            self.drop_database(present, "replaced (OVERWRITE)");
         }
         self.new_database(to, "the target");
         for table in self.then.catalog().tables_of(then.id) {
@@ -698,6 +762,17 @@ impl Planner<'_> {
         Ok(())
     }
 
+    fn drop_database(&mut self, database: &Arc<schema::Database>, reason: &str) {
+        self.push(Action::DropDatabase, &database.name, reason, Work::DropDatabase(database.clone()));
+        for table in self.now.catalog().tables_of(database.id) {
+            if !self.restored.contains(&table.id) {
+                let step =
+                    Step::new(Action::Drop, &database.name, "goes with its database", Work::GoWith(table.clone()));
+                self.steps.push(step.of(&table.name, Some(&table), None));
+            }
+        }
+    }
+
     fn drop_step(&mut self, table: &Arc<Table>, database: &str, reason: &str) {
         let step = Step::new(Action::Drop, database, reason, Work::DropTable(table.clone()));
         self.steps.push(step.of(&table.name, Some(table), None));
@@ -712,7 +787,7 @@ impl Planner<'_> {
         if !self.request.keep_copy {
             return Ok(());
         }
-        let name = format!("{}_before_{}", database.name, self.now.version().next());
+        let name = self.copy_name(&database.name, |name| self.now.catalog().database(self.account, name).is_ok());
         self.new_database(&name, COPY);
         for table in self.now.catalog().tables_of(database.id) {
             self.new_table(self.now, &table, &name, &table.name, COPY).await?;
@@ -724,8 +799,26 @@ impl Planner<'_> {
         if !self.request.keep_copy {
             return Ok(());
         }
-        let name = format!("{}_before_{}", table.name, self.now.version().next());
+        let name = self.copy_name(&table.name, |name| {
+            let home = self.now.catalog().database_by_id(table.database);
+            home.is_some_and(|home| self.now.catalog().table(home, name).is_ok())
+        });
         self.new_table(self.now, table, into, &name, COPY).await
+    }
+
+    /// Returns a free name for a copy: as long as names may be, and told apart from that of another long name.
+    fn copy_name(&self, name: &str, taken: impl Fn(&str) -> bool) -> String {
+        let mut ending = format!("_before_{}", self.now.version().next());
+        for number in 2.. {
+            let room = NAME_MAX.saturating_sub(ending.len());
+            let copy = format!("{}{ending}", name.chars().take(room).collect::<String>());
+            let planned = self.steps.iter().filter(|step| step.reason == COPY);
+            if !taken(&copy) && !planned.into_iter().any(|step| [&step.table, &step.database].contains(&&copy)) {
+                return copy;
+            }
+            ending = format!("_before_{}_{number}", self.now.version().next());
+        }
+        unreachable!("BUG: every name is taken")
     }
 
     /// Returns the content for a table in place. Its counters never go back: a row id or AUTO_INCREMENT value that was
@@ -741,6 +834,9 @@ impl Planner<'_> {
         with_counters(&self.database.moment_before(dropped)?, then, content)
     }
 }
+
+/// The most characters that the name of a table or database may have.
+const NAME_MAX: usize = 64;
 
 const COPY: &str = "kept as it was (KEEP COPY)";
 

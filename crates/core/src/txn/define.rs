@@ -259,6 +259,11 @@ impl Txn {
         self.footprint.keeps.push(footprint::rows(table.id));
     }
 
+    /// Makes the transaction fail if the table does not keep its name until the commit.
+    pub(crate) fn lean_on_name(&mut self, table: &Table) {
+        self.footprint.leans.push(footprint::table_name(table.database, &table.name));
+    }
+
     /// Makes the transaction fail if what a database or account has, by the hash of it, is not what was read.
     pub(crate) fn keep(&mut self, hash: u64) {
         self.footprint.keeps.push(hash);

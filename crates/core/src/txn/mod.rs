@@ -620,16 +620,14 @@ impl Txn {
             deltas.push((*id, delta));
         }
         for change in &changes {
-            if let Change::PutTable(table) = change
-                && !table_deltas.iter().any(|delta| delta.table == table.id)
-            {
-                table_deltas.push(TableDelta { table: table.id, puts: 0, deletes: 0, body: bytes::Bytes::new() });
-            }
-            if let Change::DropTable(id) | Change::PutContent(id, _) = change
-                && !table_deltas.iter().any(|delta| delta.table == *id)
-            {
-                let (puts, deletes) = self.counted.get(id).copied().unwrap_or_default();
-                table_deltas.push(TableDelta { table: *id, puts, deletes, body: bytes::Bytes::new() });
+            let id = match change {
+                Change::PutTable(table) => table.id,
+                Change::DropTable(id) | Change::PutContent(id, _) => *id,
+                _ => continue,
+            };
+            if !table_deltas.iter().any(|delta| delta.table == id) {
+                let (puts, deletes) = self.counted.get(&id).copied().unwrap_or_default();
+                table_deltas.push(TableDelta { table: id, puts, deletes, body: bytes::Bytes::new() });
             }
         }
         let bytes: usize = table_deltas.iter().map(|delta| delta.body.len()).sum();

@@ -650,8 +650,9 @@ impl Machine {
             state.retain(|name, _| name.0 != DB);
         }
         for name in names {
+            // A table that is called otherwise now, by a name that was not asked for, stays.
             let id = then[&name].def.id;
-            state.retain(|_, tab| tab.def.id != id);
+            state.retain(|other, tab| tab.def.id != id || !(whole || *other == name));
             let tab = then[&name].clone();
             state.insert(name, tab);
         }

@@ -9,6 +9,7 @@ mod keys;
 mod machine;
 mod model;
 mod pitr;
+mod restore;
 mod retention;
 mod schedule;
 mod snapshots;

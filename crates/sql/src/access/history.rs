@@ -184,7 +184,12 @@ pub fn check_plan(rights: &Rights, plan: &RestorePlan) -> Result<()> {
         match step.action {
             Action::Drop => rights.require_on_table(&step.database, &step.table, Privileges::DROP)?,
             Action::DropDatabase => on_database(rights, &step.database, Privileges::DROP)?,
-            Action::CreateDatabase | Action::Restore | Action::Create | Action::KeepCopy | Action::Keep => {}
+            Action::CreateDatabase
+            | Action::Restore
+            | Action::Create
+            | Action::Rename
+            | Action::KeepCopy
+            | Action::Keep => {}
         }
     }
     Ok(())
