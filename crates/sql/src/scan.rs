@@ -94,6 +94,12 @@ fn logical_field(table: &Table, column: &Column, database: &str) -> Field {
     Field::new(column.name.to_lowercase(), column.ty.arrow(), column.nullable).with_metadata(metadata)
 }
 
+/// Returns the field of a column whose table does not matter.
+pub fn column_field(column: &Column) -> Field {
+    let metadata = HashMap::from([(meta::DECLARED.to_owned(), column.declared.clone())]);
+    Field::new(column.name.to_lowercase(), column.ty.arrow(), column.nullable).with_metadata(metadata)
+}
+
 fn version_field(table: &Table, database: &str) -> Field {
     let name = ColumnId::VERSION.physical_name();
     let metadata = HashMap::from([

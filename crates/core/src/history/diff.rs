@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches, take_record_batch};
+use arrow::datatypes::{Field, Schema};
 use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
@@ -55,38 +56,97 @@ impl Diff {
     }
 }
 
+/// Converts values of a base's column to the type of head's column, which takes its place: after a change of type, or in
+/// another table. What does not convert is an error, never NULL.
+pub type Convert<'a> = &'a (dyn Fn(&Column, &Column, &ArrayRef) -> Result<ArrayRef> + Sync);
+
+/// The conversion where nothing but the stored types is known.
+fn plain(from: &Column, to: &Column, values: &ArrayRef) -> Result<ArrayRef> {
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(values, &to.ty.arrow(), &strict)
+        .map_err(|error| Error::invalid(format!("Column '{}' cannot be compared: {error}.", from.name)))
+}
+
 impl Database {
-    /// Compares two moments of a table, or two tables with keys of the same types.
+    /// Compares two moments of a table, or two tables that share a key.
     pub async fn diff(&self, base: &TableAt, head: &TableAt) -> Result<Diff> {
-        let types = |table: &Table| -> Vec<_> {
-            table.key_schema().fields().iter().map(|field| field.data_type().clone()).collect()
-        };
-        if types(&base.table) != types(&head.table) {
-            return Err(Error::invalid(format!(
-                "'{}' and '{}' have keys of different types; they cannot be compared row by row.",
-                base.table.name, head.table.name
-            )));
-        }
-        // Rows of a base that has dropped a column show NULL in it, also where head has it NOT NULL.
+        self.diff_with(base, head, &plain).await
+    }
+
+    /// As `diff`, for somebody who knows what the columns' values mean.
+    pub async fn diff_with(&self, base: &TableAt, head: &TableAt, convert: Convert<'_>) -> Result<Diff> {
+        let matches = matches(&base.table, &head.table);
+        check_keys(&base.table, &head.table, &matches)?;
+        // Rows of a base that lacks a column, or may hold NULL in it, show NULL, also where head has it NOT NULL.
         let mut shape = head.table.as_ref().clone();
-        for column in shape.columns.iter_mut().filter(|column| column.initial.is_none()) {
-            column.nullable |= base.table.column_by_id(column.id).is_none() || base.table.id != head.table.id;
+        for (column, source) in shape.columns.iter_mut().zip(&matches) {
+            column.nullable |= match source {
+                Some(source) => source.nullable,
+                None => column.initial.is_none() || base.table.id != head.table.id,
+            };
         }
         let shape = Arc::new(shape);
         let base_layers = base.moment.layers(&base.table, base.moment.catalog(), None).await?;
         let head_layers = head.moment.layers(&head.table, head.moment.catalog(), None).await?;
-        // A part shows the same rows on both sides, unless it holds a column that the base has dropped.
+        // A part shows the same rows on both sides, unless it holds a column that the base has dropped, or a column took
+        // the place of another.
+        let same_columns = head
+            .table
+            .columns
+            .iter()
+            .zip(&matches)
+            .all(|(column, source)| source.is_none_or(|source| source.id == column.id && source.ty == column.ty));
         let shows_more = |part: &Part| {
             let dropped = |id: ColumnId| base.table.column_by_id(id).is_none() && part.columns.contains(&id);
             head.table.columns.iter().any(|column| dropped(column.id))
         };
-        let can_share = same_lineage(&base.table, &head.table);
-        let shares = |part: &Part| can_share && !shows_more(part);
-        let base_rows = side(&base_layers, &head_layers, &shape, &shares).await?;
-        let head_rows = side(&head_layers, &base_layers, &shape, &shares).await?;
-        let by_value = head.table.has_row_id() && base.table.id != head.table.id;
+        let shares = |part: &Part| same_columns && !shows_more(part);
+        let base_shape = |batch: &RecordBatch| converted(batch, &base.table, &shape, &matches, convert);
+        let base_rows = side(&base_layers, &head_layers, &shape, &shares, &base_shape).await?;
+        let head_rows = side(&head_layers, &base_layers, &shape, &shares, &|batch| conform(batch, &shape)).await?;
+        // Row ids mean nothing to another table, nor to one whose rows were written anew.
+        let renewed = head
+            .table
+            .columns
+            .iter()
+            .zip(&matches)
+            .any(|(column, source)| source.is_some_and(|source| source.id != column.id));
+        let by_value = head.table.has_row_id() && (base.table.id != head.table.id || renewed);
         if by_value { by_values(&shape, &base_rows, &head_rows) } else { by_keys(&shape, &base_rows, &head_rows) }
     }
+}
+
+/// Returns for each column of `to` the one of `from` that it stands for: the same one; else, as after a change of type or
+/// in another table, the one of that name.
+fn matches<'a>(from: &'a Table, to: &Table) -> Vec<Option<&'a Column>> {
+    let by_id = from.id == to.id || same_lineage(from, to);
+    let of = |column: &Column| match by_id.then(|| from.column_by_id(column.id)).flatten() {
+        Some(same) => Some(same),
+        // One that stands for itself under another name stands for nothing else.
+        None => from.column(&column.name).filter(|named| !by_id || to.column_by_id(named.id).is_none()),
+    };
+    to.columns.iter().map(of).collect()
+}
+
+/// Checks that rows of both sides can be matched by key.
+fn check_keys(base: &Table, head: &Table, matches: &[Option<&Column>]) -> Result<()> {
+    let source = |id: &ColumnId| {
+        let at = head.columns.iter().position(|column| column.id == *id)?;
+        matches[at].map(|column| column.id)
+    };
+    let of_head: Option<Vec<ColumnId>> = head.primary_key.iter().map(source).collect();
+    if of_head.as_ref() == Some(&base.primary_key) {
+        return Ok(());
+    }
+    let hint = match base.id == head.id {
+        true => "Compare up to the commit before its key was changed, and from that one on: SHOW COMMITS FOR TABLE.",
+        false => "Only tables whose primary keys have columns of the same names can be compared.",
+    };
+    Err(Error::invalid(format!(
+        "'{}' and '{}' have different primary keys; they cannot be compared row by row.",
+        base.name, head.name
+    ))
+    .with_hint(hint))
 }
 
 /// Reads the rows of one side that the other does not share, in the shape of `shape`.
@@ -95,6 +155,7 @@ async fn side(
     other: &Layers<'_>,
     shape: &Table,
     shares: &(dyn Fn(&Part) -> bool + Sync),
+    shaped: &(dyn Fn(&RecordBatch) -> Result<RecordBatch> + Sync),
 ) -> Result<RecordBatch> {
     let mut shared: HashMap<FileId, RoaringBitmap> = HashMap::new();
     for part in other.manifest.parts.iter().filter(|part| shares(part)) {
@@ -114,28 +175,36 @@ async fn side(
             batches.extend(rows.try_collect::<Vec<_>>().await?);
         }
     }
-    let batches: Vec<RecordBatch> =
-        batches.iter().map(|batch| shape_as(batch, &own.table, shape)).collect::<Result<_>>()?;
+    let batches: Vec<RecordBatch> = batches.iter().map(shaped).collect::<Result<_>>()?;
     Ok(concat_batches(&shape.physical_schema(), &batches)?)
 }
 
-/// Brings rows of `from` into the shape of `to`: by column id within one lineage, by name otherwise.
-fn shape_as(batch: &RecordBatch, from: &Table, to: &Table) -> Result<RecordBatch> {
-    if same_lineage(from, to) {
-        return conform(batch, to);
-    }
+/// Brings rows of `from` into the shape of `to`.
+fn converted(
+    batch: &RecordBatch,
+    from: &Table,
+    to: &Table,
+    matches: &[Option<&Column>],
+    convert: Convert<'_>,
+) -> Result<RecordBatch> {
+    let batch = conform(batch, from)?;
     let mut fields = Vec::new();
     let mut columns = Vec::new();
-    for column in &to.columns {
-        let Some(old) = from.column(&column.name).filter(|old| old.ty == column.ty) else { continue };
-        fields.push(arrow::datatypes::Field::new(column.id.physical_name(), column.ty.arrow(), true));
-        columns.push(columns_of(batch, &[old.id])?.remove(0));
+    for (column, source) in to.columns.iter().zip(matches) {
+        let Some(old) = source else { continue };
+        let values = columns_of(&batch, &[old.id])?.remove(0);
+        columns.push(match old.id == column.id && old.ty == column.ty {
+            true => values,
+            false => convert(old, column, &values)?,
+        });
+        fields.push(Field::new(column.id.physical_name(), column.ty.arrow(), true));
     }
     if let Some(ids) = batch.column_by_name("_row_id") {
-        fields.push(arrow::datatypes::Field::new("_row_id", ids.data_type().clone(), false));
+        fields.push(Field::new("_row_id", ids.data_type().clone(), false));
         columns.push(ids.clone());
     }
-    conform(&RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns)?, to)
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    conform(&RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?, to)
 }
 
 /// Tells whether equal column ids mean equal columns.
@@ -151,6 +220,13 @@ fn by_keys(table: &Arc<Table>, base: &RecordBatch, head: &RecordBatch) -> Result
     let (base_values, head_values) = values(base, head)?;
     let base_index: BTreeMap<&[u8], usize> = index(&base_keys);
     let head_index: BTreeMap<&[u8], usize> = index(&head_keys);
+    if base_index.len() < base.num_rows() {
+        return Err(Error::invalid(format!(
+            "Keys of '{}' that were different then are the same in the key's present type; they cannot be compared row by row.",
+            table.name
+        ))
+        .with_hint("Compare up to the commit before the type was changed, and from that one on: SHOW COMMITS FOR TABLE."));
+    }
     let mut inserted = Vec::new();
     let mut updated = Vec::new();
     for (key, head_row) in &head_index {

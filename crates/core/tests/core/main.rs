@@ -3,6 +3,7 @@
 
 mod collect;
 mod compression;
+mod diff;
 mod failing;
 mod invariants;
 mod keys;

@@ -8,19 +8,23 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use futures::StreamExt;
 use futures::stream;
+use strandline_core::error::{Error as CoreError, Result as CoreResult};
 use strandline_core::history::diff::{Diff as Changes, TableAt};
+use strandline_core::schema::Column;
 
 use crate::api::{ColumnMeta, Outcome, Rows};
+use crate::dml;
 use crate::error::{Error, Result};
 use crate::parse::{BranchOutput, Diff, DiffOutput, TableName, When};
 use crate::session::{Session, State};
 use crate::show::answer::{CellKind, answer, row};
 use crate::statements::rows_of;
+use crate::types::{self, MySqlType};
 
 pub async fn diff(session: &mut Session, diff: &Diff) -> Result<Outcome> {
     let base = table_at(&session.state, &diff.table, Some(&diff.from)).await?;
     let head = table_at(&session.state, &diff.table, Some(&diff.to)).await?;
-    let changes = session.state.engine.database().diff(&base, &head).await?;
+    let changes = changes(&session.state, &base, &head).await?;
     match diff.output {
         DiffOutput::Summary => {
             let rows = vec![
@@ -45,7 +49,7 @@ pub async fn branch(
 ) -> Result<Outcome> {
     let head_at = table_at(&session.state, table.0, table.1).await?;
     let base_at = table_at(&session.state, base.0, base.1).await?;
-    let changes = session.state.engine.database().diff(&base_at, &head_at).await?;
+    let changes = changes(&session.state, &base_at, &head_at).await?;
     match output {
         BranchOutput::Summary => {
             let columns = [
@@ -65,6 +69,34 @@ pub async fn branch(
         BranchOutput::Limit(limit) => branch_rows(&changes, &table.0.name, &base.0.name, *limit as usize),
         BranchOutput::Table(_) => Err(Error::unsupported("DATA BRANCH DIFF … OUTPUT AS")),
         BranchOutput::File(_) => Err(Error::unsupported("DATA BRANCH DIFF … OUTPUT FILE")),
+    }
+}
+
+async fn changes(state: &State, base: &TableAt, head: &TableAt) -> Result<Changes> {
+    let convert = |from: &Column, to: &Column, values: &ArrayRef| convert(state, from, to, values);
+    Ok(state.engine.database().diff_with(base, head, &convert).await?)
+}
+
+/// Converts what a column held to what its type is now, as ALTER TABLE converts it.
+fn convert(state: &State, from: &Column, to: &Column, values: &ArrayRef) -> CoreResult<ArrayRef> {
+    let converted = || -> Result<ArrayRef> {
+        let (old, new) = (MySqlType::parse(&from.declared)?, MySqlType::parse(&to.declared)?);
+        let local = dml::to_local(values, &old, state)?;
+        let target = types::Target { ty: &new, column: &to.name, nullable: true, mode: types::Mode::Strict };
+        let field = crate::scan::column_field(from);
+        dml::to_utc(&types::coerce_array(&local, &field, target, 1)?.array, &new, state)
+    };
+    match converted() {
+        Ok(converted) => Ok(converted),
+        // It is of no use to the type of today, and can be shown all the same.
+        Err(_) if from.ty == to.ty => Ok(values.clone()),
+        Err(error) => Err(CoreError::invalid(format!(
+            "Column '{}' was {} and is {}; a value that it had does not convert: {}.",
+            to.name, from.declared, to.declared, error.message
+        ))
+        .with_hint(
+            "Compare up to the commit before its type was changed, and from that one on: SHOW COMMITS FOR TABLE.",
+        )),
     }
 }
 
