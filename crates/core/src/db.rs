@@ -231,10 +231,6 @@ impl Database {
         Ok(Moment::past(&self.0.store, version, self.time_of(version)?, self.catalog_at(version)?))
     }
 
-    pub(crate) fn moment_of(&self, version: Version) -> Result<Moment> {
-        Ok(Moment::past(&self.0.store, version, self.time_of(version)?, self.catalog_at(version)?))
-    }
-
     /// Begins a transaction that reads the newest moment.
     pub fn begin(&self, author: Author) -> Txn {
         self.begin_at(self.now(), author)

@@ -1,12 +1,12 @@
-//! The list of commits, and of everything that can be recovered.
+//! The list of commits, and of everything that can be recovered. What was dropped or renamed has a history too: names are
+//! looked up among all that ever were.
 
-use std::sync::Arc;
-
+use crate::catalog::{Change, ObjectKind};
 use crate::db::Database;
-use crate::error::Result;
-use crate::history::snapshot::tables_of;
-use crate::ids::{AccountId, TableId, Time, Version};
-use crate::log::{EntryQuery, EntrySummary, Scope};
+use crate::error::{Error, Result, What};
+use crate::ids::{AccountId, DatabaseId, TableId, Time, Version};
+use crate::log::{EntryQuery, EntrySummary, ObjectRow, Scope};
+use crate::schema::same_name;
 
 /// A version that can be restored now.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,10 +23,26 @@ pub struct RecoveryPoint {
 impl Database {
     /// Lists commits of a scope, newest first, without those of upkeep.
     pub fn commits(&self, account: AccountId, scope: &Scope, limit: usize) -> Result<Vec<EntrySummary>> {
-        let tables = self.tables_ever(account, scope)?;
+        let ever = self.ever(account, scope)?;
+        self.commits_of(&ever, Version(1), limit)
+    }
+
+    fn commits_of(&self, ever: &Ever, from: Version, limit: usize) -> Result<Vec<EntrySummary>> {
         let head = self.now().version();
-        let query = EntryQuery { from: Version(1), upto: head, tables, upkeep: false, limit };
-        self.metastore().entries(&query)
+        let query = EntryQuery { from, upto: head, tables: ever.tables.clone(), upkeep: false, limit };
+        let mut commits = self.metastore().entries(&query)?;
+        // One that made or dropped a database need not have touched a table.
+        for version in ever.databases.iter().flat_map(|row| [row.begin, row.end]) {
+            let known = commits.iter().any(|commit| commit.head.version == version);
+            if version < from || version > head || known || ever.tables.is_none() {
+                continue;
+            }
+            let query = EntryQuery { from: version, upto: version, tables: None, upkeep: false, limit: 1 };
+            commits.extend(self.metastore().entries(&query)?);
+        }
+        commits.sort_by_key(|commit| std::cmp::Reverse(commit.head.version));
+        commits.truncate(limit);
+        Ok(commits)
     }
 
     /// Lists what can be recovered of a scope between two times (inclusive), newest first.
@@ -43,17 +59,11 @@ impl Database {
         let upto = upto.unwrap_or(Time(i64::MAX));
         let metastore = self.metastore();
         let lowest = metastore.newest_at(start.max(from))?.map_or(Version(1), |entry| entry.version);
-        let query = EntryQuery {
-            from: lowest,
-            upto: self.now().version(),
-            tables: self.tables_ever(account, scope)?,
-            upkeep: false,
-            limit,
-        };
-        let mut points: Vec<RecoveryPoint> = metastore
-            .entries(&query)?
+        let ever = self.ever(account, scope)?;
+        let mut points: Vec<RecoveryPoint> = self
+            .commits_of(&ever, lowest, limit)?
             .into_iter()
-            .filter(|entry| from <= entry.head.time && entry.head.time <= upto)
+            .filter(|entry| from <= entry.head.time && entry.head.time <= upto && ever.stood(entry.head.version))
             .map(|entry| RecoveryPoint {
                 version: entry.head.version,
                 time: entry.head.time,
@@ -63,7 +73,8 @@ impl Database {
             })
             .collect();
         for pin in self.snapshots(account)? {
-            if pin.admits_scope(scope).is_ok() && from <= pin.created && pin.created <= upto {
+            if pin.admits_scope(scope).is_ok() && ever.stood(pin.version) && from <= pin.created && pin.created <= upto
+            {
                 points.push(RecoveryPoint {
                     version: pin.version,
                     time: pin.created,
@@ -78,42 +89,118 @@ impl Database {
         Ok(points)
     }
 
-    /// Returns the tables that a scope has or had within the window, as far as their names tell; `None` for all.
-    fn tables_ever(&self, account: AccountId, scope: &Scope) -> Result<Option<Vec<TableId>>> {
-        if *scope == Scope::Cluster {
-            return Ok(None);
-        }
-        let now = self.now();
-        let mut ids: Vec<TableId> = tables_of(now.catalog(), account, scope).iter().map(|table| table.id).collect();
-        // What was dropped since the window began is part of it too.
-        let metastore = self.metastore();
-        if let Some(entry) = metastore.newest_at(self.window_start_of(account, scope)?)? {
-            let old = self.moment_of(entry.version)?;
-            ids.extend(tables_of(old.catalog(), account, scope).iter().map(|table| table.id));
-        }
-        if let Scope::Tables(database, tables) = scope
-            && let Ok(database) = now.catalog().database(account, database)
-        {
-            for table in tables {
-                let rows = metastore.named(crate::catalog::ObjectKind::Table, database.id.0, table)?;
-                ids.extend(rows.iter().map(|row| TableId(row.object.object().1)));
-            }
-        }
-        if ids.is_empty() && !matches!(scope, Scope::Account(_)) {
-            // Nothing of it now and then: say so as the reader of a missing name expects.
-            match scope {
-                Scope::Database(name) => drop(now.catalog().database(account, name)?.clone()),
-                Scope::Tables(name, tables) => {
-                    let database = now.catalog().database(account, name)?;
-                    for table in tables {
-                        drop(Arc::clone(now.catalog().table(database, table)?));
-                    }
-                }
-                _ => {}
-            }
-        }
-        ids.sort();
-        ids.dedup();
-        Ok(Some(ids))
+    /// Returns the names that a table and its database had at a version, or last before it; `None` where it never was.
+    pub fn names_at(&self, table: TableId, version: Version) -> Result<Option<(String, String)>> {
+        let rows = self.metastore().object(ObjectKind::Table, table.0)?;
+        let Some(Change::PutTable(table)) = last_at(&rows, version) else { return Ok(None) };
+        let rows = self.metastore().object(ObjectKind::Database, table.database.0)?;
+        Ok(match last_at(&rows, version) {
+            Some(Change::PutDatabase(database)) => Some((database.name.clone(), table.name.clone())),
+            _ => None,
+        })
     }
+
+    /// Returns what a scope has had at any time.
+    fn ever(&self, account: AccountId, scope: &Scope) -> Result<Ever> {
+        let metastore = self.metastore();
+        let name = match scope {
+            Scope::Cluster => return Ok(Ever::default()),
+            Scope::Account(name) => {
+                let account = self.now().catalog().account(name)?.id;
+                let ever = self.ever_in(|database| database.account == account)?;
+                return Ok(Ever { named: Vec::new(), ..ever });
+            }
+            Scope::Database(name) | Scope::Tables(name, _) => name,
+        };
+        let bears = |row: &ObjectRow| {
+            row.object.name().is_some_and(|(own, parent)| parent == account.0 && same_name(own, name))
+        };
+        let mut databases = metastore.named(ObjectKind::Database, account.0, name)?;
+        databases.retain(bears);
+        if databases.is_empty() {
+            self.now().catalog().database(account, name)?;
+        }
+        let Scope::Tables(_, names) = scope else {
+            let ids: Vec<DatabaseId> = databases.iter().map(|row| DatabaseId(row.object.object().1)).collect();
+            return self.ever_in(|database| ids.contains(&database.id));
+        };
+        let mut tables = Vec::new();
+        let mut named = Vec::new();
+        for table in names {
+            let mut rows = Vec::new();
+            for database in &databases {
+                let parent = database.object.object().1;
+                let borne = metastore.named(ObjectKind::Table, parent, table)?;
+                tables.extend(borne.iter().map(|row| TableId(row.object.object().1)));
+                rows.extend(
+                    borne
+                        .into_iter()
+                        .filter(|row| row.object.name().is_some_and(|(own, at)| at == parent && same_name(own, table))),
+                );
+            }
+            if rows.is_empty() {
+                // It never was: say so as the reader of a missing name expects.
+                let now = self.now();
+                let error = match now.catalog().database(account, name) {
+                    Ok(home) => now.catalog().table(home, table).err(),
+                    Err(_) => None,
+                };
+                return Err(error.unwrap_or_else(|| Error::not_found(What::Table, &format!("{name}.{table}"))));
+            }
+            named.push(rows);
+        }
+        tables.sort();
+        tables.dedup();
+        Ok(Ever { tables: Some(tables), databases: Vec::new(), named })
+    }
+
+    /// As `ever`, of whole databases.
+    fn ever_in(&self, wanted: impl Fn(&crate::schema::Database) -> bool) -> Result<Ever> {
+        let metastore = self.metastore();
+        let mut databases = Vec::new();
+        for id in metastore.ids(ObjectKind::Database)? {
+            databases.extend(
+                metastore
+                    .object(ObjectKind::Database, id)?
+                    .into_iter()
+                    .filter(|row| matches!(&row.object, Change::PutDatabase(database) if wanted(database))),
+            );
+        }
+        let ids: Vec<u64> = databases.iter().map(|row| row.object.object().1).collect();
+        let now = self.now();
+        let mut tables = Vec::new();
+        for id in metastore.ids(ObjectKind::Table)? {
+            let inside = |table: &crate::schema::Table| ids.contains(&table.database.0);
+            // One that lies there now need not be looked up; another may have lain there.
+            let known = now.catalog().table_by_id(TableId(id)).is_some_and(|table| inside(table));
+            let ever = |row: &ObjectRow| matches!(&row.object, Change::PutTable(table) if inside(table));
+            if known || metastore.object(ObjectKind::Table, id)?.iter().any(ever) {
+                tables.push(TableId(id));
+            }
+        }
+        Ok(Ever { tables: Some(tables), named: vec![databases.clone()], databases })
+    }
+}
+
+/// What a scope has had at any time.
+#[derive(Default)]
+struct Ever {
+    /// `None` for all.
+    tables: Option<Vec<TableId>>,
+    /// The rows of its databases.
+    databases: Vec<ObjectRow>,
+    /// For each thing that it names, the rows under that name: it can be restored from where all of them stood.
+    named: Vec<Vec<ObjectRow>>,
+}
+
+impl Ever {
+    /// Tells whether the scope stood at a version.
+    fn stood(&self, version: Version) -> bool {
+        self.named.iter().all(|rows| rows.iter().any(|row| row.begin <= version && version < row.end))
+    }
+}
+
+/// Returns an object as it was at a version, or last before it.
+fn last_at(rows: &[ObjectRow], version: Version) -> Option<&Change> {
+    rows.iter().rev().find(|row| row.begin <= version).map(|row| &row.object)
 }

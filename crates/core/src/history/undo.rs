@@ -9,11 +9,12 @@ use crate::cold::encode_keys;
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
 use crate::history::diff::{Diff, TableAt};
-use crate::history::restore::{Action, ReportLine, RestoreReport, with_counters};
-use crate::ids::Version;
-use crate::log::Scope;
+use crate::history::restore::{Action, ReportLine, RestoreReport, check_foreign_keys, with_counters};
+use crate::ids::{TableId, Version};
+use crate::log::delta::Delta;
+use crate::log::{EntryHead, EntryQuery, Scope};
 use crate::rows::{columns_of, entry_text, key_batch};
-use crate::schema::Table;
+use crate::schema::{self, Table, same_name};
 use crate::txn::{Author, OnDuplicate, Txn};
 use crate::when::When;
 
@@ -62,9 +63,23 @@ impl Database {
         }
         let before = self.moment_before(version)?;
         let mut steps = Vec::new();
+        let mut altered: Vec<Arc<Table>> = Vec::new();
+        for change in &entry.changes {
+            if let Change::DropDatabase(id) = change
+                && let Some(database) = before.catalog().database_by_id(*id)
+            {
+                // What lay in it comes back below.
+                if txn.catalog().database(database.account, &database.name).is_ok() {
+                    return Err(Error::already_exists(What::Database, &database.name)
+                        .with_hint("Bring the dropped one back under another name: UNDROP DATABASE … TO name."));
+                }
+                txn.put_database(database.as_ref().clone());
+                steps.push(about_database(Action::CreateDatabase, &database.name));
+            }
+        }
         for change in &entry.changes {
             let step = match change {
-                Change::PutContent(..) => None,
+                Change::PutContent(..) | Change::PutDatabase(_) | Change::DropDatabase(_) => None,
                 Change::DropTable(id) => {
                     let table = before.catalog().table_by_id(*id).cloned();
                     let table = table.ok_or_else(|| Error::corrupt("A dropped table never was."))?;
@@ -75,21 +90,38 @@ impl Database {
                     self.undo_create(table, version, txn)?;
                     Some((Action::Drop, table.clone()))
                 }
-                Change::PutTable(table) if before.catalog().table_by_id(table.id) == Some(table) => None,
-                _ => {
+                Change::PutTable(table) => match before.catalog().table_by_id(table.id) {
+                    Some(old) if old != table => {
+                        self.undo_alter(old, table, version, &before, txn)?;
+                        altered.push(old.clone());
+                        Some((Action::Restore, old.clone()))
+                    }
+                    _ => None,
+                },
+                Change::PutAccount(_) | Change::DropAccount(_) | Change::PutUser(_) | Change::DropUser(_) => {
                     return Err(Error::unsupported(format!(
-                        "Version {version} ({}) changed definitions; undoing that is not supported yet.",
+                        "Version {version} ({}) changed users, grants or accounts; undoing that is not supported.",
                         entry.head.what
                     ))
-                    .with_hint(format!("RESTORE … FROM VERSION {} brings back the state before it.", version.0 - 1)));
+                    .with_hint("Change them back by a statement of their own."));
                 }
             };
             if let Some((action, table)) = step {
                 steps.push(line(action, &table, &before, None, None));
             }
         }
+        for change in &entry.changes {
+            if let Change::PutDatabase(database) = change {
+                match before.catalog().database_by_id(database.id) {
+                    None => steps.push(undo_create_database(database, version, txn)?),
+                    Some(old) if **old != *database => txn.put_database(old.as_ref().clone()),
+                    Some(_) => {}
+                }
+            }
+        }
+        check_foreign_keys(txn, &before, &altered, Vec::new()).await?;
         let mut conflicts = Vec::new();
-        for delta in &entry.deltas {
+        for delta in entry.deltas.iter().filter(|delta| !altered.iter().any(|table| table.id == delta.table)) {
             let was = before.catalog().table_by_id(delta.table).cloned();
             let (Some(old), Some(new)) = (was, then.catalog().table_by_id(delta.table).cloned()) else { continue };
             if old.is_view() {
@@ -102,11 +134,25 @@ impl Database {
                 continue;
             }
             let Some(present) = txn.catalog().table_by_id(delta.table).cloned() else {
-                conflicts.push(format!("table '{}' was dropped since", head.table.name));
+                let by = self.last_commit(delta.table, version, txn)?;
+                conflicts.push(format!("table '{}' was dropped since{by}", head.table.name));
                 continue;
             };
+            if let Some(column) = lost_column(&diff, &present)? {
+                let by = self.last_commit(delta.table, version, txn)?;
+                conflicts.push(format!("column '{column}' of '{}' was changed since{by}", present.name));
+                continue;
+            }
             let diff = conformed(diff, &present)?;
-            conflicts.extend(touched_since(&diff, &present, txn).await?);
+            let known = conflicts.len();
+            for (rows, row, how) in touched_since(&diff, &present, txn).await? {
+                let key = entry_text(&columns_of(rows, &present.key_columns())?, row);
+                let by = match conflicts.len() - known < NAMED_MAX {
+                    true => self.last_commit_of_row(&present, rows, row, version, txn)?,
+                    false => String::new(),
+                };
+                conflicts.push(format!("row '{key}' of '{}' was {how} since{by}", present.name));
+            }
             if conflicts.is_empty() {
                 invert(&diff, &present, txn).await?;
                 let (puts, deletes) = (diff.deleted.num_rows(), diff.inserted.num_rows());
@@ -151,23 +197,143 @@ impl Database {
     }
 
     fn undo_create(&self, table: &Arc<Table>, version: Version, txn: &mut Txn) -> Result<()> {
-        let Some(present) = txn.catalog().table_by_id(table.id).cloned() else { return Ok(()) };
-        let query = crate::log::EntryQuery {
-            from: version.next(),
+        let present = self.unchanged_since(table, version, txn)?;
+        txn.drop_table(&present)
+    }
+
+    /// Gives a table back the definition and the rows that it had before the commit, if nothing came since.
+    fn undo_alter(
+        &self,
+        old: &Arc<Table>,
+        new: &Arc<Table>,
+        version: Version,
+        before: &crate::moment::Moment,
+        txn: &mut Txn,
+    ) -> Result<()> {
+        let present = self.unchanged_since(new, version, txn)?;
+        if !same_name(&old.name, &present.name) || old.database != present.database {
+            let home = txn.catalog().database_by_id(old.database).cloned().ok_or_else(|| {
+                Error::invalid(format!("The database of table '{}' was dropped since.", old.name))
+                    .with_hint("Bring it back with UNDROP DATABASE.")
+            })?;
+            // Names that the same commit gave to others go back with it.
+            let taken = txn.catalog().table(&home, &old.name).ok();
+            if let Some(taken) = taken.filter(|taken| before.catalog().table_by_id(taken.id).is_none()) {
+                return Err(Error::already_exists(What::Table, &format!("{}.{}", home.name, taken.name))
+                    .with_hint("Rename the table that has the name now."));
+            }
+        }
+        for (child, key) in txn.catalog().children_of(&present) {
+            if let Some(column) = key.parent_columns.iter().find(|column| old.column(column).is_none()) {
+                return Err(Error::invalid(format!(
+                    "Version {version} cannot be undone: '{}' refers to column '{column}' of '{}'.",
+                    child.name, present.name
+                ))
+                .with_hint("Drop that foreign key first."));
+            }
+        }
+        // A column id that was used must not name another column.
+        let table = Arc::new(Table { next_column: present.next_column, ..old.as_ref().clone() });
+        txn.put_table(table.clone());
+        if let Some(content) = before.catalog().content(old.id) {
+            txn.put_content_back(&table, content.as_of(old.id, before.version()))?;
+        }
+        Ok(())
+    }
+
+    /// Returns a table as it is now, if no commit has touched it since.
+    fn unchanged_since(&self, table: &Table, version: Version, txn: &Txn) -> Result<Arc<Table>> {
+        let by = self.last_commit(table.id, version, txn)?;
+        let (error, hint) = match txn.catalog().table_by_id(table.id) {
+            Some(present) if by.is_empty() => return Ok(present.clone()),
+            Some(present) => (
+                format!("table '{}' was changed since{by}", present.name),
+                "Undo the later commits first. DROP TABLE drops a table with what was written since; UNDROP TABLE would bring \
+                 it back.",
+            ),
+            None => {
+                (format!("table '{}' was dropped since{by}", table.name), "There is nothing left of it to take back.")
+            }
+        };
+        Err(Error::invalid(format!("Version {version} cannot be undone: {error}.")).with_hint(hint))
+    }
+
+    /// Names the last commit that touched a table since a version; empty if there is none.
+    fn last_commit(&self, table: TableId, since: Version, txn: &Txn) -> Result<String> {
+        let query = EntryQuery {
+            from: since.next(),
             upto: txn.moment().version(),
-            tables: Some(vec![table.id]),
+            tables: Some(vec![table]),
             upkeep: false,
             limit: 1,
         };
-        if let Some(later) = self.metastore().entries(&query)?.first() {
-            return Err(Error::invalid(format!(
-                "Version {version} cannot be undone: table '{}' was changed since by version {} ({}).",
-                present.name, later.head.version, later.head.what
-            ))
-            .with_hint("DROP TABLE drops it with what was written since; UNDROP TABLE would bring it back."));
-        }
-        txn.drop_table(&present)
+        let last = self.metastore().entries(&query)?.pop();
+        Ok(last.map_or_else(String::new, |entry| by(&entry.head)))
     }
+
+    /// As `last_commit`, of one row: as the log tells; else one that gave the whole table other rows.
+    fn last_commit_of_row(
+        &self,
+        table: &Table,
+        rows: &RecordBatch,
+        row: usize,
+        since: Version,
+        txn: &Txn,
+    ) -> Result<String> {
+        let columns = table.key_columns();
+        let wanted = encode_keys(&columns_of(&rows.slice(row, 1), &columns)?)?;
+        // What was trimmed from the log names nobody.
+        let deltas = self.metastore().deltas(table.id, since, txn.moment().version()).unwrap_or_default();
+        for (version, body) in deltas.iter().rev() {
+            let delta = Delta::decode(body)?;
+            for batch in [&delta.puts, &delta.deletes] {
+                let Ok(columns) = columns_of(batch, &columns) else { continue };
+                if encode_keys(&columns)?.iter().any(|key| key == wanted.get(0)) {
+                    return Ok(self.metastore().entry(*version)?.map_or_else(String::new, |entry| by(&entry.head)));
+                }
+            }
+        }
+        self.last_commit(table.id, since, txn)
+    }
+}
+
+fn by(head: &EntryHead) -> String {
+    format!(" by version {} ({})", head.version, head.what)
+}
+
+fn about_database(action: Action, name: &str) -> ReportLine {
+    ReportLine { action, database: name.to_owned(), table: String::new(), rows_before: None, rows_after: None }
+}
+
+/// Drops a database that the commit created; what the commit put into it has gone before.
+fn undo_create_database(database: &schema::Database, version: Version, txn: &mut Txn) -> Result<ReportLine> {
+    let present = txn.catalog().database_by_id(database.id).cloned().ok_or_else(|| {
+        Error::invalid(format!("Version {version} cannot be undone: database '{}' was dropped since.", database.name))
+            .with_hint("There is nothing left of it to take back.")
+    })?;
+    if let Some(table) = txn.catalog().tables_of(present.id).first() {
+        return Err(Error::invalid(format!(
+            "Version {version} cannot be undone: table '{}' was created in database '{}' since.",
+            table.name, present.name
+        ))
+        .with_hint("DROP DATABASE drops it with its tables; UNDROP DATABASE would bring it back."));
+    }
+    txn.drop_database(&present)?;
+    Ok(about_database(Action::DropDatabase, &present.name))
+}
+
+/// Returns a column that the table no longer has and without which the undo would not be one.
+fn lost_column(diff: &Diff, present: &Table) -> Result<Option<String>> {
+    for column in diff.table.columns.iter().filter(|column| present.column_by_id(column.id).is_none()) {
+        // It has another type, or another column took its place.
+        if present.column(&column.name).is_some() {
+            return Ok(Some(column.name.clone()));
+        }
+        if columns_of(&diff.updated_from, &[column.id])? != columns_of(&diff.updated_to, &[column.id])? {
+            return Ok(Some(column.name.clone()));
+        }
+    }
+    Ok(None)
 }
 
 fn line(
@@ -199,8 +365,12 @@ fn conformed(diff: Diff, present: &Arc<Table>) -> Result<Diff> {
     })
 }
 
-/// Returns a line for each row that does not stand as the commit left it.
-async fn touched_since(diff: &Diff, table: &Arc<Table>, txn: &Txn) -> Result<Vec<String>> {
+/// Returns each row that does not stand as the commit left it, and what happened to it.
+async fn touched_since<'a>(
+    diff: &'a Diff,
+    table: &Arc<Table>,
+    txn: &Txn,
+) -> Result<Vec<(&'a RecordBatch, usize, &'static str)>> {
     let layers = txn.layers(table).await?;
     let mut conflicts = Vec::new();
     for left in [&diff.inserted, &diff.updated_to] {
@@ -211,22 +381,17 @@ async fn touched_since(diff: &Diff, table: &Arc<Table>, txn: &Txn) -> Result<Vec
                 None => false,
             };
             if !stands {
-                conflicts.push(conflict(table, left, row, if place.is_some() { "changed" } else { "deleted" })?);
+                conflicts.push((left, row, if place.is_some() { "changed" } else { "deleted" }));
             }
         }
     }
     let keys = encode_keys(&columns_of(&diff.deleted, &table.key_columns())?)?;
     for (row, place) in layers.find(&keys).await?.into_iter().enumerate() {
         if place.is_some() {
-            conflicts.push(conflict(table, &diff.deleted, row, "inserted")?);
+            conflicts.push((&diff.deleted, row, "inserted"));
         }
     }
     Ok(conflicts)
-}
-
-fn conflict(table: &Table, rows: &RecordBatch, row: usize, how: &str) -> Result<String> {
-    let key = entry_text(&columns_of(rows, &table.key_columns())?, row);
-    Ok(format!("row '{key}' of '{}' was {how} since", table.name))
 }
 
 /// Writes the inverse of a diff.

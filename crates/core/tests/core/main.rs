@@ -15,3 +15,4 @@ mod retention;
 mod schedule;
 mod snapshots;
 mod support;
+mod undo;

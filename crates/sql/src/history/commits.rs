@@ -39,16 +39,14 @@ pub fn commits(session: &mut Session, target: Option<&Target>, limit: Option<u64
             .filter(|(id, ..)| access::history::reads_table(&state.rights, now.catalog(), *id))
             .collect();
         let (puts, deletes) = seen.iter().fold((0, 0), |sum, (_, puts, deletes)| (sum.0 + puts, sum.1 + deletes));
-        let tables: Vec<String> = seen
-            .iter()
-            .map(|(id, ..)| match now.catalog().table_by_id(*id) {
-                Some(table) => {
-                    let home = now.catalog().database_by_id(table.database);
-                    format!("{}.{}", home.map_or("?", |home| home.name.as_str()), table.name)
-                }
-                None => format!("(dropped table {id})"),
-            })
-            .collect();
+        let mut tables = Vec::with_capacity(seen.len());
+        for (id, ..) in &seen {
+            // As it was called then: it may have another name now, or be gone.
+            tables.push(match database.names_at(*id, entry.head.version)? {
+                Some((home, name)) => format!("{home}.{name}"),
+                None => format!("(table {id})"),
+            });
+        }
         rows.push(row![
             entry.head.version.0,
             entry.head.time.to_string(),

@@ -1,0 +1,136 @@
+//! What an undo takes back beside rows, what it refuses, and whom it names.
+
+use std::sync::Arc;
+
+use strandline_core::db::{Database, SYS};
+use strandline_core::history::restore::Action;
+use strandline_core::ids::{ColumnId, Version};
+use strandline_core::log::Scope;
+use strandline_core::schema::{Table, Type};
+
+use crate::support::*;
+
+async fn store() -> (Database, Arc<Table>) {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    (db, t)
+}
+
+async fn alter(db: &Database, table: Table) -> Version {
+    let mut txn = db.begin(author());
+    txn.alter_table(table).unwrap();
+    txn.commit().await.unwrap().version
+}
+
+async fn refused(db: &Database, version: Version) -> String {
+    let before = db.now().version();
+    let error = db.undo(version, &author()).await.unwrap_err();
+    assert_eq!(db.now().version(), before);
+    format!("{error} {}", error.hint().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_definition_goes_back_where_nothing_came_since() {
+    let (db, t) = store().await;
+    insert(&db, &t, &[(1, 1)]).await;
+    let mut wider = Table { name: "u".to_owned(), next_column: ColumnId(5), ..t.as_ref().clone() };
+    wider.columns.push(column(4, "more", Type::Int32, true));
+    let altered = alter(&db, wider.clone()).await;
+    let report = db.undo(altered, &author()).await.unwrap();
+    assert_eq!(report.steps[0].action, Action::Restore);
+    let now = named(&db, "d", "t");
+    assert_eq!((now.columns.len(), now.next_column), (2, ColumnId(5)), "the id of the column is not used again");
+    assert_eq!(pairs(&db, &now).await, [(1, 1)]);
+    // The undo is a commit, and can be undone.
+    db.undo(report.version_after, &author()).await.unwrap();
+    assert_eq!(named(&db, "d", "u").columns.len(), 3);
+    let text = refused(&db, altered).await;
+    assert!(text.contains("table 'u' was changed since by version"), "{text}");
+}
+
+#[tokio::test]
+async fn databases_come_and_go() {
+    let (db, t) = store().await;
+    insert(&db, &t, &[(1, 1)]).await;
+    let mut txn = db.begin(author());
+    let d = txn.catalog().database(SYS, "d").unwrap().clone();
+    txn.drop_database(&d).unwrap();
+    let dropped = txn.commit().await.unwrap().version;
+    db.undo(dropped, &author()).await.unwrap();
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(1, 1)]);
+
+    create_database(&db, "e").await;
+    let made = db.now().version();
+    db.undo(made, &author()).await.unwrap();
+    assert!(db.now().catalog().database(SYS, "e").is_err());
+    assert!(refused(&db, made).await.contains("database 'e' was dropped since"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_back_is_said_with_the_commit() {
+    let (db, t) = store().await;
+    let made = Version(db.now().version().0);
+    let first = insert(&db, &t, &[(1, 1), (2, 2)]).await;
+    let second = insert(&db, &t, &[(3, 3)]).await;
+    let mut txn = db.begin(author());
+    txn.set_what("DELETE of one".to_owned());
+    txn.delete(&t, &key_batch(&t, &[key_of(&t, &row(&t, 2, 2))])).await.unwrap();
+    let deleted = txn.commit().await.unwrap().version;
+    insert(&db, &t, &[(4, 4)]).await;
+    let text = refused(&db, first).await;
+    assert!(text.contains(&format!("row '2' of 't' was deleted since by version {deleted} (DELETE of one)")), "{text}");
+
+    let mut txn = db.begin(author());
+    txn.drop_table(&t).unwrap();
+    let dropped = txn.commit().await.unwrap().version;
+    for version in [made, second] {
+        let text = refused(&db, version).await;
+        assert!(text.contains(&format!("table 't' was dropped since by version {dropped}")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_update_of_a_column_that_is_gone_is_not_undone() {
+    let (db, t) = store().await;
+    insert(&db, &t, &[(1, 1)]).await;
+    let mut txn = db.begin(author());
+    let rows = [row(&t, 1, 60)];
+    txn.update(&t, &key_batch(&t, &[key_of(&t, &rows[0])]), &batch(&t, &rows, None)).await.unwrap();
+    let updated = txn.commit().await.unwrap().version;
+    let mut narrow = t.as_ref().clone();
+    narrow.columns.pop();
+    alter(&db, narrow).await;
+    let text = refused(&db, updated).await;
+    assert!(text.contains("column 'v' of 't' was changed since by version"), "{text}");
+}
+
+#[tokio::test]
+async fn what_was_dropped_has_commits_and_recovery_points() {
+    let (db, t) = store().await;
+    let made = db.now().version();
+    let filled = insert(&db, &t, &[(1, 1)]).await;
+    let mut txn = db.begin(author());
+    txn.drop_table(&t).unwrap();
+    let dropped = txn.commit().await.unwrap().version;
+    let mut txn = db.begin(author());
+    let d = txn.catalog().database(SYS, "d").unwrap().clone();
+    txn.drop_database(&d).unwrap();
+    let gone = txn.commit().await.unwrap().version;
+    let created = Version(made.0 - 1);
+
+    let whole = Scope::Database("d".to_owned());
+    let table = Scope::Tables("d".to_owned(), vec!["t".to_owned()]);
+    let versions = |scope| -> Vec<Version> {
+        db.commits(SYS, scope, 10).unwrap().iter().map(|entry| entry.head.version).collect()
+    };
+    assert_eq!(versions(&whole), [gone, dropped, filled, made, created]);
+    assert_eq!(versions(&table), [dropped, filled, made]);
+    let points = |scope| -> Vec<Version> {
+        db.recovery_points(SYS, scope, None, None, 10).unwrap().iter().map(|point| point.version).collect()
+    };
+    assert_eq!(points(&whole), [dropped, filled, made, created]);
+    assert_eq!(points(&table), [filled, made]);
+    assert_eq!(db.names_at(t.id, gone).unwrap(), Some(("d".to_owned(), "t".to_owned())));
+    assert!(db.commits(SYS, &Scope::Database("never".to_owned()), 10).is_err());
+}
