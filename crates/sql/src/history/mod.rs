@@ -17,6 +17,7 @@ use crate::session::{Session, State};
 use crate::warning::Warning;
 
 mod clone;
+mod collect;
 mod commits;
 mod diff;
 mod jobs;
@@ -61,6 +62,8 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
         HistoryStatement::ShowSchedules { filter } => schedule::show(session, filter.as_ref()).await,
         HistoryStatement::ShowJobs { filter } => jobs::show(session, filter.as_ref()).await,
         HistoryStatement::CancelJob { id } => jobs::cancel(session, *id),
+        HistoryStatement::Collect { explain: true } => collect::explain(session).await,
+        HistoryStatement::Collect { explain: false } => collect::collect(session).await,
         HistoryStatement::MatrixOne(statement) => matrixone(session, statement).await,
     }
 }

@@ -129,6 +129,10 @@ pub enum HistoryStatement {
     ShowSchedules {
         filter: Option<Filter>,
     },
+    /// `[EXPLAIN] COLLECT GARBAGE`
+    Collect {
+        explain: bool,
+    },
     /// Long work that runs now.
     ShowJobs {
         filter: Option<Filter>,
@@ -347,6 +351,8 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         HistoryStatement::ShowJobs { filter: c.filter()? }
     } else if c.eat_all(&["CANCEL", "JOB"]) {
         HistoryStatement::CancelJob { id: c.number("CANCEL JOB needs a number; SHOW JOBS lists them")? }
+    } else if c.eat_all(&["COLLECT", "GARBAGE"]) {
+        HistoryStatement::Collect { explain }
     } else if let Some(statement) = super::matrixone::parse(c)? {
         HistoryStatement::MatrixOne(statement)
     } else {
