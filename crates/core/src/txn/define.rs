@@ -297,6 +297,21 @@ impl Txn {
         self.change(Change::DropUser(user.id));
     }
 
+    /// Checks that no snapshot has this name.
+    pub fn check_snapshot_name(&self, name: &str) -> Result<()> {
+        let pins = self.moment.store().metastore.pins()?;
+        let stands = pins.iter().any(|pin| pin.account == self.author.account && same_name(&pin.name, name));
+        match stands || self.takes_snapshot(name) {
+            true => Err(Error::already_exists(What::Snapshot, name)),
+            false => Ok(()),
+        }
+    }
+
+    /// Tells whether this transaction takes a snapshot of this name.
+    pub fn takes_snapshot(&self, name: &str) -> bool {
+        self.pins.iter().any(|pin| same_name(&pin.name, name))
+    }
+
     /// Takes a snapshot that means this transaction's commit, and goes with its rollback.
     pub fn create_snapshot(
         &mut self,
@@ -306,13 +321,8 @@ impl Txn {
         columns: Vec<ColumnId>,
         terms: Terms,
     ) -> Result<()> {
-        let pins = self.moment.store().metastore.pins()?;
-        let account = self.author.account;
-        let taken = |pin: &Pin| pin.account == account && same_name(&pin.name, name);
-        if pins.iter().any(taken) || self.pins.iter().any(taken) {
-            return Err(Error::already_exists(What::Snapshot, name));
-        }
-        let pin = pin_of_commit(name, account, scope, &self.author.name);
+        self.check_snapshot_name(name)?;
+        let pin = pin_of_commit(name, self.author.account, scope, &self.author.name);
         self.pins.push(Pin { comment: comment.to_owned(), columns, terms, ..pin });
         Ok(())
     }
