@@ -340,8 +340,8 @@ pub fn parse_time(text: &str, now: Time, zone: &TimeZone) -> Result<Time> {
     if text.eq_ignore_ascii_case("now") {
         return Ok(now);
     }
-    if let Some(back) = relative(text) {
-        return Ok(now.plus_micros(-back.as_micros().min(i64::MAX as i128) as i64));
+    if let Some(time) = relative(text, now, zone) {
+        return Ok(time);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Time(time.as_microsecond()));
@@ -363,8 +363,9 @@ pub fn parse_time(text: &str, now: Time, zone: &TimeZone) -> Result<Time> {
     Ok(Time(zoned.timestamp().as_microsecond()))
 }
 
-/// Reads `-10 minutes`, `10 minutes ago`, `-1h`, `-90s`: how far back.
-fn relative(text: &str) -> Option<SignedDuration> {
+/// Reads `-10 minutes`, `10 minutes ago`, `-1h`, `-90s`. Months and years are those of the calendar of `zone`, the rest are
+/// lengths of time.
+fn relative(text: &str, now: Time, zone: &TimeZone) -> Option<Time> {
     let lower = text.to_lowercase();
     let amount = match (lower.strip_prefix('-'), lower.strip_suffix(" ago")) {
         (Some(amount), None) => amount.trim(),
@@ -379,9 +380,18 @@ fn relative(text: &str) -> Option<SignedDuration> {
         "h" | "hour" | "hours" => 60 * 60,
         "d" | "day" | "days" => 24 * 60 * 60,
         "w" | "week" | "weeks" => 7 * 24 * 60 * 60,
-        _ => return None,
+        unit => {
+            let span = match unit {
+                "mo" | "month" | "months" => Span::new().try_months(count),
+                "y" | "year" | "years" => Span::new().try_years(count),
+                _ => return None,
+            };
+            let then = now.to_jiff().to_zoned(zone.clone()).checked_sub(span.ok()?).ok()?;
+            return Some(Time(then.timestamp().as_microsecond()));
+        }
     };
-    count.checked_mul(seconds).map(SignedDuration::from_secs)
+    let back = SignedDuration::from_secs(count.checked_mul(seconds)?);
+    Some(now.plus_micros(-back.as_micros().min(i64::MAX as i128) as i64))
 }
 
 /// Returns the time zone of a name (`Europe/Berlin`, `UTC`) or of an offset such as `+02:00`. `SYSTEM` is UTC: what is stored.
@@ -513,6 +523,16 @@ mod tests {
     }
 
     #[test]
+    fn zones() {
+        let offset = |name: &str| zone(name).map(|zone| zone.to_offset(Timestamp::UNIX_EPOCH).seconds());
+        assert_eq!(offset("+05:30").unwrap(), 19_800);
+        assert_eq!(offset("-14:00").unwrap(), -50_400);
+        for name in ["", "+", "++05:00", "+-5:00", "+05:-1", "+14:30", "+05:60", "Europe/Atlantis"] {
+            assert_eq!(zone(name).unwrap_err().kind(), Kind::Invalid, "{name}");
+        }
+    }
+
+    #[test]
     fn times() {
         let cases = [
             ("2026-01-31 10:00:00", "2026-01-31 09:00:00.000000"),
@@ -526,6 +546,8 @@ mod tests {
             ("-10 minutes", "2025-12-31 23:50:00.000000"),
             ("90s ago", "2025-12-31 23:58:30.000000"),
             ("-1d", "2025-12-31 00:00:00.000000"),
+            ("-6 months", "2025-06-30 23:00:00.000000"),
+            ("2 years ago", "2024-01-01 00:00:00.000000"),
             ("now", "2026-01-01 00:00:00.000000"),
         ];
         for (text, expected) in cases {
