@@ -168,7 +168,6 @@ def test_guide_05_database_restore(environment, block, names):
 
 
 @guide
-@not_yet
 def test_guide_05_permissions(environment, block, names):
     prepared(environment)
     run(block[5], names)

@@ -197,10 +197,12 @@ impl Client {
 
     /// Returns the error for a snapshot that is not there, as the database words it.
     pub(crate) async fn no_snapshot(&mut self, name: &str) -> Error {
-        match self.query(&format!("EXPLAIN RESTORE CLUSTER FROM SNAPSHOT {}", sql::name(name))).await {
+        // Everybody may ask this.
+        match self.query(&format!("SHOW DATABASES {{SNAPSHOT = {}}}", sql::text(name))).await {
             Err(error) if error.kind() == Kind::Refused => error.of_kind(Kind::NotFound),
             Err(error) => error,
             Ok(_) => {
+                // There is one, of something on which the user has no right.
                 Error::new(Kind::NotFound, format!("No snapshot '{name}'.")).with_hint("List them with SHOW SNAPSHOTS.")
             }
         }

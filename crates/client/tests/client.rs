@@ -284,12 +284,54 @@ async fn cleanup_43_to_47() -> Result {
 #[tokio::test]
 async fn what_the_server_does_not_have_yet() -> Result {
     everywhere(async |_, client| {
-        client.snapshots().create(shop("base")).await?;
         not_yet(client.snapshots().create(shop("c").compressed()).await);
-        not_yet(client.restore().snapshot(&RestoreSnapshot::new("base").overwrite().with_grants()).await);
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_restore_brings_grants_back_if_asked_27() -> Result {
+    everywhere(async |_, client| {
+        for statement in ["CREATE USER reader IDENTIFIED BY 'r'", "GRANT SELECT ON shop.* TO reader"] {
+            client.query(statement).await?;
+        }
+        client.snapshots().create(shop("granted")).await?;
+        client.query("REVOKE SELECT ON shop.* FROM reader").await?;
+        let restore = RestoreSnapshot::new("granted").overwrite();
+        client.restore().snapshot(&restore).await?;
+        assert_eq!(client.query("SHOW GRANTS FOR reader").await?.rows.len(), 1);
+        let done = client.restore().snapshot(&restore.with_grants()).await?;
+        assert!(done.steps.iter().any(|step| step.action == "restore grants"), "{done:?}");
+        assert_eq!(client.query("SHOW GRANTS FOR reader").await?.rows.len(), 2);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_63_64() -> Result {
+    let place = Place::remote().await?;
+    let mut root = place.client().await?;
+    for statement in [
+        "CREATE DATABASE shop",
+        "CREATE USER reader IDENTIFIED BY 'r'",
+        "GRANT SELECT ON shop.* TO reader",
+        "CREATE SNAPSHOT s FOR DATABASE shop",
+    ] {
+        root.query(statement).await?;
+    }
+    let config = Config { user: "reader".to_owned(), password: Some("r".to_owned()), ..place.config() };
+    let mut reader = Client::connect(config).await?;
+    let error = reader.snapshots().create(shop("mine")).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied, "{error}");
+    let error = reader.restore().snapshot(&RestoreSnapshot::new("s").overwrite()).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::Denied, Some(1044)), "{error}");
+    root.query("REVOKE SELECT ON shop.* FROM reader").await?;
+    let error = reader.restore().snapshot(&RestoreSnapshot::new("s").overwrite()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "what one has no right on is not listed: {error}");
+    root.close().await?;
+    Ok(())
 }
 
 #[tokio::test]

@@ -77,6 +77,7 @@ async fn with_async() -> Result {
 
     client.restore().snapshot(&RestoreSnapshot::new("before").overwrite_keeping_copy()).await?;
     client.restore().tables(&RestoreSnapshot::new("users").to_database("archive")).await?;
+    client.restore().snapshot(&RestoreSnapshot::new("before").overwrite().with_grants()).await?; // needs SUPER
 
     client.query("DELETE FROM shop.users").await?;
     let points = client.restore().recovery_points(&Scope::database("shop"), None, None).await?;

@@ -156,6 +156,9 @@ impl Change {
     }
 }
 
+/// The users of all accounts.
+pub type Users = HashMap<UserId, Arc<User>>;
+
 /// Everything that exists at one version.
 #[derive(Clone, Default, Debug)]
 pub struct Catalog {
@@ -163,7 +166,8 @@ pub struct Catalog {
     databases: HashMap<DatabaseId, Arc<Database>>,
     tables: HashMap<TableId, Arc<Table>>,
     contents: HashMap<TableId, Arc<Content>>,
-    users: HashMap<UserId, Arc<User>>,
+    /// Shared whole by catalogs whose users and grants are the same.
+    users: Arc<Users>,
     /// `(database, lower-case name)` to table.
     table_names: HashMap<(DatabaseId, String), TableId>,
     /// `(account, lower-case name)` to database.
@@ -214,10 +218,10 @@ impl Catalog {
                 self.contents.insert(*id, content.clone());
             }
             Change::PutUser(user) => {
-                self.users.insert(user.id, Arc::new(user.clone()));
+                Arc::make_mut(&mut self.users).insert(user.id, Arc::new(user.clone()));
             }
             Change::DropUser(id) => {
-                self.users.remove(id);
+                Arc::make_mut(&mut self.users).remove(id);
             }
         }
     }
@@ -350,6 +354,15 @@ impl Catalog {
 
     pub fn user(&self, account: AccountId, name: &str) -> Option<&Arc<User>> {
         self.users.values().find(|user| user.account == account && user.name == name)
+    }
+
+    pub fn user_by_id(&self, id: UserId) -> Option<&Arc<User>> {
+        self.users.get(&id)
+    }
+
+    /// Returns all users as they are kept: while it is the same map, no user and no grant has changed.
+    pub fn user_set(&self) -> &Arc<Users> {
+        &self.users
     }
 
     pub fn users(&self) -> Vec<Arc<User>> {

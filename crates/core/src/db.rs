@@ -51,6 +51,8 @@ pub struct Options {
     /// A large load writes a run of rows to a part when it has gathered this many.
     pub load_rows: usize,
     pub window: Window,
+    /// A file that nothing reaches any more is deleted after so many microseconds.
+    pub grace_micros: i64,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             flush_seconds: 300,
             load_rows: 1 << 20,
             window: Window::DEFAULT,
+            grace_micros: 10 * 60 * 1_000_000,
         }
     }
 }
@@ -82,6 +85,10 @@ pub(crate) struct Inner {
     /// Held while a policy is looked up and then written.
     pub policies: Mutex<()>,
     pub holdings: Holdings,
+    /// Since when nothing reaches a file. It begins anew with the process: a restart only delays the collector.
+    pub condemned: Mutex<HashMap<FileId, Time>>,
+    /// Held by the collection that runs.
+    pub collecting: tokio::sync::Mutex<()>,
     /// Held locked while the store is open.
     _lock: Option<File>,
 }
@@ -121,7 +128,7 @@ impl Database {
         options: Options,
         lock: Option<File>,
     ) -> Result<Database> {
-        let files = Files::new(objects, metastore.clone(), options.env.clone());
+        let files = Files::new(objects, metastore.clone(), options.env.clone())?;
         let cold = Cold::new(files, options.cache_bytes);
         let hot = Hot::new(metastore.clone(), (options.cache_bytes / 4) as usize);
         let newest = metastore.newest()?;
@@ -161,6 +168,8 @@ impl Database {
             closing: AtomicBool::new(false),
             policies: Mutex::new(()),
             holdings: Holdings::default(),
+            condemned: Mutex::default(),
+            collecting: tokio::sync::Mutex::new(()),
             _lock: lock,
         }));
         if newest.is_none() {
@@ -172,6 +181,11 @@ impl Database {
     /// Returns the newest moment.
     pub fn now(&self) -> Moment {
         Moment::newest(&self.0.store)
+    }
+
+    /// Returns what exists now. To read rows of it, hold the moment: [`Database::now`].
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.0.store.head.load().catalog.clone()
     }
 
     /// Returns the moment of a version, if it can be recovered.

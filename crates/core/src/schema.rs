@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use crate::grants::Grants;
 use crate::ids::{AccountId, ColumnId, DatabaseId, TableId, UserId};
 
 /// Returns the form in which names are compared: of accounts, databases, tables, columns, keys and snapshots alike.
@@ -240,6 +241,9 @@ pub struct User {
     pub name: String,
     /// Password verifiers, by authentication plugin. Never the password.
     pub verifiers: std::collections::BTreeMap<String, String>,
+    /// What the user may do. A role is a user that cannot log in.
+    #[serde(default = "Grants::everything", skip_serializing_if = "Grants::is_everything")]
+    pub grants: Grants,
 }
 
 /// One of each type, for tests.

@@ -89,6 +89,11 @@ impl Opens {
         self.0.lock().first_key_value().map_or(newest, |(version, _)| *version)
     }
 
+    /// Returns the versions that are open.
+    pub fn versions(&self) -> Vec<Version> {
+        self.0.lock().keys().copied().collect()
+    }
+
     /// Holds a version open.
     pub fn hold(self: &Arc<Self>, version: Version) -> Hold {
         *self.0.lock().entry(version).or_default() += 1;

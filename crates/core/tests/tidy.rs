@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the ground up. A module may use its own level and those below. History, upkeep and
 /// backup stand on one level and never use one another.
 const LEVELS: &[&[&str]] = &[
-    &["ids", "error", "env", "schema", "catalog", "rows"],
+    &["ids", "error", "env", "grants", "schema", "catalog", "rows"],
     &["log", "hot", "cold"],
     &["store"],
     &["moment", "scan"],
@@ -31,6 +31,7 @@ const VERBS: &[(&str, &str)] = &[
     ("retention", "retention"),
     ("schedule", "schedule"),
     ("transactions", "transactions"),
+    ("access", "users"),
 ];
 
 /// Words that must not stand in a file, and what to write instead.

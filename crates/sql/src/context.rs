@@ -5,9 +5,11 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use strandline_core::error::{Error as CoreError, Kind};
+use strandline_core::grants::Privileges;
 use strandline_core::ids::TableId;
 use strandline_core::schema::Table;
 
+use crate::access::show::Reader;
 use crate::api::Outcome;
 use crate::error::{Error, Result};
 use crate::failure;
@@ -36,6 +38,10 @@ pub fn with<T>(
         .processes()
         .list()
         .into_iter()
+        .filter(|process| {
+            let of_others = state.rights.has_one_of(Privileges::PROCESS) && state.reaches_login(&process.user);
+            of_others || state.is_own_login(&process.user)
+        })
         .map(|process| Process {
             id: process.id,
             user: process.user,
@@ -47,10 +53,15 @@ pub fn with<T>(
             statement: process.info,
         })
         .collect();
-    let status = status(reading, processes.len());
+    let status = status(reading, state.engine.processes().count());
     let snapshots = state.engine.db.metastore().pins()?;
-    let snapshots: Vec<_> = snapshots.into_iter().filter(|pin| pin.account == state.account).collect();
-    let pitrs = state.engine.db.pitrs(state.account)?;
+    let snapshots: Vec<_> = snapshots
+        .into_iter()
+        .filter(|pin| pin.account == state.account && state.rights.sees_scope(&pin.scope))
+        .collect();
+    let mut pitrs = state.engine.db.pitrs(state.account)?;
+    pitrs.retain(|pitr| state.rights.sees_scope(&pitr.scope));
+    let present = state.engine.db.catalog();
     let stats = |table: &Table| {
         sizes.iter().find(|(id, _)| *id == table.id).map_or_else(TableStats::default, |(_, stats)| *stats)
     };
@@ -60,7 +71,7 @@ pub fn with<T>(
         account: state.account,
         account_name: &state.account_name,
         database: state.database.as_deref(),
-        user: &state.author,
+        reader: Reader { rights: &state.rights, present: &present },
         variables: &variables,
         global_variables: &globals,
         status: &status,

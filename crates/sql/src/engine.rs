@@ -15,6 +15,7 @@ use datafusion::prelude::SessionConfig;
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
 use strandline_core::db::Database;
+use strandline_core::grants::Grants;
 use strandline_core::ids::{TableId, UserId};
 use strandline_core::schema::User;
 use strandline_core::txn::Author;
@@ -94,7 +95,7 @@ impl Engine {
     /// Returns what checks the password of whoever logs in, or `None` for somebody unknown.
     pub fn credential(&self, login: &Login) -> Option<Credential> {
         let moment = self.db.now();
-        let (_, user) = users::find_login(moment.catalog(), &login.user, &login.host).ok()?;
+        let (_, user) = users::find_known(moment.catalog(), &login.user, &login.host).ok()?;
         Some(users::credential(&user))
     }
 
@@ -127,7 +128,7 @@ impl Engine {
     }
 
     /// Sets a user's password, and makes the user if there is none: for a front end's first start and its own verbs,
-    /// which need no login. `user` is as in a login; who is made here may come from anywhere.
+    /// which need no login. `user` is as in a login; who is made here may come from anywhere and do everything.
     ///
     /// # Errors
     /// 1045 where there is no such account.
@@ -137,7 +138,13 @@ impl Engine {
         let account = moment.catalog().account(&login.account)?.id;
         let mut changed = match moment.catalog().user(account, &login.user) {
             Some(user) => (**user).clone(),
-            None => User { id: UserId::default(), account, name: login.user, verifiers: BTreeMap::new() },
+            None => User {
+                id: UserId::default(),
+                account,
+                name: login.user,
+                verifiers: BTreeMap::new(),
+                grants: Grants::everything(),
+            },
         };
         changed.verifiers.retain(|name, _| !users::verifiers("any").contains_key(name));
         changed.verifiers.extend(users::verifiers(password));

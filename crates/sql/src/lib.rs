@@ -1,5 +1,6 @@
 //! MySQL's language over the Strandline core. DataFusion lives here, and nowhere else.
 
+mod access;
 pub mod api;
 mod context;
 mod create_text;
@@ -34,6 +35,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod turns;
 mod types;
 mod users;
 mod variables;

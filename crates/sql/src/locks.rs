@@ -10,6 +10,7 @@ use sqlparser::ast::{
     Expr, GroupByExpr, LockClause, LockType, NonBlock, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
     TableWithJoins, Visit, Visitor,
 };
+use strandline_core::grants::Privileges;
 use strandline_core::txn::{Lock, Txn};
 
 use crate::api::Value;
@@ -79,6 +80,9 @@ pub async fn take(state: &State, txn: &mut Txn, query: &Query, parameters: &[Val
         let wanted = query.locks.iter().filter(|lock| names(lock, &named));
         let how = wanted.map(|lock| matches!(lock.lock_type, LockType::Update)).max();
         if let Some(exclusive) = how {
+            if exclusive {
+                may_hold(state, &named.target)?;
+            }
             held.push((named, if exclusive { Lock::Exclusive } else { Lock::Shared }));
         }
     }
@@ -101,10 +105,23 @@ pub async fn take(state: &State, txn: &mut Txn, query: &Query, parameters: &[Val
         keys.order_by = query.order_by.clone();
         keys.limit_clause = query.limit_clause.clone();
     }
-    let found = dml::found_rows(state, txn, &keys, parameters).await?.batch;
+    let found = dml::found_rows(state, txn, &keys, parameters, Vec::new()).await?.batch;
     for ((named, how), place) in held.into_iter().zip(places) {
         let keys = named.keys(state, &found, place)?;
         txn.lock(&named.target.table, &keys, how)?;
+    }
+    Ok(())
+}
+
+/// Who holds rows against others must be one of those who may change them.
+///
+/// # Errors
+/// 1142
+fn may_hold(state: &State, target: &Target) -> Result<()> {
+    let (database, table) = (&target.database.name, &target.table.name);
+    let granted = state.rights.on_any_of_table(database, table) | state.rights.on_database(database);
+    if (granted & (Privileges::UPDATE | Privileges::DELETE | Privileges::LOCK_TABLES)).is_empty() {
+        return Err(state.rights.denied_command("SELECT with locking clause", table));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ const SCHEMA_COLUMNS: &[&str] =
 /// Replaces every such name in a query.
 ///
 /// # Errors
-/// 1049 where there is no such database, 1109 where information_schema has no such table.
+/// 1044 where the reader may know of nothing in it, 1049 where there is no such database, 1109 where information_schema has no such table.
 pub fn replace(query: &mut Query, reading: Reading<'_>) -> Result<()> {
     match query.visit(&mut Names { reading }) {
         ControlFlow::Continue(()) => Ok(()),
@@ -63,6 +63,7 @@ impl VisitorMut for Names<'_> {
 
 impl Names<'_> {
     fn limited(&self, database: &str, table: &str) -> Result<Box<Query>> {
+        self.reading.state.rights.require_any_in_database(database)?;
         let found = self.reading.source.catalog().database(self.reading.state.account, database);
         let found = found.map_err(|_| Error::new(1049, "42000", format!("Unknown database '{database}'")))?;
         let columns = columns_of("information_schema", table)

@@ -4,7 +4,7 @@
 //! that the statement names for it): no commit can come between two look-ups. What the planner would drop silently,
 //! a table's version, is resolved and taken out here, and anything left over is an error.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -23,14 +23,19 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use futures::future::BoxFuture;
-use sqlparser::ast::{self, ObjectName, ObjectNamePart, Query, TableAlias, TableFactor, VisitMut, VisitorMut};
+use sqlparser::ast::{
+    self, ObjectName, ObjectNamePart, Query, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, VisitMut,
+    VisitorMut,
+};
 use strandline_core::catalog::Catalog;
-use strandline_core::ids::{ColumnId, Version};
+use strandline_core::grants::Privileges;
+use strandline_core::ids::{ColumnId, TableId, Version};
 use strandline_core::moment::Moment;
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
 use strandline_core::when::Limit;
 
+use crate::access::{self, Place, Rights};
 use crate::error::{Error, Result};
 use crate::expressions;
 use crate::failure;
@@ -112,6 +117,10 @@ pub struct Options {
     pub given: Option<(String, Arc<dyn TableProvider>)>,
     /// One stream of rows, in the order of the table.
     pub in_order: bool,
+    /// Whose rights count, if not the session's.
+    pub rights: Option<Arc<Rights>>,
+    /// Tables that the statement writes: it has asked for what it reads of them by itself.
+    pub written: Vec<TableId>,
 }
 
 /// How deep views may stand in views.
@@ -174,6 +183,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     let versions = hidden::names_version(&statement);
     let mut tables = Tables { session: session.clone(), database, sources: HashMap::new(), missing: HashMap::new() };
     let mut scans = Vec::new();
+    let mut withheld = Vec::new();
     let found = parse::moments(&statement)?;
     let mut moved: Vec<(TableAtMoment, ObjectName)> = Vec::new();
     for table in found {
@@ -212,8 +222,15 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
             None => reading,
             Some((moment, pin)) => Reading { source: Source::Moment(moment, pin.as_ref()), ..reading },
         };
-        let shown_hidden = Hidden { row_id: options.with_row_id, version: versions };
-        match resolve(here, session, &database, &name, shown_hidden, depth, &mut scans).await {
+        let look = Look {
+            reading: here,
+            session,
+            options,
+            past: table.when.is_some(),
+            hidden: Hidden { row_id: options.with_row_id, version: versions },
+            depth,
+        };
+        match resolve(look, &database, &name, &mut scans, &mut withheld).await {
             Ok((source, columns)) => {
                 shown.add(columns);
                 if table.when.is_some() {
@@ -224,11 +241,14 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
                 tables.sources.insert(key, source);
             }
             // It may be the name of a common table expression.
-            Err(error) if table.when.is_none() && matches!(error.code, 1049 | 1146) => {
+            Err(error) if table.when.is_none() && matches!(error.code, 1044 | 1049 | 1142 | 1146) => {
                 tables.missing.insert(key, error);
             }
             Err(error) => return Err(error),
         }
+    }
+    if !withheld.is_empty() {
+        refuse_wildcards(&statement, &withheld, rights_of(reading, options))?;
     }
     if !moved.is_empty() {
         let _ = statement.visit(&mut AliasVersions);
@@ -261,7 +281,83 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
         here.analyzer().execute_and_check(plan, here.config_options(), |_, _| {})
     };
     let logical = run::threads(session).work(work).await.map_err(failure::of_query);
-    Ok((logical.map_err(|error| name_left_out_column(error, &scans))?, shown, scans))
+    let logical = logical.map_err(|error| {
+        let error = name_left_out_column(error, &scans);
+        name_withheld_column(error, &withheld, rights_of(reading, options))
+    });
+    Ok((logical?, shown, scans))
+}
+
+/// A table of which only some columns may be read.
+struct Withheld {
+    table: String,
+    columns: Vec<String>,
+}
+
+/// Returns whose rights count.
+fn rights_of<'a>(reading: Reading<'a>, options: &'a Options) -> &'a Arc<Rights> {
+    options.rights.as_ref().unwrap_or(&reading.state.rights)
+}
+
+/// Refuses `*` of a table of which only some columns may be read.
+fn refuse_wildcards(statement: &ast::Statement, withheld: &[Withheld], rights: &Rights) -> Result<()> {
+    struct Wildcards<'a>(&'a [Withheld]);
+    impl ast::Visitor for Wildcards<'_> {
+        type Break = (String, String);
+        fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<(String, String)> {
+            let found = select.projection.iter().find_map(|item| match item {
+                ast::SelectItem::Wildcard(_) => self.0.iter().find(|table| stands_in(select, table, None)),
+                ast::SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                    let called = parse::name_parts(name).pop();
+                    self.0.iter().find(|table| stands_in(select, table, called.as_deref()))
+                }
+                _ => None,
+            });
+            match found {
+                Some(table) => ControlFlow::Break((table.table.clone(), table.columns[0].clone())),
+                None => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match ast::Visit::visit(statement, &mut Wildcards(withheld)) {
+        ControlFlow::Break((table, column)) => Err(rights.denied_column(Privileges::SELECT, &column, &table)),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Tells whether a SELECT reads a table itself, under the name `called` where one is given.
+fn stands_in(select: &ast::Select, table: &Withheld, called: Option<&str>) -> bool {
+    let joined = |from: &ast::TableWithJoins| {
+        let factors = std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation));
+        factors.cloned().collect::<Vec<_>>()
+    };
+    select.from.iter().flat_map(joined).any(|factor| match factor {
+        TableFactor::Table { name, alias, .. } => {
+            let name = parse::name_parts(&name).pop().unwrap_or_default();
+            let alias = alias.map_or_else(|| name.clone(), |alias| alias.name.value);
+            name.eq_ignore_ascii_case(&table.table) && called.is_none_or(|called| called.eq_ignore_ascii_case(&alias))
+        }
+        // To look inside would tell no more than whether a right too many is asked for.
+        TableFactor::NestedJoin { .. } => true,
+        _ => false,
+    })
+}
+
+/// Where a column is unknown because it may not be read, says so.
+fn name_withheld_column(error: Error, withheld: &[Withheld], rights: &Rights) -> Error {
+    if error.code != 1054 {
+        return error;
+    }
+    let message = error.message.to_lowercase();
+    for table in withheld {
+        for column in &table.columns {
+            let name = column.to_lowercase();
+            if message.contains(&format!("'{name}'")) || message.contains(&format!(".{name}'")) {
+                return rights.denied_column(Privileges::SELECT, column, &table.table);
+            }
+        }
+    }
+    error
 }
 
 /// Takes out `FROM DUAL`, which reads no table.
@@ -302,20 +398,51 @@ fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
     error
 }
 
+/// How a query looks up one of its tables.
+struct Look<'a> {
+    /// The session, and the moment that the table is read at.
+    reading: Reading<'a>,
+    session: &'a Arc<SessionState>,
+    options: &'a Options,
+    /// The statement names a moment for this table.
+    past: bool,
+    hidden: Hidden,
+    /// In how many views the query stands.
+    depth: usize,
+}
+
 /// Returns the source of one table or view, at the moment that `reading` says, and of a view the names of its columns.
 async fn resolve(
-    reading: Reading<'_>,
-    session: &Arc<SessionState>,
+    look: Look<'_>,
     database: &str,
     name: &str,
-    hidden: Hidden,
-    depth: usize,
     scans: &mut Vec<Scanned>,
+    withheld: &mut Vec<Withheld>,
 ) -> Result<(Arc<dyn TableSource>, Vec<String>)> {
+    let Look { reading, session, options, past, hidden, depth } = look;
+    let rights = rights_of(reading, options);
+    if database.eq_ignore_ascii_case("mysql") {
+        rights.require_on_table(database, name, Privileges::SELECT)?;
+    }
     if let Some(provider) = context::virtual_table(reading, database, name)? {
         return Ok((provider_as_source(provider), Vec::new()));
     }
-    let (database, table) = reading.table(database, name)?;
+    let found = reading.table(database, name);
+    if found.is_err() {
+        rights.require_any_on_table(database, name, "SELECT")?;
+    }
+    let (database, table) = found?;
+    let readable = match reading.source {
+        _ if !past && options.written.contains(&table.id) => None,
+        source => readable(source, rights, reading.state, &database, &table, name)?,
+    };
+    if let Some(readable) = &readable {
+        let left_out = table.columns.iter().filter(|column| !readable.contains(&column.id));
+        let columns: Vec<String> = left_out.map(|column| column.name.clone()).collect();
+        if !columns.is_empty() {
+            withheld.push(Withheld { table: table.name.clone(), columns });
+        }
+    }
     let limit = reading.source.limit();
     let pin = limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty());
     if !table.is_view() {
@@ -336,7 +463,10 @@ async fn resolve(
         });
         let zone = if reading.state.variables.is_utc() { None } else { Some(reading.state.zone()?) };
         let columns = pin.map_or(&[] as &[ColumnId], |pin| &pin.columns);
-        let provider = MomentTable::new(scan, &database.name, hidden, zone).only(columns);
+        let mut provider = MomentTable::new(scan, &database.name, hidden, zone).only(columns);
+        if let Some(readable) = &readable {
+            provider = provider.only(&readable.iter().copied().collect::<Vec<_>>());
+        }
         return Ok((provider_as_source(Arc::new(provider)), Vec::new()));
     }
     if depth >= VIEW_DEPTH_MAX {
@@ -345,31 +475,33 @@ async fn resolve(
     }
     let view = ddl::view::meaning(&table, &database.name)?;
     let inner = view_query(&view.text, &database.name, &table.name)?;
+    let rights = access::of_view(&reading.state.engine.db.catalog(), rights, &database, &table)?;
     let job = Job {
         reading,
         session,
         query: &inner,
         text: &view.text,
         parameters: &[],
-        options: &Options::default(),
+        options: &Options { rights: Some(rights), ..Options::default() },
         database: Some(view.database.to_lowercase()),
         depth: depth + 1,
     };
-    let planned = plan_in(job).await;
-    let (plan, shown, inner_scans) = planned.map_err(|error| match error.code {
-        1049 | 1054 | 1146 | 1305 => Error::new(
-            1356,
-            "HY000",
-            format!(
-                "View '{}.{}' references invalid table(s) or column(s) or function(s) or definer/invoker of view lack \
-                 rights to use them: {error}",
-                database.name, table.name
-            ),
-        ),
-        _ => error,
+    let (plan, shown, inner_scans) = plan_in(job).await.map_err(|error| {
+        // What a definer may not read is not told to whoever asks.
+        let why = match error.code {
+            1049 | 1054 | 1146 | 1305 => format!(": {error}"),
+            1044 | 1142 | 1143 => String::new(),
+            _ => return error,
+        };
+        let message = format!(
+            "View '{}.{}' references invalid table(s) or column(s) or function(s) or definer/invoker of view lack \
+             rights to use them{why}",
+            database.name, table.name
+        );
+        Error::new(1356, "HY000", message)
     })?;
     scans.extend(inner_scans);
-    let (plan, columns) = rename_view_columns(plan, &table, &shown)?;
+    let (plan, columns) = rename_view_columns(plan, &table, &shown, readable.as_ref())?;
     Ok((provider_as_source(Arc::new(ViewTable::new(plan, None))), columns))
 }
 
@@ -383,11 +515,20 @@ fn view_query(text: &str, database: &str, name: &str) -> Result<Box<Query>> {
 }
 
 /// Gives a view's columns the names that it was created with, and returns these.
-fn rename_view_columns(plan: LogicalPlan, view: &Table, shown: &Shown) -> Result<(LogicalPlan, Vec<String>)> {
+fn rename_view_columns(
+    plan: LogicalPlan,
+    view: &Table,
+    shown: &Shown,
+    readable: Option<&BTreeSet<ColumnId>>,
+) -> Result<(LogicalPlan, Vec<String>)> {
     let mut names = Vec::new();
     let mut columns = Vec::new();
     for (at, (qualifier, field)) in plan.schema().iter().enumerate() {
-        let name = match view.columns.get(at) {
+        let column = view.columns.get(at);
+        if readable.is_some_and(|readable| column.is_none_or(|column| !readable.contains(&column.id))) {
+            continue;
+        }
+        let name = match column {
             Some(column) => column.name.clone(),
             None => shown.get(field.name()).unwrap_or(field.name()).to_owned(),
         };
@@ -408,6 +549,26 @@ impl Reading<'_> {
         }
         Ok(found)
     }
+}
+
+/// Returns which columns of a table may be read: `None` for all.
+fn readable(
+    source: Source<'_>,
+    rights: &Rights,
+    state: &State,
+    database: &Database,
+    table: &Arc<Table>,
+    name: &str,
+) -> Result<Option<BTreeSet<ColumnId>>> {
+    if rights.has_one_of(Privileges::SELECT) {
+        return Ok(None);
+    }
+    let present = state.engine.db.catalog();
+    let place = match source {
+        Source::Txn(_) => Place::of_own(&present, database, table),
+        Source::Moment(..) => Place::of(&present, database, table),
+    };
+    place.readable(rights, name)
 }
 
 /// Returns a table or view by name, with MySQL's errors.

@@ -19,8 +19,10 @@ use sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, Value as Literal,
 };
 use strandline_core::cold::encode_keys;
+use strandline_core::grants::Privileges;
 use strandline_core::schema::{Table, Type, same_name};
 
+use crate::access::Rights;
 use crate::api::{ColumnMeta, Outcome, Rows, Value};
 use crate::dml;
 use crate::error::Result;
@@ -37,6 +39,8 @@ pub struct Points {
     /// The database and the options that the shapes were read with.
     database: Option<String>,
     options: parse::Options,
+    /// The rights that they were found to suffice.
+    rights: Option<Arc<Rights>>,
     /// Kept for its allocation.
     text: String,
 }
@@ -63,8 +67,11 @@ pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> 
     if sql.len() > TEXT_BYTES_MAX || !sql.get(..6)?.eq_ignore_ascii_case("SELECT") {
         return None;
     }
+    // The table that a past one is now decides who may read it: for the planner.
+    let by_the_present = session.reads_the_past() && !session.state.rights.has_one_of(Privileges::SELECT);
     // A snapshot may show less than the table has.
-    if session.state.variables.select_limit().is_some() || session.reads_snapshot() {
+    let is_partly = session.reads_snapshot();
+    if by_the_present || is_partly || session.state.variables.select_limit().is_some() {
         return None;
     }
     let mut text = std::mem::take(&mut session.points.text);
@@ -136,8 +143,10 @@ async fn look_up(session: &mut Session, shape: &Shape, key: &[ArrayRef]) -> Resu
 /// Returns the shape of a text whose constants were cut out, if it is a look-up by key.
 async fn shape_of(session: &mut Session, text: &str) -> Option<Arc<Shape>> {
     let options = session.state.parse_options();
-    if session.points.database != session.state.database || session.points.options != options {
+    let same_rights = session.points.rights.as_ref().is_some_and(|rights| Arc::ptr_eq(rights, &session.state.rights));
+    if session.points.database != session.state.database || session.points.options != options || !same_rights {
         session.points.shapes.clear();
+        session.points.rights = Some(session.state.rights.clone());
         session.points.database = session.state.database.clone();
         session.points.options = options;
     }

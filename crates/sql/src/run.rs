@@ -24,7 +24,8 @@ use crate::names::Shown;
 use crate::plan::Planned;
 use crate::rounds::{self, RoundsMax};
 use crate::scan::meta;
-use crate::threads::{QueryThreads, giving_way};
+use crate::threads::QueryThreads;
+use crate::turns::giving_way;
 use crate::types;
 
 /// Runs a query for a client. `found` counts the rows as they go out, unless their `total` is known.

@@ -19,8 +19,9 @@ use std::time::Duration;
 use datafusion::common::ScalarValue;
 use datafusion::execution::session_state::SessionState;
 use sqlparser::ast::Query;
+use strandline_core::db::SYS;
 use strandline_core::error::Kind;
-use strandline_core::ids::{AccountId, TableId, Time};
+use strandline_core::ids::{AccountId, TableId, Time, UserId};
 use strandline_core::moment::Moment;
 use strandline_core::schema::same_name;
 use strandline_core::txn::{Author, Savepoint, Txn};
@@ -29,6 +30,7 @@ use strandline_core::when::{self, Limit};
 pub use crate::interrupt::Interrupt;
 use crate::interrupt::{Ends, interrupted};
 
+use crate::access::{self, ActiveRoles, Rights};
 use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Rows, Value};
 use crate::dml::{self, Effect};
 use crate::engine::Engine;
@@ -67,8 +69,12 @@ pub struct State {
     pub account_name: String,
     /// The name alone.
     pub user: String,
+    pub user_id: UserId,
     /// `user@host`, as commits record it.
     pub author: String,
+    /// What the user may do, as of the statement's beginning.
+    pub rights: Arc<Rights>,
+    roles: ActiveRoles,
     pub database: Option<String>,
     pub variables: Variables,
     pub warnings: Vec<Warning>,
@@ -121,11 +127,17 @@ impl Session {
             moment.catalog().account_by_id(account).map_or_else(String::new, |account| account.name.clone());
         let host = if login.host.is_empty() { "localhost" } else { login.host.as_str() };
         let variables = engine.globals.read().clone();
+        let roles = ActiveRoles::default();
+        let who = format!("'{}'@'{host}'", user.name);
+        let rights = Rights::of(moment.catalog().user_set(), account, user.id, &roles, who);
         let state = State {
             account,
             account_name,
             user: user.name.clone(),
+            user_id: user.id,
             author: format!("{}@{host}", user.name),
+            rights: Arc::new(rights),
+            roles,
             database: None,
             variables,
             warnings: Vec::new(),
@@ -148,6 +160,11 @@ impl Session {
             points: point::Points::default(),
             loading: None,
         };
+        if let Some(role) = users::parse_login(&session.state.login.user).role.filter(|role| !users::is_built_in(role))
+        {
+            let role = access::roles::own_role(&session.state, &role)?;
+            session.state.set_roles(ActiveRoles::Only(vec![role]));
+        }
         if let Some(database) = session.state.login.database.clone().filter(|name| !name.is_empty()) {
             session.enter(&database)?;
         }
@@ -241,6 +258,7 @@ impl Session {
         state.last_insert_id = 0;
         state.row_count = -1;
         state.interrupt.clear();
+        state.set_roles(ActiveRoles::default());
     }
 
     pub fn in_transaction(&self) -> bool {
@@ -274,6 +292,7 @@ impl Session {
     async fn begin_statement(&mut self) -> Result<()> {
         self.state.interrupt.begin();
         self.state.now = self.state.engine.db.env().now();
+        self.state.refresh_rights();
         // Of a SELECT, whose rows went out meanwhile.
         self.state.warn_of_divisions();
         self.state.division = match self.state.variables.heeds_division() {
@@ -347,6 +366,7 @@ impl Session {
                 "You have an error in your SQL syntax: '?' stands in a statement that was not prepared",
             ));
         }
+        access::needs::check(&self.state, &parsed.statement)?;
         match &parsed.statement {
             Statement::Query(query) => {
                 let ends = self.ends(parsed);
@@ -492,6 +512,11 @@ impl Session {
     /// Returns what a statement of this session reads.
     pub(crate) fn reading<'a>(&'a self, reader: &'a Reader) -> Reading<'a> {
         Reading { state: &self.state, source: self.source(reader) }
+    }
+
+    /// Tells whether this session reads a moment that it was set to.
+    pub(crate) fn reads_the_past(&self) -> bool {
+        self.state.as_of.is_some() || self.open.as_ref().is_some_and(|open| open.as_of.is_some())
     }
 
     /// Calls `read` with what this session reads.
@@ -708,6 +733,7 @@ impl Session {
     fn enter(&mut self, name: &str) -> Result<()> {
         let reader = self.reader();
         let source = reader.source(&self.open);
+        self.state.rights.require_any_in_database(name)?;
         let found = if crate::ddl::is_virtual(name) {
             name.to_lowercase()
         } else {
@@ -741,6 +767,43 @@ impl State {
         let mut txn = self.engine.db.begin(Author { account: self.account, name: self.author.clone() });
         txn.set_foreign_key_checks(self.variables.foreign_key_checks());
         txn
+    }
+
+    /// Tells whether a login, as a front end registered it, is of the session's user.
+    pub fn is_own_login(&self, login: &str) -> bool {
+        let name = users::parse_login(login);
+        name.user == self.user && name.account.eq_ignore_ascii_case(&self.account_name)
+    }
+
+    /// Tells whether a login is of an account that the session's may look into.
+    pub fn reaches_login(&self, login: &str) -> bool {
+        self.account == SYS || users::parse_login(login).account.eq_ignore_ascii_case(&self.account_name)
+    }
+
+    /// Reads the user's rights anew if any user's have changed.
+    pub fn refresh_rights(&mut self) {
+        let present = self.engine.db.catalog();
+        if !self.rights.are_of(present.user_set()) {
+            self.rights = self.rights_in(&present);
+        }
+    }
+
+    /// Makes other roles active.
+    pub fn set_roles(&mut self, roles: ActiveRoles) {
+        self.roles = roles;
+        self.rights = self.rights_in(&self.engine.db.catalog());
+    }
+
+    fn rights_in(&self, catalog: &strandline_core::catalog::Catalog) -> Arc<Rights> {
+        let (user, host) = self.author.rsplit_once('@').unwrap_or((&self.author, "%"));
+        let who = format!("'{user}'@'{host}'");
+        Arc::new(Rights::of(catalog.user_set(), self.account, self.user_id, &self.roles, who))
+    }
+
+    /// Returns what CURRENT_USER() says: the name and host of the user's record.
+    pub fn current_user(&self) -> String {
+        let host = self.rights.user().map_or("%", |user| users::host_of(user));
+        format!("{}@{host}", self.user)
     }
 
     /// Returns what of `sql_mode` changes how text is read.
@@ -877,8 +940,8 @@ impl names::Values for State {
         Some(match name {
             "database" | "schema" => ScalarValue::Utf8(self.database.clone()),
             "user" | "session_user" | "system_user" => ScalarValue::Utf8(Some(self.author.clone())),
-            "current_user" => ScalarValue::Utf8(Some(format!("{}@%", self.user))),
-            "current_role" => ScalarValue::Utf8(Some("NONE".to_owned())),
+            "current_user" => ScalarValue::Utf8(Some(self.current_user())),
+            "current_role" => ScalarValue::Utf8(Some(access::roles::current(&self.rights))),
             "version" => self.variables.system("version").ok()?,
             "connection_id" => ScalarValue::UInt64(Some(u64::from(self.login.connection_id))),
             "last_insert_id" => ScalarValue::UInt64(Some(self.last_insert_id)),

@@ -2,6 +2,7 @@
 
 use datafusion::common::ScalarValue;
 use sqlparser::ast::Expr;
+use strandline_core::db::SYS;
 
 use crate::api::{Done, Value};
 use crate::error::{Error, Result};
@@ -72,6 +73,7 @@ async fn variable(
             }
             set(session, name, &setting)?;
         }
+        VariableScope::Global if session.state.account != SYS => return Err(only_sys()),
         VariableScope::Global => session.state.engine.globals.write().set_system(name, &setting)?,
         VariableScope::Persist | VariableScope::PersistOnly => return Err(Error::unsupported("SET PERSIST")),
     }
@@ -95,6 +97,11 @@ fn note_idle(session: &mut Session, known: &Known, setting: &Setting) {
 
 fn set(session: &mut Session, name: &str, setting: &Setting) -> Result<()> {
     session.state.variables.set_system(name, setting)
+}
+
+fn only_sys() -> Error {
+    let message = "Access denied; you need to be a user of the account sys for this operation";
+    Error::new(1227, "42000", message)
 }
 
 /// Turning autocommit on commits what is open.
@@ -141,6 +148,7 @@ fn transaction(
                 set(session, "transaction_read_only", &switch(read_only))?;
             }
         }
+        TransactionScope::Global if session.state.account != SYS => return Err(only_sys()),
         TransactionScope::Global => {
             let mut globals = session.state.engine.globals.write();
             if let Some(isolation) = isolation {

@@ -9,16 +9,18 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use sqlparser::ast::{LimitClause, Query, SelectItem, SetExpr, WildcardAdditionalOptions};
 use strandline_core::error::{Error as CoreError, Result as CoreResult};
+use strandline_core::grants::Privileges;
 use strandline_core::ids::TableId;
 use strandline_core::schema::{Table, same_name};
 use strandline_core::txn::Txn;
 
+use crate::access::{Rights, roles};
 use crate::api::{ColumnMeta, Done, Outcome, Rows, Value};
 use crate::ddl::{self, Ddl, Queries, SelectColumn, Source as ColumnSource};
 use crate::dml::{self, Target};
 use crate::error::{Error, Result};
 use crate::names;
-use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement};
+use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement, UserStatement};
 use crate::plan::{self, Options, Planned, Reading, Source};
 use crate::scan::meta;
 use crate::session::{Session, State, Work, interruptible, until};
@@ -59,6 +61,7 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
         }
         Statement::Kill { id, query } => {
             let id = u32::try_from(*id).map_err(|_| Error::new(1094, "HY000", format!("Unknown thread id: {id}")))?;
+            may_kill(&session.state, id)?;
             session.state.engine.processes().kill(id, *query)?;
             Ok(done())
         }
@@ -104,9 +107,22 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
             Ok(done())
         }
         Statement::UnlockTables => Ok(done()),
+        Statement::User(UserStatement::SetRole(choice)) => {
+            roles::set_active(&mut session.state, choice)?;
+            Ok(done())
+        }
         Statement::TableUpkeep { what, tables, .. } => context::upkeep(session, *what, tables).await,
         _ => Box::pin(define(session, parsed)).await,
     }
+}
+
+/// Everybody may end their own connections; those of others need SUPER.
+fn may_kill(state: &State, id: u32) -> Result<()> {
+    let Some(user) = state.engine.processes().user(id) else { return Ok(()) };
+    if state.is_own_login(&user) || (state.rights.has_one_of(Privileges::SUPER) && state.reaches_login(&user)) {
+        return Ok(());
+    }
+    Err(Error::new(1095, "HY000", format!("You are not owner of thread {id}")))
 }
 
 /// Carries out what changes definitions, in a transaction of its own.
@@ -139,6 +155,7 @@ impl Work<Done> for Define<'_> {
                     account: state.account,
                     database: state.database.as_deref(),
                     user: &state.author,
+                    rights: &state.rights,
                     foreign_key_checks: state.variables.foreign_key_checks(),
                     zone: &zone,
                     now: state.now,
@@ -202,6 +219,7 @@ impl Work<Done> for SetPassword<'_> {
                 account: state.account,
                 database: None,
                 user: &state.author,
+                rights: &state.rights,
                 foreign_key_checks: true,
                 zone: &zone,
                 now: state.now,
@@ -374,7 +392,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    async fn plan(&self, txn: &Txn, database: Option<&str>, select: &str) -> Result<Planned> {
+    async fn plan(&self, txn: &Txn, database: Option<&str>, select: &str, options: &Options) -> Result<Planned> {
         let parsed = parse::parse_one(select, self.state.parse_options())?;
         let Statement::Query(query) = &parsed.statement else {
             return Err(Error::syntax(format!("'{select}' is no query")));
@@ -382,20 +400,25 @@ impl Planner<'_> {
         let mut state = self.state.clone();
         state.database = database.map(str::to_owned);
         let reading = Reading { state: &state, source: Source::Txn(txn) };
-        plan::query(reading, query, &parsed.text, &[], &Options::default()).await
+        plan::query(reading, query, &parsed.text, &[], options).await
     }
+}
+
+/// What a defining statement reads to do its own work needs no right to read.
+fn as_server() -> Options {
+    Options { rights: Some(Arc::new(Rights::everything())), ..Options::default() }
 }
 
 #[async_trait]
 impl Queries for Planner<'_> {
     async fn describe(&self, txn: &mut Txn, database: Option<&str>, select: &str) -> Result<Vec<SelectColumn>> {
-        let planned = self.plan(txn, database, select).await?;
+        let planned = self.plan(txn, database, select, &Options::default()).await?;
         let metas = run::column_metas(planned.logical.schema(), &planned.shown);
         planned.logical.schema().fields().iter().zip(metas).map(|(field, meta)| select_column(field, meta)).collect()
     }
 
     async fn rows(&self, txn: &mut Txn, database: Option<&str>, select: &str) -> Result<Vec<RecordBatch>> {
-        let planned = self.plan(txn, database, select).await?;
+        let planned = self.plan(txn, database, select, &as_server()).await?;
         Ok(run::collect(planned).await?.1)
     }
 
@@ -425,7 +448,7 @@ impl Queries for Planner<'_> {
         ]);
         let query = eval::select(exprs, vec![eval::table_factor(name, None)]);
         let reading = Reading { state: self.state, source: Source::Txn(txn) };
-        let planned = plan::query(reading, &query, "", &[], &Options { in_order: true, ..Options::default() }).await?;
+        let planned = plan::query(reading, &query, "", &[], &Options { in_order: true, ..as_server() }).await?;
         let fields = planned.logical.schema().fields().clone();
         let (_, mut batches) = run::start(planned).await?;
         let mut definition = new.clone();
@@ -459,7 +482,7 @@ impl Queries for Planner<'_> {
         database: Option<&str>,
         select: &str,
     ) -> Result<u64> {
-        let planned = self.plan(txn, database, select).await?;
+        let planned = self.plan(txn, database, select, &Options::default()).await?;
         let home = txn.catalog().database_by_id(table.database).cloned();
         let home = home.ok_or_else(|| Error::internal("a table lies in no database"))?;
         let target = Target::of(home, table.clone())?;

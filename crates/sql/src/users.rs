@@ -1,8 +1,8 @@
 //! Users and accounts: who may log in, and how their passwords are checked.
 //!
-//! A user belongs to one account (tenant) and has all rights in it; there are no finer grants yet, so GRANT states what
-//! is so already and REVOKE is refused. A user has one entry per name: the host is kept as a restriction on where the
-//! user may come from, not as a second name. Passwords are never kept, only what checks them.
+//! A user belongs to one account (tenant). What users may do is `access`'s affair; here they are made and let in. A user
+//! has one entry per name: the host is kept as a restriction on where the user may come from, not as a second name.
+//! Passwords are never kept, only what checks them.
 //!
 //! `schema::User::verifiers` holds, by key:
 //!
@@ -16,18 +16,21 @@
 //! A user without any verifier has the empty password. One that was made from a stored hash has that one only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use strandline_core::catalog::Catalog;
 use strandline_core::db::SYS;
+use strandline_core::grants::{Grants, Privileges};
 use strandline_core::ids::{AccountId, UserId};
 use strandline_core::schema::User;
 
+use crate::access::{grant, roles};
 use crate::api::{Credential, Done};
 use crate::ddl::{Ddl, done};
 use crate::error::{Error, Result};
-use crate::parse::{AccountStatement, AccountStatus, Auth, UserName, UserSpec, UserStatement};
+use crate::parse::{AccountStatement, AccountStatus, Auth, RoleChoice, UserName, UserOptions, UserSpec, UserStatement};
 use crate::show::like::like;
 use crate::warning::Warning;
 
@@ -60,21 +63,30 @@ pub fn parse_login(login: &str) -> LoginName {
     }
 }
 
-/// Finds who logs in: the account and the user. The password is checked by the wire with [`credential`].
+/// Finds who logs in: the account and the user. The password is checked by the wire with [`credential`], before this.
 ///
 /// # Errors
-/// 1045 where account or user is unknown, the user may not come from `host`, or is locked (3118).
-pub fn find_login(catalog: &Catalog, login: &str, host: &str) -> Result<(AccountId, std::sync::Arc<User>)> {
+/// 1045 where account or user is unknown or the user may not come from `host`, 3118 where the user is locked.
+pub fn find_login(catalog: &Catalog, login: &str, host: &str) -> Result<(AccountId, Arc<User>)> {
+    let (account, user) = find_known(catalog, login, host)?;
+    if user.verifiers.get("locked").is_some_and(|locked| locked == "Y") {
+        let message = format!("Access denied for user '{}'@'{host}'. Account is locked.", user.name);
+        return Err(Error::new(3118, "HY000", message));
+    }
+    Ok((account, user))
+}
+
+/// As [`find_login`], of locked users too: that they are locked is told to nobody without the password.
+///
+/// # Errors
+/// 1045
+pub fn find_known(catalog: &Catalog, login: &str, host: &str) -> Result<(AccountId, Arc<User>)> {
     let name = parse_login(login);
     let denied = || Error::new(1045, "28000", format!("Access denied for user '{}'@'{host}'", name.user));
     let account = catalog.account(&name.account).map_err(|_| denied())?;
     let user = catalog.user(account.id, &name.user).ok_or_else(denied)?;
     if !may_come_from(user, host) {
         return Err(denied());
-    }
-    if user.verifiers.get("locked").is_some_and(|locked| locked == "Y") {
-        let message = format!("Access denied for user '{}'@'{host}'. Account is locked.", name.user);
-        return Err(Error::new(3118, "HY000", message));
     }
     Ok((account.id, user.clone()))
 }
@@ -107,34 +119,22 @@ pub fn host_of(user: &User) -> &str {
     user.verifiers.get("host").map_or("%", String::as_str)
 }
 
-/// Carries out CREATE, ALTER, DROP and RENAME USER, and GRANT.
+/// Carries out the statements about users, roles and grants.
 pub async fn user_statement(cx: &mut Ddl<'_>, statement: &UserStatement) -> Result<Done> {
     match statement {
-        UserStatement::Create { users, if_not_exists, locked, comment } => {
-            create_users(cx, users, *if_not_exists, *locked, comment.as_deref())
-        }
-        UserStatement::Alter { users, if_exists, locked, comment } => {
-            alter_users(cx, users, *if_exists, *locked, comment.as_deref())
-        }
+        UserStatement::Create { users, if_not_exists, options } => create_users(cx, users, *if_not_exists, options),
+        UserStatement::Alter { users, if_exists, options } => alter_users(cx, users, *if_exists, options),
         UserStatement::Drop { users, if_exists } => drop_users(cx, users, *if_exists),
         UserStatement::Rename(pairs) => rename_users(cx, pairs),
-        UserStatement::Grant(grant) => {
-            for name in &grant.users {
-                let missing = || Error::new(1410, "42000", "You are not allowed to create a user with GRANT");
-                find(cx, name).ok_or_else(missing)?;
-            }
-            let message = "Every user of an account has all privileges in it: GRANT changes nothing";
-            cx.warnings.push(Warning::note(1235, message));
-            Ok(done(cx, 0))
-        }
-        UserStatement::Revoke(_) | UserStatement::RevokeAll { .. } => {
-            Err(Error::unsupported("REVOKE: every user of an account has all privileges in it"))
-        }
-        UserStatement::CreateRole { .. }
-        | UserStatement::DropRole { .. }
-        | UserStatement::GrantRole { .. }
-        | UserStatement::RevokeRole { .. }
-        | UserStatement::SetRole(_) => Err(Error::unsupported("roles")),
+        UserStatement::Grant(statement) => grant::grant(cx, statement),
+        UserStatement::Revoke(statement) => grant::revoke(cx, statement),
+        UserStatement::RevokeAll { users, lenient } => grant::revoke_all(cx, users, *lenient),
+        UserStatement::CreateRole { roles: names, if_not_exists } => roles::create(cx, names, *if_not_exists),
+        UserStatement::DropRole { roles: names, if_exists } => roles::drop(cx, names, *if_exists),
+        UserStatement::GrantRole { roles: names, users, with_admin } => roles::grant(cx, names, users, *with_admin),
+        UserStatement::RevokeRole { roles: names, users, lenient } => roles::revoke(cx, names, users, *lenient),
+        UserStatement::SetDefaultRole { roles: choice, users } => roles::set_default(cx, choice, users),
+        UserStatement::SetRole(_) => Err(Error::internal("BUG: SET ROLE changes the session, not the catalog")),
     }
 }
 
@@ -144,9 +144,29 @@ pub async fn set_password(cx: &mut Ddl<'_>, name: Option<&UserName>, password: &
     let name = name.unwrap_or(&current);
     let mut user =
         find(cx, name).ok_or_else(|| Error::new(1133, "42000", "Can't find any matching row in the user table"))?;
+    guard(cx, &user)?;
     replace_password(&mut user, verifiers(password));
     cx.txn.put_user(user)?;
     Ok(done(cx, 0))
+}
+
+/// Keeps those who administer users from changing those who administer the server, and so from becoming one of them.
+///
+/// # Errors
+/// 1227
+pub fn guard(cx: &Ddl<'_>, user: &User) -> Result<()> {
+    let administers = user.grants.global.has(Privileges::SUPER);
+    if administers && !cx.rights.is_own(user) { cx.rights.require_one_of(Privileges::SUPER) } else { Ok(()) }
+}
+
+/// Returns verifiers that no password meets.
+pub fn unusable_password() -> BTreeMap<String, String> {
+    BTreeMap::from([(SHA2.to_owned(), to_hex(&UNUSABLE))])
+}
+
+/// Tells whether a role is one that MatrixOne makes by itself: its clients name them at every login.
+pub fn is_built_in(role: &str) -> bool {
+    ["moadmin", "accountadmin", "public"].iter().any(|known| known.eq_ignore_ascii_case(role))
 }
 
 /// Carries out CREATE, ALTER and DROP ACCOUNT: for users of `sys` only.
@@ -177,8 +197,13 @@ pub async fn account_statement(cx: &mut Ddl<'_>, statement: &AccountStatement) -
                 return Ok(done(cx, 0));
             }
             let account = cx.txn.create_account(name)?;
-            let user = User { id: UserId(0), account: account.id, name: admin.clone(), verifiers: verifiers(password) };
-            cx.txn.put_user(user)?;
+            cx.txn.put_user(User {
+                id: UserId(0),
+                account: account.id,
+                name: admin.clone(),
+                verifiers: verifiers(password),
+                grants: Grants::everything(),
+            })?;
         }
         AccountStatement::Alter { name, if_exists, admin, status, comment } => {
             let Some(account) = existing_account(cx, name, *if_exists)? else { return Ok(done(cx, 0)) };
@@ -218,13 +243,7 @@ fn existing_account(cx: &mut Ddl<'_>, name: &str, if_exists: bool) -> Result<Opt
     }
 }
 
-fn create_users(
-    cx: &mut Ddl<'_>,
-    users: &[UserSpec],
-    if_not_exists: bool,
-    locked: Option<bool>,
-    comment: Option<&str>,
-) -> Result<Done> {
+fn create_users(cx: &mut Ddl<'_>, users: &[UserSpec], if_not_exists: bool, options: &UserOptions) -> Result<Done> {
     for spec in users {
         let host = spec.user.host.as_deref().unwrap_or("%");
         if find(cx, &spec.user).is_some() {
@@ -235,38 +254,32 @@ fn create_users(
             cx.warnings.push(Warning::note(3163, message));
             continue;
         }
-        if spec.user.name.chars().count() > 32 {
-            return Err(Error::new(
-                1470,
-                "HY000",
-                format!("String '{}' is too long for user name (should be no longer than 32)", spec.user.name),
-            ));
-        }
-        if spec.user.name.contains([':', '#']) {
-            return Err(Error::wrong_arguments(format!(
-                "'{}' cannot be a user's name: ':' and '#' part it from the account's",
-                spec.user.name
-            )));
-        }
-        let mut user =
-            User { id: UserId(0), account: cx.account, name: spec.user.name.clone(), verifiers: BTreeMap::new() };
+        check_name(&spec.user.name)?;
+        let mut user = User {
+            id: UserId(0),
+            account: cx.account,
+            name: spec.user.name.clone(),
+            verifiers: BTreeMap::new(),
+            grants: Grants::default(),
+        };
         replace_password(&mut user, auth_verifiers(&spec.auth)?.unwrap_or_default());
         if host != "%" {
             user.verifiers.insert("host".to_owned(), host.to_owned());
         }
-        attributes(&mut user, locked, comment);
+        attributes(&mut user, options);
         cx.txn.put_user(user)?;
+        if let Some(choice) = &options.default_role {
+            let own = std::slice::from_ref(&spec.user);
+            if let RoleChoice::Roles(names) = choice {
+                roles::grant(cx, names, own, false)?;
+            }
+            roles::set_default(cx, choice, own)?;
+        }
     }
     Ok(done(cx, 0))
 }
 
-fn alter_users(
-    cx: &mut Ddl<'_>,
-    users: &[UserSpec],
-    if_exists: bool,
-    locked: Option<bool>,
-    comment: Option<&str>,
-) -> Result<Done> {
+fn alter_users(cx: &mut Ddl<'_>, users: &[UserSpec], if_exists: bool, options: &UserOptions) -> Result<Done> {
     for spec in users {
         let host = spec.user.host.as_deref().unwrap_or("%");
         let Some(mut user) = find(cx, &spec.user) else {
@@ -277,11 +290,15 @@ fn alter_users(
                 .push(Warning::note(3162, format!("Authorization ID '{}'@'{host}' does not exist.", spec.user.name)));
             continue;
         };
+        guard(cx, &user)?;
         if let Some(verifiers) = auth_verifiers(&spec.auth)? {
             replace_password(&mut user, verifiers);
         }
-        attributes(&mut user, locked, comment);
+        attributes(&mut user, options);
         cx.txn.put_user(user)?;
+        if let Some(choice) = &options.default_role {
+            roles::set_default(cx, choice, std::slice::from_ref(&spec.user))?;
+        }
     }
     Ok(done(cx, 0))
 }
@@ -290,7 +307,10 @@ fn drop_users(cx: &mut Ddl<'_>, users: &[UserName], if_exists: bool) -> Result<D
     for name in users {
         let host = name.host.as_deref().unwrap_or("%");
         match find(cx, name) {
-            Some(user) => cx.txn.drop_user(&user),
+            Some(user) => {
+                guard(cx, &user)?;
+                cx.txn.drop_user(&user);
+            }
             None if if_exists => {
                 cx.warnings
                     .push(Warning::note(3162, format!("Authorization ID '{}'@'{host}' does not exist.", name.name)));
@@ -305,9 +325,11 @@ fn rename_users(cx: &mut Ddl<'_>, pairs: &[(UserName, UserName)]) -> Result<Done
     for (old, new) in pairs {
         let host = old.host.as_deref().unwrap_or("%");
         let mut user = find(cx, old).ok_or_else(|| failed("RENAME", &old.name, host))?;
+        guard(cx, &user)?;
         if old.name != new.name && find(cx, new).is_some() {
             return Err(failed("RENAME", &old.name, host));
         }
+        check_name(&new.name)?;
         user.name = new.name.clone();
         match new.host.as_deref() {
             None | Some("%") => user.verifiers.remove("host"),
@@ -318,10 +340,30 @@ fn rename_users(cx: &mut Ddl<'_>, pairs: &[(UserName, UserName)]) -> Result<Done
     Ok(done(cx, 0))
 }
 
+/// Fails for a name that a user or role cannot have.
+///
+/// # Errors
+/// 1470, 1210
+pub fn check_name(name: &str) -> Result<()> {
+    if name.chars().count() > 32 {
+        let message = format!("String '{name}' is too long for user name (should be no longer than 32)");
+        return Err(Error::new(1470, "HY000", message));
+    }
+    if name.contains([':', '#']) {
+        let message = format!("'{name}' cannot be a user's name: ':' and '#' part it from the account's");
+        return Err(Error::wrong_arguments(message));
+    }
+    Ok(())
+}
+
 /// Returns the user of a name. The host is not part of the name here.
-fn find(cx: &Ddl<'_>, name: &UserName) -> Option<User> {
-    let wanted = if name.current { cx.user.rsplit_once('@').map_or(cx.user, |(user, _)| user) } else { &name.name };
-    cx.txn.catalog().user(cx.account, wanted).map(|user| (**user).clone())
+pub fn find(cx: &Ddl<'_>, name: &UserName) -> Option<User> {
+    let found = if name.current {
+        cx.rights.user().and_then(|own| cx.txn.catalog().user_by_id(own.id))
+    } else {
+        cx.txn.catalog().user(cx.account, &name.name)
+    };
+    found.map(|user| (**user).clone())
 }
 
 /// Returns the verifiers that an IDENTIFIED clause asks for; `None` where it says nothing.
@@ -364,30 +406,30 @@ fn replace_password(user: &mut User, verifiers: BTreeMap<String, String>) {
     user.verifiers.extend(verifiers);
 }
 
-fn attributes(user: &mut User, locked: Option<bool>, comment: Option<&str>) {
-    match locked {
+fn attributes(user: &mut User, options: &UserOptions) {
+    match options.locked {
         Some(true) => user.verifiers.insert("locked".to_owned(), "Y".to_owned()),
         Some(false) => user.verifiers.remove("locked"),
         None => None,
     };
-    if let Some(comment) = comment {
-        user.verifiers.insert("comment".to_owned(), comment.to_owned());
+    if let Some(comment) = &options.comment {
+        user.verifiers.insert("comment".to_owned(), comment.clone());
     }
 }
 
-/// Returns what stands after IDENTIFIED WITH in SHOW CREATE USER.
-pub fn create_user_text(user: &User) -> String {
+/// Returns the statement that makes a user anew, for SHOW CREATE USER. It grants no roles but those active by default.
+pub fn create_user_text(user: &User, catalog: &Catalog) -> String {
     let auth = match (user.verifiers.get(SHA2), user.verifiers.get(NATIVE)) {
         (Some(hex), _) => format!("'{SHA2}' AS '$2SHA256${hex}'"),
         (None, Some(hex)) => format!("'{NATIVE}' AS '*{}'", hex.to_uppercase()),
         (None, None) => format!("'{SHA2}'"),
     };
     let locked = if user.verifiers.contains_key("locked") { "LOCK" } else { "UNLOCK" };
-    format!(
-        "CREATE USER {}@{} IDENTIFIED WITH {auth} ACCOUNT {locked}",
-        crate::create_text::quote(&user.name),
-        crate::create_text::quote(host_of(user))
-    )
+    let defaults = user.grants.roles.iter().filter(|(_, membership)| membership.default);
+    let mut names: Vec<String> = defaults.filter_map(|(id, _)| Some(roles::full(catalog.user_by_id(*id)?))).collect();
+    names.sort();
+    let role = if names.is_empty() { String::new() } else { format!(" DEFAULT ROLE {}", names.join(",")) };
+    format!("CREATE USER {} IDENTIFIED WITH {auth}{role} ACCOUNT {locked}", roles::full(user))
 }
 
 fn may_come_from(user: &User, host: &str) -> bool {
@@ -441,15 +483,15 @@ mod tests {
         assert_eq!(kept[NATIVE].to_uppercase(), "14E65567ABDB5135D0CFD9A70B3032C179A49EE7");
         assert_eq!(kept[SHA2].len(), 64);
         assert!(verifiers("").is_empty());
-        let user = User { id: UserId(1), account: SYS, name: "u".into(), verifiers: kept };
+        let user = User { id: UserId(1), account: SYS, name: "u".into(), verifiers: kept, grants: Grants::default() };
         assert!(credential(&user).sha2.is_some() && credential(&user).native.is_some());
     }
 
     #[test]
     fn a_stored_hash_leaves_no_empty_password_behind() {
         let hash = Auth::Hash { plugin: None, hash: "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7".into() };
-        let user =
-            User { id: UserId(1), account: SYS, name: "u".into(), verifiers: auth_verifiers(&hash).unwrap().unwrap() };
+        let verifiers = auth_verifiers(&hash).unwrap().unwrap();
+        let user = User { id: UserId(1), account: SYS, name: "u".into(), verifiers, grants: Grants::default() };
         let credential = credential(&user);
         assert_eq!(credential.sha2, Some(UNUSABLE));
         assert_eq!(credential.native.map(|native| native[0]), Some(0x14));

@@ -214,6 +214,14 @@ impl sqllogictest::AsyncDB for Session {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Refusal> {
+        // Ours, not the server's: from here on, this connection is another user's.
+        if let Some(user) = sql.strip_prefix("LOGIN ") {
+            match self {
+                Session::Wire(session) => session.log_in(user.trim()).await?,
+                Session::Local(session) => session.log_in(user.trim()).await?,
+            }
+            return Ok(DBOutput::StatementComplete(0));
+        }
         let answer = match self {
             Session::Wire(session) => session.execute(sql).await?,
             Session::Local(session) => session.execute(sql).await?,

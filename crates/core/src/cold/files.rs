@@ -4,7 +4,7 @@
 //! knows of it. Files of a running transaction are readable through the same [`Files`] before they are committed.
 //! Nothing here overwrites a file, and nothing is answered from bytes that do not verify.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -34,15 +34,46 @@ struct Inner {
     /// Written and not yet committed.
     pending: Mutex<HashMap<FileId, Arc<FileRecord>>>,
     records: Cache<FileId, Arc<FileRecord>, RecordWeight>,
+    /// Nobody writes them any more, and nobody will commit them: the collector has their intents.
+    abandoned: Mutex<HashSet<(FileId, FileKind)>>,
 }
 
 /// What the records of committed files may take in memory: one of a 1 GiB file takes 64 KiB.
 const RECORDS_BYTES_MAX: u64 = 16 << 20;
 
 impl Files {
-    pub fn new(store: Arc<dyn ObjectStore>, metastore: Arc<dyn Metastore>, env: Env) -> Files {
+    /// Takes the files of a store that no other process writes to: what is intended there now was left by one that is
+    /// gone.
+    pub fn new(store: Arc<dyn ObjectStore>, metastore: Arc<dyn Metastore>, env: Env) -> Result<Files> {
         let records = Cache::with_weighter(4096, RECORDS_BYTES_MAX, RecordWeight);
-        Files { inner: Arc::new(Inner { store, metastore, env, pending: Mutex::default(), records }) }
+        let abandoned = Mutex::new(metastore.intents()?.into_iter().collect());
+        Ok(Files { inner: Arc::new(Inner { store, metastore, env, pending: Mutex::default(), records, abandoned }) })
+    }
+
+    /// Returns the files that were begun and will never be committed.
+    pub fn abandoned(&self) -> Vec<(FileId, FileKind)> {
+        self.inner.abandoned.lock().iter().copied().collect()
+    }
+
+    /// Deletes files that nothing can reach and that only their intents speak of, and forgets them. Calls `deleted` for
+    /// each that is gone; the others are abandoned, and left to the next time.
+    pub async fn clear(&self, files: &[(FileId, FileKind)], mut deleted: impl FnMut(FileId)) -> Result<()> {
+        self.inner.abandoned.lock().extend(files);
+        let mut gone = Vec::new();
+        let mut failed = Ok(());
+        for (id, kind) in files {
+            match self.delete(*kind, *id).await {
+                Ok(()) => {
+                    gone.push(*id);
+                    deleted(*id);
+                }
+                Err(error) => failed = Err(error),
+            }
+        }
+        let (metastore, ids) = (self.inner.metastore.clone(), gone.clone());
+        blocking(move || metastore.drop_files(&ids)).await?;
+        self.inner.abandoned.lock().retain(|(id, _)| !gone.contains(id));
+        failed
     }
 
     /// Writes a small file whole and durably. It is pending until [`Files::committed`] or [`Files::discard`].
@@ -65,6 +96,7 @@ impl Files {
             buffer: Vec::new(),
             buffered: 0,
             sums: Sums::default(),
+            finished: false,
         })
     }
 
@@ -78,14 +110,13 @@ impl Files {
         }
     }
 
-    /// Deletes those of the files that are pending. What cannot be deleted now is left to the collector, which has
-    /// the intent.
+    /// Deletes those of the files that are pending. Their intents are left to the collector, and what cannot be deleted
+    /// now.
     pub async fn discard(&self, ids: &[FileId]) {
         for id in ids {
-            let record = self.inner.pending.lock().remove(id);
-            if let Some(record) = record
-                && let Err(error) = self.delete(record.kind, record.id).await
-            {
+            let Some(record) = self.inner.pending.lock().remove(id) else { continue };
+            self.inner.abandoned.lock().insert((record.id, record.kind));
+            if let Err(error) = self.delete(record.kind, record.id).await {
                 tracing::warn!(file = %path(record.kind, record.id), %error, "left an uncommitted file to the collector");
             }
         }
@@ -205,6 +236,7 @@ pub struct FileWriter {
     buffer: Vec<Bytes>,
     buffered: usize,
     sums: Sums,
+    finished: bool,
 }
 
 /// The size of the parts of an upload; all but the last are equally long, as some stores ask.
@@ -245,6 +277,7 @@ impl FileWriter {
         }
         let record = self.sums.record(self.id, self.kind);
         self.files.inner.pending.lock().insert(self.id, Arc::new(record.clone()));
+        self.finished = true;
         Ok(record)
     }
 
@@ -298,6 +331,14 @@ impl FileWriter {
         self.buffer = kept;
         self.buffered -= length;
         PutPayload::from_iter(part)
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.files.inner.abandoned.lock().insert((self.id, self.kind));
+        }
     }
 }
 
@@ -382,7 +423,7 @@ pub(super) fn verify_blocks(record: &FileRecord, range: &Range<u64>, bytes: &Byt
 }
 
 /// Runs a blocking call of the metastore off the async threads.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::internal("A metastore call was interrupted.").with_source(error)),
@@ -453,7 +494,7 @@ mod tests {
         assert!(files.record_by_digest(FileKind::Part, record.digest).await.unwrap().is_none());
 
         commit(&files, &metastore, std::slice::from_ref(&record));
-        let reopened = Files::new(store.clone(), metastore.clone(), Env::real());
+        let reopened = Files::new(store.clone(), metastore.clone(), Env::real()).unwrap();
         assert_eq!(*reopened.record(record.id).await.unwrap(), record);
         files.discard(&[record.id]).await;
         assert_eq!(reopened.read(&record).await.unwrap(), "hello", "a committed file is never discarded");
@@ -503,7 +544,8 @@ mod tests {
     async fn a_name_is_never_written_twice() {
         let store = Arc::new(InMemory::new());
         let metastore = Arc::new(MemoryMetastore::new());
-        let files = |seed| Files::new(store.clone(), metastore.clone(), Env::fixed(crate::ids::Time(0), seed));
+        let env = |seed| Env::fixed(crate::ids::Time(0), seed);
+        let files = |seed| Files::new(store.clone(), metastore.clone(), env(seed)).unwrap();
         let record = files(7).put(FileKind::Part, Bytes::from_static(b"first")).await.unwrap();
         let error = files(7).put(FileKind::Part, Bytes::from_static(b"second")).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Internal);

@@ -28,6 +28,7 @@ mod verified;
 mod writer;
 
 pub use durable::DurableLocal;
+pub(crate) use files::blocking;
 pub use files::{FileWriter, Files, cause, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};

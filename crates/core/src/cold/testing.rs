@@ -22,7 +22,7 @@ use crate::schema::Type;
 pub(super) fn test_files() -> (Files, Arc<MemoryMetastore>, Arc<dyn ObjectStore>) {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let metastore = Arc::new(MemoryMetastore::new());
-    (Files::new(store.clone(), metastore.clone(), Env::real()), metastore, store)
+    (Files::new(store.clone(), metastore.clone(), Env::real()).unwrap(), metastore, store)
 }
 
 /// Does what a commit does with its files.

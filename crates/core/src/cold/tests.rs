@@ -381,8 +381,8 @@ proptest! {
             commit(cold.files(), &metastore, &records);
             assert_eq!(metastore.intents().unwrap(), []);
 
-            let cold = Cold::new(Files::new(
-                cold.files().verified_store(), metastore.clone(), crate::env::Env::real()), 1 << 20);
+            let store = cold.files().verified_store();
+            let cold = Cold::new(Files::new(store, metastore.clone(), crate::env::Env::real()).unwrap(), 1 << 20);
             assert_eq!(*cold.manifest(digest).await.unwrap(), manifest);
             let all_keys = keys_of(&table, &batch);
             let mut wanted: BTreeSet<Vec<u8>> = all_keys.iter().step_by(2).map(<[u8]>::to_vec).collect();

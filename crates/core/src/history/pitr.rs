@@ -167,7 +167,7 @@ impl Database {
             Ok(())
         };
         let mut homes = HashMap::new();
-        for id in 1..=metastore.greatest_id(ObjectKind::Database)? {
+        for id in metastore.ids(ObjectKind::Database)? {
             for row in metastore.object(ObjectKind::Database, id)? {
                 if let Change::PutDatabase(database) = &row.object
                     && database.account == account
@@ -177,7 +177,7 @@ impl Database {
                 }
             }
         }
-        for id in 1..=metastore.greatest_id(ObjectKind::Table)? {
+        for id in metastore.ids(ObjectKind::Table)? {
             for row in metastore.object(ObjectKind::Table, id)? {
                 if let Change::PutTable(table) = &row.object
                     && !table.is_view()

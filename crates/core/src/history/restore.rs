@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result, What};
 use crate::ids::{AccountId, TableId, Time, Version};
 use crate::log::Scope;
 use crate::moment::Moment;
-use crate::schema::{self, Table, same_name};
+use crate::schema::{self, Table, User, same_name};
 use crate::txn::{Author, Txn, footprint};
 use crate::when::{Limit, Resolved, When};
 
@@ -197,8 +197,21 @@ impl Database {
 
     /// Does what the plan says, in one commit: all of it or nothing.
     pub async fn apply_restore(&self, plan: &RestorePlan, author: &Author) -> Result<RestoreReport> {
+        self.apply_restore_with(plan, Vec::new(), author).await
+    }
+
+    /// As `apply_restore`; the same commit gives these users what they are granted from then on.
+    pub async fn apply_restore_with(
+        &self,
+        plan: &RestorePlan,
+        users: Vec<User>,
+        author: &Author,
+    ) -> Result<RestoreReport> {
         let mut txn = self.begin_at(plan.now.clone(), author.clone());
         apply(plan, &mut txn).await?;
+        for user in users {
+            txn.put_user(user)?;
+        }
         txn.set_what(plan.what());
         let committed = txn.commit().await?;
         Ok(plan.report(committed.version, committed.time))

@@ -1,7 +1,7 @@
 //! The metastore in memory, for tests: the same answers as a durable one, and gone with the process. It is simple enough
 //! to be the oracle of the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -12,7 +12,10 @@ use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::schema::fold;
 
 use super::integrity;
-use super::{Entry, EntryHead, EntryQuery, EntrySummary, FORMAT, FileKind, FileRecord, Metastore, ObjectRow, Pin};
+use super::{
+    Entry, EntryHead, EntryQuery, EntrySummary, FORMAT, FileHead, FileKind, FileRecord, Metastore, ObjectRow, Pin,
+    TableDelta, Trimmed, trimmed,
+};
 
 /// A metastore that nothing outlives.
 pub struct MemoryMetastore {
@@ -28,6 +31,8 @@ struct State {
     last_pin: u64,
     files: BTreeMap<FileId, FileRecord>,
     intents: BTreeMap<FileId, FileKind>,
+    /// Entries whose deltas were taken out; the entries here keep them for the sake of their hashes.
+    trimmed: BTreeSet<Version>,
     settings: BTreeMap<String, String>,
 }
 
@@ -43,6 +48,7 @@ impl MemoryMetastore {
                 last_pin: 0,
                 files: BTreeMap::new(),
                 intents: BTreeMap::new(),
+                trimmed: BTreeSet::new(),
                 settings,
             }),
         }
@@ -157,6 +163,9 @@ impl Metastore for MemoryMetastore {
         let mut entry = state.entry(version).cloned();
         if let Some(entry) = &mut entry {
             entry.files.retain(|file| state.files.contains_key(&file.id));
+            if state.trimmed.contains(&version) {
+                entry.deltas.iter_mut().for_each(|delta| delta.body = Bytes::new());
+            }
         }
         Ok(entry)
     }
@@ -180,7 +189,11 @@ impl Metastore for MemoryMetastore {
         let entries = state.entries.iter().filter(|entry| after < entry.head.version && entry.head.version <= upto);
         let deltas = entries.flat_map(|entry| entry.deltas.iter().map(|delta| (entry.head.version, delta)));
         let of_table = deltas.filter(|(_, delta)| delta.table == table && !delta.body.is_empty());
-        Ok(of_table.map(|(version, delta)| (version, delta.body.clone())).collect())
+        let there = |(version, delta): (Version, &TableDelta)| match state.trimmed.contains(&version) {
+            true => Err(trimmed(version)),
+            false => Ok((version, delta.body.clone())),
+        };
+        of_table.map(there).collect()
     }
 
     fn newest_at(&self, time: Time) -> Result<Option<EntryHead>> {
@@ -223,6 +236,13 @@ impl Metastore for MemoryMetastore {
         Ok(rows.map(|(_, row)| row.clone()).collect())
     }
 
+    fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>> {
+        let state = self.state.read();
+        let mut ids: Vec<u64> = state.objects.keys().filter(|(of, ..)| *of == kind).map(|(_, id, _)| *id).collect();
+        ids.dedup();
+        Ok(ids)
+    }
+
     fn greatest_id(&self, kind: ObjectKind) -> Result<u64> {
         Ok(self.state.read().greatest_ids.get(&kind).copied().unwrap_or(0))
     }
@@ -254,6 +274,35 @@ impl Metastore for MemoryMetastore {
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
         let state = self.state.read();
         Ok(state.files.values().find(|file| file.kind == kind && file.digest == digest).cloned())
+    }
+
+    fn files(&self) -> Result<Vec<FileHead>> {
+        let state = self.state.read();
+        let head =
+            |file: &FileRecord| FileHead { id: file.id, kind: file.kind, length: file.length, digest: file.digest };
+        Ok(state.files.values().map(head).collect())
+    }
+
+    fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()> {
+        let mut state = self.state.write();
+        for (id, kind) in files {
+            state.files.remove(id);
+            state.intents.insert(*id, *kind);
+        }
+        Ok(())
+    }
+
+    fn trim(&self, versions: &[Version]) -> Result<Trimmed> {
+        let mut state = self.state.write();
+        let mut done = Trimmed::default();
+        for version in versions {
+            let bytes: usize = state.entry(*version).map_or(0, |entry| entry.deltas.iter().map(|d| d.body.len()).sum());
+            if bytes > 0 && state.trimmed.insert(*version) {
+                done.entries += 1;
+                done.bytes += bytes as u64;
+            }
+        }
+        Ok(done)
     }
 
     fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {
@@ -306,8 +355,8 @@ impl Metastore for MemoryMetastore {
 
     fn size_bytes(&self) -> Result<u64> {
         let state = self.state.read();
-        let bodies = state.entries.iter().flat_map(|entry| entry.deltas.iter().map(|delta| delta.body.len() as u64));
-        Ok(bodies.sum())
+        let there = state.entries.iter().filter(|entry| !state.trimmed.contains(&entry.head.version));
+        Ok(there.flat_map(|entry| entry.deltas.iter().map(|delta| delta.body.len() as u64)).sum())
     }
 
     fn tidy(&self) -> Result<()> {

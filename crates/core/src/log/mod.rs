@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Change, ObjectKind};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::schema::same_name;
 
@@ -78,6 +78,23 @@ pub struct FileRecord {
     pub digest: Digest,
     /// CRC-32 of each block of [`BLOCK_BYTES`] (the last may be shorter), for ranged reads.
     pub block_crcs: Vec<u32>,
+}
+
+/// A committed file, without its checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileHead {
+    pub id: FileId,
+    pub kind: FileKind,
+    /// Bytes.
+    pub length: u64,
+    pub digest: Digest,
+}
+
+/// What trimming took out of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    pub entries: u64,
+    pub bytes: u64,
 }
 
 /// How many bytes of a file one checksum covers.
@@ -249,6 +266,12 @@ pub struct EntrySummary {
     pub tables: Vec<(TableId, u64, u64)>,
 }
 
+/// Says that a delta was trimmed.
+fn trimmed(version: Version) -> Error {
+    Error::new(Kind::OutOfWindow, format!("The rows that version {version} wrote are no longer in the log."))
+        .with_hint("It was outside every recovery window, and no snapshot kept it.")
+}
+
 /// The place where log, catalog and pins are kept. Calls block; one caller at a time appends (the sequencer in `txn`),
 /// any number read.
 ///
@@ -265,13 +288,13 @@ pub trait Metastore: Send + Sync + 'static {
     fn append(&self, group: &[Entry]) -> Result<()>;
 
     /// Returns one entry whole: as it was appended, but with its hash, with the ids of its pins (also of those dropped
-    /// since), and without the files that were dropped since.
+    /// since), without the files that were dropped since, and with empty bodies if it was trimmed.
     fn entry(&self, version: Version) -> Result<Option<Entry>>;
 
     /// Lists entries, newest first.
     fn entries(&self, query: &EntryQuery) -> Result<Vec<EntrySummary>>;
 
-    /// Returns the non-empty delta bodies of one table in `(after, upto]`, oldest first.
+    /// Returns the non-empty delta bodies of one table in `(after, upto]`, oldest first. `OutOfWindow` if one was trimmed.
     fn deltas(&self, table: TableId, after: Version, upto: Version) -> Result<Vec<(Version, Bytes)>>;
 
     /// Returns the newest entry at or before `time`.
@@ -289,6 +312,9 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Returns all rows of one object, oldest first.
     fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>>;
+
+    /// Returns the ids of all objects of this kind that ever were, in order.
+    fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>>;
 
     /// Returns the greatest id that any object of this kind ever had; 0 if none.
     fn greatest_id(&self, kind: ObjectKind) -> Result<u64>;
@@ -312,6 +338,16 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Returns the record of the committed manifest with this digest.
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>>;
+
+    /// Returns all committed files that were not withdrawn, in no order. Some 80 bytes each stand in memory.
+    fn files(&self) -> Result<Vec<FileHead>>;
+
+    /// Withdraws files durably, all or none: no later commit may refer to them. An intent takes the place of each record, so
+    /// that the file is not forgotten before it is deleted.
+    fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()>;
+
+    /// Takes the deltas of entries out of the log, durably. The entries stay: who, when and what, and how many rows.
+    fn trim(&self, versions: &[Version]) -> Result<Trimmed>;
 
     /// Returns the files whose intent was never committed, with their kind.
     fn intents(&self) -> Result<Vec<(FileId, FileKind)>>;

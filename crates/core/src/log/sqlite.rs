@@ -21,7 +21,10 @@ use crate::error::{Error, Kind, Result, What};
 use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
 
 use super::integrity;
-use super::{Entry, EntryHead, EntryQuery, EntrySummary, FORMAT, FileKind, FileRecord, Metastore, ObjectRow, Pin};
+use super::{
+    Entry, EntryHead, EntryQuery, EntrySummary, FORMAT, FileHead, FileKind, FileRecord, Metastore, ObjectRow, Pin,
+    Trimmed,
+};
 
 mod check;
 mod read;
@@ -212,6 +215,10 @@ impl Metastore for SqliteMetastore {
         self.read(|connection| read::object(connection, kind, id, tail))
     }
 
+    fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>> {
+        Ok(self.known.read().tails_of(kind).into_keys().collect())
+    }
+
     fn greatest_id(&self, kind: ObjectKind) -> Result<u64> {
         Ok(self.known.read().head.greatest_ids[kind as usize])
     }
@@ -238,6 +245,18 @@ impl Metastore for SqliteMetastore {
 
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
         self.read(|connection| read::file_by_digest(connection, kind, digest))
+    }
+
+    fn files(&self) -> Result<Vec<FileHead>> {
+        self.read(read::files)
+    }
+
+    fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()> {
+        self.write(|draft| files.iter().try_for_each(|(id, kind)| draft.withdraw_file(*id, *kind)))
+    }
+
+    fn trim(&self, versions: &[Version]) -> Result<Trimmed> {
+        self.write(|draft| draft.trim(versions))
     }
 
     fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {
@@ -284,7 +303,9 @@ impl Metastore for SqliteMetastore {
     }
 
     fn tidy(&self) -> Result<()> {
-        self.writer.lock().checkpoint()
+        let mut writer = self.writer.lock();
+        writer.give_back()?;
+        writer.checkpoint()
     }
 }
 
@@ -300,6 +321,8 @@ fn create(path: &Path) -> Result<()> {
     // SQLite gives the files beside it the same mode.
     private(std::fs::OpenOptions::new().write(true).create_new(true)).open(&draft)?;
     let mut connection = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Pages that trimming frees can be given back to the disk.
+    connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(sql_error)?;
     use_wal(&connection)?;
     let transaction = connection.transaction().map_err(sql_error)?;
     transaction.execute_batch(include_str!("schema.sql")).map_err(sql_error)?;

@@ -1,6 +1,6 @@
 //! What every metastore must do, run against each. The naive replay in here is the oracle of the catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::memory::MemoryMetastore;
@@ -146,6 +146,7 @@ fn random_entries(seed: u64, count: u64) -> Vec<Entry> {
                         account: AccountId(1),
                         name: format!("u{version}"),
                         verifiers: BTreeMap::from([("p".to_owned(), "v".to_owned())]),
+                        grants: crate::grants::Grants::default(),
                     }),
                     _ => Change::DropUser(UserId(id)),
                 });
@@ -467,6 +468,52 @@ fn files_lose_their_intent_when_they_are_committed() {
         assert_eq!(store.file(manifest.id).unwrap(), None);
         assert_eq!(store.file_by_digest(FileKind::Manifest, manifest.digest).unwrap(), None);
         assert_eq!(store.entry(Version(1)).unwrap().unwrap().files, [part]);
+    });
+}
+
+#[test]
+fn withdrawn_files_are_known_by_their_intents_until_they_are_dropped() {
+    each_store(|store| {
+        let (part, manifest) = (file(2, FileKind::Part), file(4, FileKind::Manifest));
+        store.append(&[Entry { files: vec![part.clone(), manifest.clone()], ..entry(1) }]).unwrap();
+        let ids = |files: Vec<FileHead>| files.iter().map(|file| (file.id, file.length)).collect::<BTreeSet<_>>();
+        let both = BTreeSet::from([(part.id, part.length), (manifest.id, manifest.length)]);
+        assert_eq!(ids(store.files().unwrap()), both);
+        store.withdraw_files(&[(manifest.id, FileKind::Manifest)]).unwrap();
+        assert_eq!(ids(store.files().unwrap()), BTreeSet::from([(part.id, part.length)]));
+        assert_eq!(store.intents().unwrap(), [(manifest.id, FileKind::Manifest)]);
+        assert_eq!(store.file_by_digest(FileKind::Manifest, manifest.digest).unwrap(), None);
+        assert_eq!(store.check().unwrap(), Vec::<String>::new());
+        store.drop_files(&[manifest.id]).unwrap();
+        assert_eq!(store.intents().unwrap(), []);
+        assert_eq!(store.entry(Version(1)).unwrap().unwrap().files, [part]);
+    });
+}
+
+#[test]
+fn trimmed_entries_tell_what_they_did_and_not_with_which_rows() {
+    each_store(|store| {
+        for version in 1..=4 {
+            let deltas = vec![delta(1, &[7; 5000]), delta(version, b"rows")];
+            let deltas = if version == 1 { deltas[..1].to_vec() } else { deltas };
+            store.append(&[Entry { deltas, ..entry(version) }]).unwrap();
+        }
+        store.append(&[entry(5)]).unwrap();
+        let hash = store.entry(Version(2)).unwrap().unwrap().head.hash;
+        let trimmed = store.trim(&[Version(2), Version(3), Version(5)]).unwrap();
+        assert_eq!(trimmed, Trimmed { entries: 2, bytes: 2 * 5004 });
+        assert_eq!(store.trim(&[Version(2)]).unwrap(), Trimmed::default());
+        let entry = store.entry(Version(2)).unwrap().unwrap();
+        assert_eq!((entry.head.hash, entry.deltas.len()), (hash, 2));
+        assert!(entry.deltas.iter().all(|delta| delta.body.is_empty() && delta.puts > 0));
+        for table in [1, 2] {
+            let error = store.deltas(TableId(table), Version(1), Version(4)).unwrap_err();
+            assert_eq!(error.kind(), Kind::OutOfWindow, "{error:?}");
+        }
+        assert_eq!(store.deltas(TableId(1), Version(3), Version(5)).unwrap().len(), 1);
+        assert_eq!(store.deltas(TableId(1), Version(0), Version(1)).unwrap().len(), 1);
+        store.tidy().unwrap();
+        assert_eq!(store.check().unwrap(), Vec::<String>::new());
     });
 }
 

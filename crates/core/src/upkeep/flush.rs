@@ -16,7 +16,8 @@ use crate::cold::{Manifest, Part};
 use crate::cold::{PartVersions, write_part};
 use crate::db::Database;
 use crate::error::{Kind, Result};
-use crate::ids::TableId;
+use crate::ids::{TableId, Version};
+use crate::log::EntryQuery;
 use crate::txn::bulk::sorted_rows;
 
 /// Parts whose live rows take less than this in their file are small.
@@ -27,6 +28,9 @@ const SMALL_PARTS: usize = 8;
 const MERGE_BYTES: u64 = 32 << 20;
 /// A table with fewer recent rows is not flushed by age.
 const AGED_ROWS: usize = 1000;
+
+/// How often the collector looks for what nothing reaches.
+const COLLECT_SECONDS: u64 = 600;
 
 impl Database {
     /// Flushes every table that has recent rows.
@@ -46,7 +50,9 @@ impl Database {
         let Some(content) = txn.catalog().content(id).cloned() else { return Ok(false) };
         let moment = txn.moment().clone();
         let layers = moment.layers(&table, moment.catalog(), None).await?;
-        if content.inherited.is_empty() && layers.overlay.is_empty() {
+        // Rows that came and went have left nothing but deltas.
+        let is_settled = content.inherited.is_empty() && layers.overlay.is_empty();
+        if is_settled && !self.logged(id, content.flushed, moment.version())? {
             return Ok(false);
         }
         let cold = self.cold();
@@ -125,6 +131,12 @@ impl Database {
         }
     }
 
+    /// Tells whether commits in `(after, upto]` wrote into a table.
+    pub(crate) fn logged(&self, table: TableId, after: Version, upto: Version) -> Result<bool> {
+        let query = EntryQuery { from: after.next(), upto, tables: Some(vec![table]), upkeep: false, limit: 1 };
+        Ok(!self.metastore().entries(&query)?.is_empty())
+    }
+
     /// Flushes in the background by size and age, until the database is closed or dropped.
     pub fn start_upkeep(&self) {
         let inner = Arc::downgrade(&self.0);
@@ -159,6 +171,9 @@ impl Database {
                     Err(error) => tracing::warn!(%error, %table, "a background flush failed; it will be tried again"),
                 }
             }
+        }
+        if seconds.is_multiple_of(COLLECT_SECONDS) {
+            self.collect().await?;
         }
         if seconds.is_multiple_of(10) {
             self.metastore().tidy()?;

@@ -1,3 +1,4 @@
 //! Work that nobody may notice: it never changes what any query returns at any kept version.
 
+pub mod collect;
 pub mod flush;

@@ -9,7 +9,7 @@ use strandline_core::error::{Error, Kind, Result};
 use strandline_core::ids::{Digest, FileId, PinId, TableId, Time, Version};
 use strandline_core::log::memory::MemoryMetastore;
 use strandline_core::log::{
-    Entry, EntryHead, EntryQuery, EntrySummary, FileKind, FileRecord, Metastore, ObjectRow, Pin,
+    Entry, EntryHead, EntryQuery, EntrySummary, FileHead, FileKind, FileRecord, Metastore, ObjectRow, Pin, Trimmed,
 };
 
 type AfterPin = Box<dyn FnOnce(&MemoryMetastore) + Send>;
@@ -95,6 +95,10 @@ impl Metastore for FailingMetastore {
         self.inner.object(kind, id)
     }
 
+    fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>> {
+        self.inner.ids(kind)
+    }
+
     fn greatest_id(&self, kind: ObjectKind) -> Result<u64> {
         self.inner.greatest_id(kind)
     }
@@ -128,6 +132,18 @@ impl Metastore for FailingMetastore {
 
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
         self.inner.file_by_digest(kind, digest)
+    }
+
+    fn files(&self) -> Result<Vec<FileHead>> {
+        self.inner.files()
+    }
+
+    fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()> {
+        self.inner.withdraw_files(files)
+    }
+
+    fn trim(&self, versions: &[Version]) -> Result<Trimmed> {
+        self.inner.trim(versions)
     }
 
     fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {

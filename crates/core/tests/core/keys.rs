@@ -399,8 +399,13 @@ async fn nothing_is_made_in_an_account_that_goes() {
             let (mut drops, mut makes) = (db.begin(author()), db.begin(author()));
             drops.drop_account(&account).unwrap();
             if of_user {
-                let user =
-                    User { id: UserId(0), account: account.id, name: "u@%".to_owned(), verifiers: Default::default() };
+                let user = User {
+                    id: UserId(0),
+                    account: account.id,
+                    name: "u@%".to_owned(),
+                    verifiers: Default::default(),
+                    grants: Default::default(),
+                };
                 makes.put_user(user).unwrap();
             } else {
                 makes.create_database(account.id, "d", "").unwrap();

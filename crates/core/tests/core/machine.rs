@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
@@ -19,6 +20,7 @@ use strandline_core::log::{Metastore, Scope, Terms};
 use strandline_core::moment::Moment;
 use strandline_core::schema::{Initial, Table, Type};
 use strandline_core::txn::{OnDuplicate, Txn};
+use strandline_core::upkeep::collect::Fate;
 use strandline_core::when::When;
 
 use crate::model::{History, Row, Rows, State, Tab, Touched, Val, View};
@@ -54,6 +56,10 @@ enum Op {
     Undo(u8),
     Diff(u8, u8, u8),
     Clock(i32),
+    /// Hours go by.
+    Pass(u8),
+    /// What nothing reaches is collected, also when its grace is over.
+    Collect,
 }
 
 #[derive(Clone, Debug)]
@@ -125,7 +131,18 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<u8>().prop_map(Op::Undo),
         2 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(t, a, b)| Op::Diff(t, a, b)),
         1 => (-5_000_000..5_000_000).prop_map(Op::Clock),
+        1 => (1_u8..30).prop_map(Op::Pass),
+        2 => Just(Op::Collect),
     ]
+}
+
+/// What the terms of the store keep of a version.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kept {
+    Whole,
+    /// The tables of the database `d`.
+    BySnapshot,
+    Gone,
 }
 
 /// What is done after every operation.
@@ -150,6 +167,24 @@ impl Home {
             }
             Home::Folder(path) => Database::open(path, options.clone()).await.unwrap(),
         }
+    }
+
+    /// Lists the store's files.
+    async fn files(&self) -> Vec<String> {
+        let mut files: Vec<String> = match self {
+            Home::Memory(_, objects) => {
+                objects.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await.unwrap()
+            }
+            Home::Folder(path) => ["parts", "deletes", "manifests"]
+                .iter()
+                .filter_map(|folder| Some((folder, std::fs::read_dir(path.join(folder)).ok()?)))
+                .flat_map(|(folder, names)| {
+                    names.map(move |name| format!("{folder}/{}", name.unwrap().file_name().to_string_lossy()))
+                })
+                .collect(),
+        };
+        files.sort();
+        files
     }
 }
 
@@ -197,10 +232,41 @@ impl Machine {
         (!state.is_empty()).then(|| state.keys().nth(usize::from(number) % state.len()).cloned().unwrap())
     }
 
+    /// Picks a version that is kept whole.
     fn pick_version(&self, number: u8) -> Version {
-        let versions = self.history.versions();
-        let at = usize::from(number) % versions.len();
-        versions[at].max(Version(2))
+        let mut versions: Vec<Version> =
+            self.history.versions().iter().map(|version| (*version).max(Version(2))).collect();
+        versions.retain(|version| self.kept(*version) == Kept::Whole);
+        // A flush makes a version too.
+        versions.push(self.db().now().version());
+        versions[usize::from(number) % versions.len()]
+    }
+
+    /// Tells what may be read of a version, and holds the database to it.
+    fn kept(&self, version: Version) -> Kept {
+        let db = self.db();
+        let start = db.window_start();
+        let follows = version < db.now().version();
+        let next = follows.then(|| db.metastore().entry(version.next()).unwrap().unwrap().head.time);
+        let in_window = next.is_none_or(|time| time > start);
+        match db.resolve(&When::Version(version), SYS) {
+            Ok(resolved) if resolved.limit.is_none() => {
+                assert!(in_window, "version {version} is before the window");
+                Kept::Whole
+            }
+            Ok(_) => {
+                assert!(!in_window, "version {version} is in the window");
+                match self.snapshots.iter().any(|(_, of)| *of == version) {
+                    true => Kept::BySnapshot,
+                    false => Kept::Gone,
+                }
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::OutOfWindow, "{error:?}");
+                assert!(!in_window, "version {version} is in the window");
+                Kept::Gone
+            }
+        }
     }
 
     /// Records what a commit made. New tables take their definition (with its id) from the database.
@@ -437,7 +503,9 @@ impl Machine {
                 let name = dropped[usize::from(*number) % dropped.len()].clone();
                 // A name that went by a rename was not dropped: only the table's end counts.
                 match db.plan_undrop_table(&name.0, &name.1, None, &author()).await {
-                    Err(error) => assert!(matches!(error.kind(), Kind::NotFound(_)), "{error:?}"),
+                    Err(error) => {
+                        assert!(matches!(error.kind(), Kind::NotFound(_) | Kind::OutOfWindow), "{error:?}");
+                    }
                     Ok(plan) => {
                         let then = self.history.at(plan.then.version()).clone();
                         db.apply_restore(&plan, &author()).await.unwrap();
@@ -453,6 +521,8 @@ impl Machine {
             Op::Undo(number) => self.undo(*number).await,
             Op::Diff(number, a, b) => self.diff(*number, *a, *b).await,
             Op::Clock(by) => self.options.env.advance(i64::from(*by)),
+            Op::Pass(hours) => self.options.env.advance(i64::from(*hours) * 3_600_000_000),
+            Op::Collect => self.collect().await,
         }
     }
 
@@ -656,7 +726,8 @@ impl Machine {
             before.get(name).is_some_and(|old| old.def == tab.def)
                 && (before[name].rows == tab.rows || state.get(name).is_some_and(|now| now.def == tab.def))
         });
-        if !same_definitions || db.at(version).await.is_err() {
+        let kept = |version| self.kept(version) == Kept::Whole;
+        if !same_definitions || !kept(version) || !kept(Version(version.0 - 1)) {
             return;
         }
         let mut clean = true;
@@ -716,17 +787,41 @@ impl Machine {
         assert_eq!(rows, head.rows, "the diff of {a} and {b} leads from one to the other");
     }
 
-    /// Compares a moment with the model, whole.
-    async fn compare(&self, moment: &Moment, state: &State) {
+    async fn collect(&self) {
+        let db = self.db();
+        db.collect().await.unwrap();
+        self.options.env.advance(self.options.grace_micros + 1);
+        db.collect().await.unwrap();
+        let left = db.plan_collection().await.unwrap();
+        assert!(left.files.iter().all(|file| !matches!(file.fate, Fate::Goes(_))), "{left:?}");
+    }
+
+    /// Compares a moment with the model, as far as it is kept.
+    async fn compare_kept(&self, version: Version) {
+        let state = self.history.at(version);
+        match self.kept(version) {
+            Kept::Whole => self.compare(&self.db().at(version).await.unwrap(), state, None).await,
+            Kept::BySnapshot => self.compare(&self.db().at(version).await.unwrap(), state, Some(DB)).await,
+            Kept::Gone => {}
+        }
+    }
+
+    /// Compares a moment with the model, whole or one database of it.
+    async fn compare(&self, moment: &Moment, state: &State, only: Option<&str>) {
         let db = self.db();
         let catalog = moment.catalog();
         let mut names: Vec<(String, String)> = Vec::new();
-        for database in catalog.databases_of(SYS) {
+        let state: State = state
+            .iter()
+            .filter(|((database, _), _)| only.is_none_or(|only| only == database))
+            .map(|(name, tab)| (name.clone(), tab.clone()))
+            .collect();
+        for database in catalog.databases_of(SYS).iter().filter(|d| only.is_none_or(|only| only == d.name)) {
             names.extend(catalog.tables_of(database.id).iter().map(|t| (database.name.clone(), t.name.clone())));
         }
         names.sort();
         assert_eq!(names, state.keys().cloned().collect::<Vec<_>>(), "the tables at {}", moment.version());
-        for ((database, name), tab) in state {
+        for ((database, name), tab) in &state {
             let database = catalog.database(SYS, database).unwrap();
             let def = catalog.table(database, name).unwrap();
             assert_eq!(def, &tab.def, "the definition of {name} at {}", moment.version());
@@ -750,18 +845,47 @@ impl Machine {
     }
 
     async fn check(&self, step: usize) {
-        let db = self.db();
-        self.compare(&db.now(), self.history.newest()).await;
-        let version = self.pick_version((step * 37) as u8);
-        self.compare(&db.at(version).await.unwrap(), self.history.at(version)).await;
+        self.compare(&self.db().now(), self.history.newest(), None).await;
+        let versions = self.history.versions();
+        self.compare_kept(versions[step * 37 % versions.len()].max(Version(2))).await;
     }
 
     async fn check_all(&self) {
-        let db = self.db();
-        for version in 2..=db.now().version().0 {
-            let moment = db.at(Version(version)).await.unwrap();
-            self.compare(&moment, self.history.at(Version(version))).await;
+        for version in 2..=self.db().now().version().0 {
+            self.compare_kept(Version(version)).await;
         }
+    }
+
+    /// Lets go of all that is past: nothing but the present is left of the files and of the log, and it is whole.
+    async fn check_that_no_garbage_is_left(&mut self) {
+        let db = self.db();
+        for (name, _) in std::mem::take(&mut self.snapshots) {
+            db.drop_snapshot(&format!("s{name}"), false, &author()).unwrap();
+        }
+        // What stands in the log when its window ends is flushed, and leaves the log one window later.
+        for name in ["last", "very last"] {
+            self.options.env.advance(48 * 3_600_000_000);
+            self.collect().await;
+            create_database(&db, name).await;
+        }
+        self.options.env.advance(48 * 3_600_000_000);
+        self.collect().await;
+        for file in db.plan_collection().await.unwrap().files {
+            assert!(matches!(&file.fate, Fate::Kept(why) if why.starts_with("the present of ")), "{file:?}");
+        }
+        let mut known: Vec<String> =
+            db.metastore().files().unwrap().iter().map(|file| file.kind.path(file.id)).collect();
+        known.sort();
+        assert_eq!(self.home.files().await, known);
+        assert_eq!(db.metastore().intents().unwrap(), []);
+        for version in 1..db.now().version().0 {
+            let entry = db.metastore().entry(Version(version)).unwrap().unwrap();
+            assert!(entry.deltas.iter().all(|delta| delta.body.is_empty()), "the rows of version {version} are left");
+        }
+        assert_eq!(db.metastore().check().unwrap(), Vec::<String>::new());
+        drop(db);
+        self.reopen().await;
+        self.compare(&self.db().now(), self.history.newest(), None).await;
     }
 }
 
@@ -1067,6 +1191,7 @@ fn run(ops: &[Op], after: After, folder: bool) {
             machine.check(step).await;
         }
         machine.check_all().await;
+        machine.check_that_no_garbage_is_left().await;
     });
 }
 

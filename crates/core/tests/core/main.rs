@@ -1,6 +1,7 @@
 //! Tests of the core as one piece: a reference model under random operations, the invariants by name, and what went wrong
 //! before.
 
+mod collect;
 mod failing;
 mod invariants;
 mod keys;

@@ -21,6 +21,7 @@ mod snapshot;
 mod sql;
 mod undo;
 mod undrop;
+mod user;
 
 use std::io;
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ pub enum Command {
     Pitr(pitr::Arguments),
     Retention(retention::Arguments),
     Schedule(schedule::Arguments),
+    User(user::Arguments),
     Debug(debug::Arguments),
 }
 
@@ -74,6 +76,7 @@ impl Cli {
             Command::Pitr(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Retention(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Schedule(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::User(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Debug(arguments) => debug::run(&arguments),
         };
         result.unwrap_or_else(|error| tell(&*error))
@@ -136,6 +139,7 @@ mod tests {
             Command::Pitr(arguments) => arguments.statement(),
             Command::Retention(arguments) => arguments.statement(),
             Command::Schedule(arguments) => arguments.statement(),
+            Command::User(arguments) => arguments.statement(),
             other => panic!("{other:?} is no single statement"),
         };
         statement.unwrap_or_else(|error| error.to_string())
@@ -238,6 +242,23 @@ mod tests {
             ("pitr drop p --if-exists", "DROP PITR IF EXISTS `p`"),
             ("pitr window --table d.t", "SHOW RECOVERY_WINDOW FOR TABLE `d`.`t`"),
             ("pitr window --account", "SHOW RECOVERY_WINDOW FOR ACCOUNT"),
+            ("user list", "SELECT user, host, account_locked, super_priv FROM mysql.user ORDER BY user"),
+            ("user create u@10.% --locked --role r", "CREATE USER 'u'@'10.%' DEFAULT ROLE 'r' ACCOUNT LOCK"),
+            ("user create |\"o'n|--locked --if-not-exists", "CREATE USER IF NOT EXISTS 'o''n' ACCOUNT LOCK"),
+            ("user drop u --if-exists", "DROP USER IF EXISTS 'u'"),
+            ("user grant u select |\"create view|--database |\"a`b", "GRANT SELECT, CREATE VIEW ON `a``b`.* TO 'u'"),
+            (
+                "user grant u |\"select (id, `)|--table d.t --with-grant-option",
+                "GRANT SELECT (`id`, ````) ON `d`.`t` TO 'u' WITH GRANT OPTION",
+            ),
+            ("user grant u --role r --role s --with-grant-option", "GRANT 'r', 's' TO 'u' WITH ADMIN OPTION"),
+            ("user revoke u all --everything", "REVOKE ALL ON *.* FROM 'u'"),
+            ("user revoke u --role r --if-exists", "REVOKE IF EXISTS 'r' FROM 'u'"),
+            ("user grants u", "SHOW GRANTS FOR 'u'"),
+            (
+                "user password u --new-password-file nowhere",
+                "Cannot read the password in nowhere: No such file or directory (os error 2).",
+            ),
             ("clone table d.t e.u", "CREATE TABLE `e`.`u` CLONE `d`.`t`"),
             ("clone table d.t e.u --snapshot |\"it's", "CREATE TABLE `e`.`u` CLONE `d`.`t` {SNAPSHOT = 'it''s'}"),
             ("clone database d e --at |\"-1h", "CREATE DATABASE `e` CLONE `d` {TIMESTAMP = '-1h'}"),
@@ -264,6 +285,14 @@ mod tests {
             ("diff d.t --from 1 --count --summary", conflict),
             ("commits --table d.t --database d", conflict),
             ("undo", missing),
+            ("user create u", missing),
+            ("user create u --locked --new-password-file f", conflict),
+            ("user grant u", missing),
+            ("user grant u select", missing),
+            ("user grant u select --database d --everything", conflict),
+            ("user grant u --role r --database d", conflict),
+            ("user grant u |\"select ON *.* TO x; --|--everything", "invalid value for one of the arguments"),
+            ("user grants @h", "invalid value for one of the arguments"),
         ];
         for (line, expected) in cases {
             assert_eq!(statement(line), expected, "{line}");

@@ -9,7 +9,7 @@
 //! view:home               the database that the view was made in: a copy under another name means its own by it
 //! view:definer            user@host who made the view
 //! view:columns            `named` where CREATE VIEW gave a column list
-//! view:security           `INVOKER`; absent for DEFINER. Users of an account have the same rights, so it is only shown
+//! view:security           `INVOKER`; absent for DEFINER: in whose rights the view reads
 //! ```
 
 use std::collections::BTreeMap;

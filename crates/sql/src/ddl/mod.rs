@@ -16,6 +16,7 @@ use strandline_core::ids::{AccountId, ColumnId, Time};
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
 
+use crate::access::Rights;
 use crate::api::Done;
 use crate::error::{Error, Result};
 pub use crate::warning::Warning;
@@ -33,6 +34,7 @@ mod table;
 pub mod view;
 
 pub use alter::{alter_table, create_index, drop_index};
+pub use alter_spec::{AlterSpec, Alteration, alter_spec};
 pub use database::{alter_database, create_database, drop_database};
 pub use table::{create_table, drop_tables, rename_tables, truncate_table};
 pub use view::{create_view, drop_views};
@@ -48,6 +50,7 @@ pub struct Ddl<'a> {
     pub database: Option<&'a str>,
     /// `user@host`
     pub user: &'a str,
+    pub rights: &'a Rights,
     pub foreign_key_checks: bool,
     /// The session's time zone: TIMESTAMP literals in defaults are in it.
     pub zone: &'a TimeZone,

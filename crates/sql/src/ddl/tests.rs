@@ -87,6 +87,7 @@ impl Session {
             account: SYS,
             database: Some("d"),
             user: "root@localhost",
+            rights: &crate::access::Rights::everything(),
             foreign_key_checks: self.foreign_key_checks,
             zone: &zone,
             now: Time(1_700_000_000_000_000),

@@ -14,6 +14,7 @@ use crate::api::Done;
 use crate::ddl::spec::{ColumnSpec, object_name};
 use crate::error::{Error, Result};
 use crate::parse::{self, CreateView, TableName};
+use crate::users::host_of;
 use crate::warning::Warning;
 
 /// What a view says in the database that it lies in.
@@ -81,7 +82,7 @@ pub async fn create_view(cx: &mut Ddl<'_>, create: &CreateView) -> Result<Done> 
     attributes::put_created(&mut view, cx.now);
     let definer = match &create.definer {
         Some(user) if !user.current => format!("{}@{}", user.name, user.host.as_deref().unwrap_or("%")),
-        _ => cx.user.to_owned(),
+        _ => cx.rights.user().map_or_else(|| cx.user.to_owned(), |user| format!("{}@{}", user.name, host_of(user))),
     };
     attributes::put_view(&mut view, &home.name, current.as_deref(), &definer, !columns.is_empty(), create.invoker);
     for (at, column) in selected.iter().enumerate() {

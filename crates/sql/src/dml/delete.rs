@@ -7,12 +7,14 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Schema;
 use sqlparser::ast::{FromTable, TableFactor};
+use strandline_core::grants::Privileges;
 use strandline_core::ids::ColumnId;
 use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
 
 use super::update::{Named, Sources, first_of_each, found_rows, tables_of};
 use super::{Effect, arrow, split_name};
+use crate::access::columns::Reads;
 use crate::api::Value;
 use crate::error::{Error, Result};
 use crate::eval;
@@ -52,6 +54,16 @@ pub async fn execute(
     }
     let targets = wanted.iter().map(|name| target_of(name, &named)).collect::<Result<Vec<&Named>>>()?;
 
+    let mut reads = Reads::new(None);
+    reads.add_from(source);
+    delete.selection.iter().for_each(|condition| reads.add(condition));
+    delete.order_by.iter().for_each(|order| reads.add(order));
+    for named in &targets {
+        named.target.require_whole(state, Privileges::DELETE)?;
+        reads.check(state, &named.target)?;
+    }
+    let written = targets.iter().map(|named| named.target.table.id).collect();
+
     let mut exprs = Vec::new();
     let mut places = Vec::new();
     for named in &targets {
@@ -61,7 +73,7 @@ pub async fn execute(
     }
     let mut query = eval::select(exprs, source.clone());
     eval::narrow(&mut query, delete.selection.clone(), delete.order_by.clone(), delete.limit.clone());
-    let found = found_rows(state, txn, &query, parameters).await?.batch;
+    let found = found_rows(state, txn, &query, parameters, written).await?.batch;
 
     let mut affected = 0;
     for (named, (first, width)) in targets.iter().zip(places) {

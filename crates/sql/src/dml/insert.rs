@@ -10,12 +10,14 @@ use futures::StreamExt;
 use sqlparser::ast::{
     self, Assignment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, OnInsert, SetExpr, TableObject,
 };
+use strandline_core::grants::Privileges;
 use strandline_core::schema::same_name;
 use strandline_core::txn::{Inserted, OnDuplicate, Standing, Txn};
 
 use super::assign::{self, Assigned};
 use super::values::{self, Auto, Built};
 use super::{Effect, Target, arrow, mode_of, split_name, to_utc, update};
+use crate::access::columns::Reads;
 use crate::api::Value;
 use crate::error::{Error, Result};
 use crate::parse::name_parts;
@@ -81,6 +83,18 @@ pub async fn execute(
     if let Some(twice) = columns.iter().find(|at| !seen.insert(**at)) {
         let message = format!("Column '{}' specified twice", target.table.columns[*twice].name);
         return Err(Error::new(1110, "42000", message));
+    }
+
+    target.require(state, &columns, Privileges::INSERT)?;
+    if insert.replace_into {
+        target.require_whole(state, Privileges::DELETE)?;
+    }
+    if let How::Update { assignments, row_alias, .. } = &how {
+        let changed = assignments.iter().map(|one| assign::position(one, &target)).collect::<Result<Vec<_>>>()?;
+        target.require(state, &changed, Privileges::UPDATE)?;
+        let mut reads = Reads::new(row_alias.as_deref());
+        assignments.iter().for_each(|one| reads.add(&one.value));
+        reads.check(state, &target)?;
     }
 
     let (counts, auto) = if !insert.assignments.is_empty() {

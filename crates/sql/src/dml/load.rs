@@ -9,6 +9,7 @@ use arrow::array::{Array, ArrayRef, BinaryBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use sqlparser::ast::{self, Expr};
+use strandline_core::grants::Privileges;
 use strandline_core::schema::{Type, same_name};
 use strandline_core::txn::bulk::BulkLoad;
 use strandline_core::txn::{OnDuplicate, Txn};
@@ -134,10 +135,26 @@ async fn send_file(path: &Path, sender: mpsc::Sender<Bytes>) -> Result<()> {
     }
 }
 
+/// Returns the positions of the columns that a load gives values.
+fn filled(load: &LoadData, target: &Target) -> Result<Vec<usize>> {
+    if load.columns.is_empty() {
+        return Ok((0..target.table.columns.len()).collect());
+    }
+    let named = load.columns.iter().filter_map(|column| match column {
+        LoadColumn::Column(name) => Some(name),
+        LoadColumn::Variable(_) => None,
+    });
+    named.chain(load.assignments.iter().map(|(name, _)| name)).map(|name| target.position(name)).collect()
+}
+
 async fn run(state: &mut State, txn: &mut Txn, load: &LoadData, mut pieces: mpsc::Receiver<Bytes>) -> Result<Done> {
     state.warnings.clear();
     let target = Target::find(state, txn, load.table.database.as_deref(), &load.table.name, "LOAD")?;
     txn.set_what(format!("LOAD {}", target.name()));
+    target.require(state, &filled(load, &target)?, Privileges::INSERT)?;
+    if load.on_duplicate == Asked::Replace {
+        target.require_whole(state, Privileges::DELETE)?;
+    }
     // From a client's file one cannot ask for another try: what does not fit is bent, as MySQL does.
     let lenient = load.local || load.on_duplicate == Asked::Ignore;
     let on_duplicate = match load.on_duplicate {

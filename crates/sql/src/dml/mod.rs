@@ -11,6 +11,7 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, TimestampMi
 use arrow::compute::take;
 use arrow::datatypes::{Schema, TimestampMicrosecondType};
 use sqlparser::ast::{BinaryOperator as Op, Expr, ObjectName, Visit, Visitor};
+use strandline_core::grants::Privileges;
 use strandline_core::schema::{Column, Database, Table, same_name};
 use strandline_core::txn::Txn;
 
@@ -95,6 +96,7 @@ impl Target {
             let message = format!("Access denied for user '{user}'@'{host}' to database '{database}'");
             return Err(Error::new(1044, "42000", message));
         }
+        state.rights.require_any_on_table(database, name, if statement == "LOAD" { "INSERT" } else { statement })?;
         let (database, table) = plan::find_table(txn.catalog(), state.account, database, name)?;
         if table.is_view() {
             let (code, what) = match statement {
@@ -114,6 +116,23 @@ impl Target {
     /// Returns `shop.orders`.
     pub fn name(&self) -> String {
         format!("{}.{}", self.database.name, self.table.name)
+    }
+
+    /// Asks for a privilege on the columns at these positions.
+    ///
+    /// # Errors
+    /// 1142, 1143
+    pub fn require(&self, state: &State, columns: &[usize], privilege: Privileges) -> Result<()> {
+        let names = columns.iter().map(|at| self.table.columns[*at].name.as_str());
+        state.rights.require_on_columns(&self.database.name, &self.table.name, names, privilege)
+    }
+
+    /// Asks for a privilege on the whole table.
+    ///
+    /// # Errors
+    /// 1142
+    pub fn require_whole(&self, state: &State, privilege: Privileges) -> Result<()> {
+        state.rights.require_on_table(&self.database.name, &self.table.name, privilege)
     }
 
     /// Returns the position of a column.

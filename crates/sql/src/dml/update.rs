@@ -4,12 +4,14 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{concat_batches, filter_record_batch, or};
 use sqlparser::ast::{self, Assignment, AssignmentTarget, TableFactor, TableWithJoins};
-use strandline_core::ids::ColumnId;
+use strandline_core::grants::Privileges;
+use strandline_core::ids::{ColumnId, TableId};
 use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
 
 use super::assign::{self, Assigned};
 use super::{Effect, Target, arrow, mode_of, repeated, split_name, to_utc, values};
+use crate::access::columns::Reads;
 use crate::api::Value;
 use crate::error::{Error, Result};
 use crate::parse::{self, name_parts};
@@ -54,8 +56,19 @@ pub async fn execute(
         .into_iter()
         .map(|(at, assignments)| Ok((at, assign::read(assignments, &tables[at].target, &tables[at].alias)?)))
         .collect::<Result<Vec<_>>>()?;
-    for (at, _) in &by_table {
-        txn.set_what(format!("UPDATE {}", tables[*at].target.name()));
+    let mut reads = Reads::new(None);
+    reads.add_from(std::slice::from_ref(&update.table));
+    update.selection.iter().for_each(|condition| reads.add(condition));
+    update.order_by.iter().for_each(|order| reads.add(order));
+    update.assignments.iter().for_each(|assignment| reads.add(&assignment.value));
+    let mut written = Vec::new();
+    for (at, assignments) in &by_table {
+        let target = &tables[*at].target;
+        txn.set_what(format!("UPDATE {}", target.name()));
+        let changed: Vec<usize> = assignments.iter().map(|assigned| assigned.position).collect();
+        target.require(state, &changed, Privileges::UPDATE)?;
+        reads.check(state, target)?;
+        written.push(target.table.id);
     }
 
     // One SELECT for all of them: whole rows of each table, and the new values of the first step. Of several tables each
@@ -73,7 +86,7 @@ pub async fn execute(
     }
     let mut query = eval::select(exprs, vec![update.table.clone()]);
     eval::narrow(&mut query, update.selection.clone(), update.order_by.clone(), update.limit.clone());
-    let found = found_rows(state, txn, &query, parameters).await?;
+    let found = found_rows(state, txn, &query, parameters, written).await?;
 
     let (mut matched, mut changed, mut last_insert_id) = (0, 0, None);
     for ((_, assignments), (at, first, values, steps)) in by_table.iter().zip(places) {
@@ -153,10 +166,16 @@ pub struct Found {
     pub fields: arrow::datatypes::Fields,
 }
 
-/// Runs the SELECT of an UPDATE or DELETE.
-pub async fn found_rows(state: &State, txn: &Txn, query: &ast::Query, parameters: &[Value]) -> Result<Found> {
+/// Runs the SELECT of an UPDATE or DELETE that writes the tables `written`.
+pub async fn found_rows(
+    state: &State,
+    txn: &Txn,
+    query: &ast::Query,
+    parameters: &[Value],
+    written: Vec<TableId>,
+) -> Result<Found> {
     let reading = Reading { state, source: Source::Txn(txn) };
-    let options = Options { with_row_id: true, ..Options::default() };
+    let options = Options { with_row_id: true, written, ..Options::default() };
     let planned = Box::pin(plan::query(reading, query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
     let (schema, batches) = Box::pin(run::collect(planned)).await?;

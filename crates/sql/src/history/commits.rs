@@ -1,9 +1,11 @@
 //! SHOW COMMITS and SHOW RECOVERY POINTS.
 
+use strandline_core::grants::Privileges;
 use strandline_core::ids::Time;
 use strandline_core::log::Scope;
 use strandline_core::when;
 
+use crate::access;
 use crate::api::Outcome;
 use crate::error::{Error, Result};
 use crate::parse::{Target, When};
@@ -26,10 +28,18 @@ pub fn commits(session: &mut Session, target: Option<&Target>, limit: Option<u64
     let now = database.now();
     let mut rows = Vec::new();
     for entry in entries {
-        let (puts, deletes) =
-            entry.tables.iter().fold((0, 0), |sum, (_, puts, deletes)| (sum.0 + puts, sum.1 + deletes));
-        let tables: Vec<String> = entry
+        // Of a commit that touched more than the reader may read, only what was asked for is told.
+        let what = match access::history::readable_commit(&state.rights, now.catalog(), &entry) {
+            true => entry.head.what.as_str(),
+            false => "(touches tables that you may not read)",
+        };
+        let seen: Vec<_> = entry
             .tables
+            .iter()
+            .filter(|(id, ..)| access::history::reads_table(&state.rights, now.catalog(), *id))
+            .collect();
+        let (puts, deletes) = seen.iter().fold((0, 0), |sum, (_, puts, deletes)| (sum.0 + puts, sum.1 + deletes));
+        let tables: Vec<String> = seen
             .iter()
             .map(|(id, ..)| match now.catalog().table_by_id(*id) {
                 Some(table) => {
@@ -43,7 +53,7 @@ pub fn commits(session: &mut Session, target: Option<&Target>, limit: Option<u64
             entry.head.version.0,
             entry.head.time.to_string(),
             &entry.head.author,
-            &entry.head.what,
+            what,
             tables.join(", "),
             puts,
             deletes,
@@ -77,9 +87,20 @@ pub async fn recovery_points(
         Some(to) => Some(time_of(state, to).await?),
         None => None,
     };
+    // What a commit is called may name tables beside those of the scope.
+    let whole = match &scope {
+        Scope::Tables(database, _) => state.rights.on_database(database).has(Privileges::SELECT),
+        _ => true,
+    };
     let points = state.engine.database().recovery_points(state.account, &scope, from, to, LIMIT as usize)?;
     let rows = points
         .into_iter()
+        .map(|mut point| {
+            if point.kind == "commit" && !whole {
+                point.name.clear();
+            }
+            point
+        })
         .map(|point| row![point.time.to_string(), point.version.0, point.kind, point.name, point.author])
         .collect();
     let columns = [

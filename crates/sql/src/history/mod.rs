@@ -8,10 +8,12 @@ use strandline_core::error::Kind;
 use strandline_core::history::snapshot::{Term, TermUnit};
 use strandline_core::log;
 use strandline_core::schema::same_name;
+use strandline_core::when::{When, parse_time};
 
+use crate::access;
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
-use crate::parse::{Branch, HistoryStatement, MatrixOne, Period, PeriodUnit, Scope, TableName, Target};
+use crate::parse::{Branch, HistoryStatement, MatrixOne, Period, PeriodUnit, RestoreFrom, Scope, TableName, Target};
 use crate::session::{Session, State};
 use crate::warning::Warning;
 
@@ -26,6 +28,7 @@ mod snapshot;
 
 /// Carries out a statement about history.
 pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
+    access::history::check(session, statement).await?;
     if !only_reads(statement) {
         session.check_writable()?;
     }
@@ -172,6 +175,19 @@ impl State {
 
     pub(crate) fn full_name(&self, table: &TableName) -> Result<(String, String)> {
         Ok((self.home(table.database.as_deref())?, table.name.clone()))
+    }
+
+    /// Returns the moment that a restore brings back.
+    pub(crate) async fn restored_from(&self, from: &RestoreFrom) -> Result<When> {
+        match from {
+            RestoreFrom::When(when) => self.address(when).await,
+            RestoreFrom::Pitr { name, time, source_account } => {
+                if source_account.as_ref().is_some_and(|source| !source.eq_ignore_ascii_case(&self.account_name)) {
+                    return Err(Error::unsupported("RESTORE … FROM PITR of another account"));
+                }
+                Ok(When::Pitr(name.clone(), parse_time(time, self.now, self.variables.time_zone())?))
+            }
+        }
     }
 
     /// Turns a scope as a statement words it into the core's terms.

@@ -70,6 +70,9 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
     let database = state.engine.database();
     let mut rows = Vec::new();
     for pitr in database.pitrs(state.account)? {
+        if !state.rights.sees_scope(&pitr.scope) {
+            continue;
+        }
         let (account, of_database, table) = names(&state.account_name, &pitr.scope, "*");
         rows.push(row![
             &pitr.name,

@@ -7,32 +7,21 @@ use strandline_core::ids::Version;
 use strandline_core::log::Scope;
 use strandline_core::schema::same_name;
 use strandline_core::txn::Author;
-use strandline_core::when::{When, parse_time};
 
+use crate::access;
+use crate::access::restore::{GrantLine, GrantsThen};
 use crate::api::Outcome;
 use crate::error::{Error, Result};
-use crate::parse::{Restore, RestoreFrom, RestoreTo, Undo, Undrop, Undropped};
+use crate::parse::{Restore, RestoreTo, Undo, Undrop, Undropped};
 use crate::session::Session;
-use crate::show::answer::{CellKind, ShowAnswer, answer, row};
+use crate::show::answer::{Cell, CellKind, ShowAnswer, answer, row};
 use crate::statements::rows_of;
 
 /// How often a restore is planned again because another commit came between plan and commit.
 const TRIES: usize = 20;
 
 pub async fn restore(session: &mut Session, restore: &Restore) -> Result<Outcome> {
-    if restore.with_grants {
-        return Err(Error::unsupported("RESTORE … WITH GRANTS"));
-    }
-    let state = &session.state;
-    let when = match &restore.from {
-        RestoreFrom::When(when) => state.address(when).await?,
-        RestoreFrom::Pitr { name, time, source_account } => {
-            if source_account.as_ref().is_some_and(|source| !source.eq_ignore_ascii_case(&state.account_name)) {
-                return Err(Error::unsupported("RESTORE … FROM PITR of another account"));
-            }
-            When::Pitr(name.clone(), parse_time(time, state.now, state.variables.time_zone())?)
-        }
-    };
+    let when = session.state.restored_from(&restore.from).await?;
     if let Some(account) = &restore.to_account
         && !same_name(account, &session.state.account_name)
     {
@@ -58,7 +47,7 @@ pub async fn restore(session: &mut Session, restore: &Restore) -> Result<Outcome
         create_database: restore.create_database,
         foreign_key_checks: session.state.variables.foreign_key_checks(),
     };
-    run(session, restore.explain, &Planning::Restore(request)).await
+    run(session, restore.explain, &Planning::Restore(request), restore.with_grants).await
 }
 
 pub async fn undrop(session: &mut Session, undrop: &Undrop) -> Result<Outcome> {
@@ -75,7 +64,7 @@ pub async fn undrop(session: &mut Session, undrop: &Undrop) -> Result<Outcome> {
         }
         Undropped::Database(name) => Planning::UndropDatabase(name.clone(), to),
     };
-    run(session, undrop.explain, &planning).await
+    run(session, undrop.explain, &planning, false).await
 }
 
 /// What to make a plan of.
@@ -104,31 +93,39 @@ pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
     session.commit().await?;
     let author = session.state.author();
     let report = session.state.engine.database().undo(Version(undo.version), &author).await?;
-    Ok(Outcome::Rows(rows_of(report_answer(&report)?)))
+    Ok(Outcome::Rows(rows_of(report_answer(&report, &[])?)))
 }
 
 /// Makes a plan and prints it, or applies it, planning again when another commit came between.
-async fn run(session: &mut Session, explain: bool, planning: &Planning) -> Result<Outcome> {
+async fn run(session: &mut Session, explain: bool, planning: &Planning, with_grants: bool) -> Result<Outcome> {
     let database = session.state.engine.database().clone();
     let author = session.state.author();
     if explain {
         let mut plan = planning.plan(&database, &author).await?;
+        access::history::check_plan(&session.state.rights, &plan)?;
         plan.count_rows().await?;
-        return Ok(Outcome::Rows(rows_of(plan_answer(&plan)?)));
+        let grants = grants_then(&plan, &author, with_grants);
+        return Ok(Outcome::Rows(rows_of(plan_answer(&plan, &grants)?)));
     }
     session.commit().await?;
     let mut tries = 0;
     loop {
         tries += 1;
         let plan = planning.plan(&database, &author).await?;
-        match database.apply_restore(&plan, &author).await {
+        access::history::check_plan(&session.state.rights, &plan)?;
+        let GrantsThen { changed, lines } = grants_then(&plan, &author, with_grants);
+        match database.apply_restore_with(&plan, changed, &author).await {
             Err(error) if error.kind() == Kind::Conflict && tries < TRIES => {}
-            report => return Ok(Outcome::Rows(rows_of(report_answer(&report?)?))),
+            report => return Ok(Outcome::Rows(rows_of(report_answer(&report?, &lines)?))),
         }
     }
 }
 
-fn plan_answer(plan: &RestorePlan) -> Result<ShowAnswer> {
+fn grants_then(plan: &RestorePlan, author: &Author, with_grants: bool) -> GrantsThen {
+    if with_grants { access::restore::grants(plan, author.account) } else { GrantsThen::default() }
+}
+
+fn plan_answer(plan: &RestorePlan, grants: &GrantsThen) -> Result<ShowAnswer> {
     let columns = [
         ("action", CellKind::Text),
         ("database", CellKind::Text),
@@ -151,10 +148,23 @@ fn plan_answer(plan: &RestorePlan) -> Result<ShowAnswer> {
             plan.from.time.to_string(),
         ]
     });
-    answer(&columns, rows.collect())
+    // A grantee stands where others have their table.
+    let of_grants = grants.lines.iter().map(|line| {
+        row![
+            line.action,
+            &line.database,
+            &line.grantee,
+            Cell::Null,
+            Cell::Null,
+            line.reason(),
+            plan.from.version.0,
+            plan.from.time.to_string(),
+        ]
+    });
+    answer(&columns, rows.chain(of_grants).collect())
 }
 
-fn report_answer(report: &RestoreReport) -> Result<ShowAnswer> {
+fn report_answer(report: &RestoreReport, grants: &[GrantLine]) -> Result<ShowAnswer> {
     let columns = [
         ("action", CellKind::Text),
         ("database", CellKind::Text),
@@ -175,5 +185,16 @@ fn report_answer(report: &RestoreReport) -> Result<ShowAnswer> {
             report.version_after.0,
         ]
     });
-    answer(&columns, rows.collect())
+    let of_grants = grants.iter().map(|line| {
+        row![
+            line.action,
+            &line.database,
+            &line.grantee,
+            Cell::Null,
+            Cell::Null,
+            report.version_before.0,
+            report.version_after.0,
+        ]
+    });
+    answer(&columns, rows.chain(of_grants).collect())
 }

@@ -48,6 +48,9 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
     let state = &session.state;
     let mut rows = Vec::new();
     for retention in state.engine.database().retentions(state.account)? {
+        if !state.rights.sees_scope(&retention.scope) {
+            continue;
+        }
         let (account, database, table) = names(&state.account_name, &retention.scope, "");
         rows.push(row![
             retention.scope.level(),

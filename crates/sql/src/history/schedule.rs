@@ -59,6 +59,9 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
     let state = &session.state;
     let mut rows = Vec::new();
     for schedule in state.engine.database().schedules(state.account)? {
+        if !state.rights.sees_scope(&schedule.scope) {
+            continue;
+        }
         let (account, database, table) = names(&state.account_name, &schedule.scope, "");
         rows.push(row![
             &schedule.name,

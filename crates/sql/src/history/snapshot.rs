@@ -157,6 +157,9 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
     let bases: HashMap<_, _> = sizes.iter().map(|size| (size.pin.id, size.pin.name.clone())).collect();
     for size in sizes {
         let pin = &size.pin;
+        if !session.state.rights.sees_scope(&pin.scope) {
+            continue;
+        }
         let (of_account, of_database, of_table) = names_of(pin);
         let columns = columns_of(&session.state, pin).await?;
         let until = pin.terms.retain_until;

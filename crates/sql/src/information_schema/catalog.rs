@@ -1,7 +1,9 @@
 //! SCHEMATA, TABLES, COLUMNS, STATISTICS and VIEWS.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use strandline_core::grants::Privileges;
 use strandline_core::schema::{Database, Table};
 
 use super::{VirtualTable, all, declared, table_type};
@@ -129,7 +131,7 @@ pub(super) const TABLES: &[VirtualTable] = &[
     },
 ];
 
-/// Returns every table and view of the account with its database, by name.
+/// Returns every table and view of the account that the reader may know of, with its database, by name.
 pub(super) fn every_table(cx: &ShowContext<'_>) -> Vec<(Arc<Database>, Arc<Table>)> {
     let databases = cx.databases().into_iter();
     databases
@@ -163,8 +165,7 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx) {
-        let shown = table.columns.iter().filter(|column| cx.shows_column(&table, column.id));
-        for (at, column) in shown.enumerate() {
+        for (at, column, privileges) in cx.columns_of(&database, &table) {
             let ty = mysql_type(column);
             let ty = ty.as_ref();
             let charset = ty.filter(|ty| ty.is_text()).map(|_| "utf8mb4");
@@ -175,7 +176,7 @@ fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
                 &database.name,
                 &table.name,
                 &column.name,
-                at + 1,
+                at,
                 default_text(column),
                 if column.nullable { "YES" } else { "NO" },
                 data_type,
@@ -189,7 +190,7 @@ fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
                 &column.declared,
                 key_of(&table, column),
                 extra(column),
-                "select,insert,update,references",
+                privileges,
                 &column.comment,
                 "",
                 Cell::Null
@@ -266,7 +267,8 @@ fn views(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     views
         .map(|(database, view)| {
             let definer = attributes::view_definer(&view);
-            let definition = view_text(&database.name, &view);
+            let seen = cx.reader.has(&database, &view, Privileges::SHOW_VIEW);
+            let definition = if seen { view_text(&database.name, &view) } else { Cow::Borrowed("") };
             row![
                 "def",
                 &database.name,

@@ -205,39 +205,6 @@ pub(super) const TABLES: &[VirtualTable] = &[
         ],
     ),
     empty(
-        "SCHEMA_PRIVILEGES",
-        &[
-            ("GRANTEE", Text),
-            ("TABLE_CATALOG", Text),
-            ("TABLE_SCHEMA", Text),
-            ("PRIVILEGE_TYPE", Text),
-            ("IS_GRANTABLE", Text),
-        ],
-    ),
-    empty(
-        "TABLE_PRIVILEGES",
-        &[
-            ("GRANTEE", Text),
-            ("TABLE_CATALOG", Text),
-            ("TABLE_SCHEMA", Text),
-            ("TABLE_NAME", Text),
-            ("PRIVILEGE_TYPE", Text),
-            ("IS_GRANTABLE", Text),
-        ],
-    ),
-    empty(
-        "COLUMN_PRIVILEGES",
-        &[
-            ("GRANTEE", Text),
-            ("TABLE_CATALOG", Text),
-            ("TABLE_SCHEMA", Text),
-            ("TABLE_NAME", Text),
-            ("COLUMN_NAME", Text),
-            ("PRIVILEGE_TYPE", Text),
-            ("IS_GRANTABLE", Text),
-        ],
-    ),
-    empty(
         "COLUMN_STATISTICS",
         &[("SCHEMA_NAME", Text), ("TABLE_NAME", Text), ("COLUMN_NAME", Text), ("HISTOGRAM", Long)],
     ),
@@ -271,7 +238,5 @@ pub(super) const TABLES: &[VirtualTable] = &[
         ],
     ),
     empty_in("mysql", "event", &[("db", Text), ("name", Text), ("body", Long), ("definer", Text)]),
-    empty_in("mysql", "db", &[("Host", Text), ("Db", Text), ("User", Text)]),
-    empty_in("mysql", "tables_priv", &[("Host", Text), ("Db", Text), ("User", Text), ("Table_name", Text)]),
     empty_in("mysql", "help_topic", &[("help_topic_id", UInt), ("name", Text)]),
 ];

@@ -1,5 +1,6 @@
 //! mo_catalog: what MatrixOne's clients read.
 
+use strandline_core::grants::Privileges;
 use strandline_core::log::Scope;
 
 use super::VirtualTable;
@@ -114,7 +115,8 @@ pub(super) const TABLES: &[VirtualTable] = &[
         columns: &[("account_id", UInt), ("account_name", Text), ("status", Text)],
         rows: |cx| {
             let accounts = cx.catalog.accounts();
-            let seen = accounts.iter().filter(|a| cx.account == strandline_core::db::SYS || a.id == cx.account);
+            let whole = cx.account == strandline_core::db::SYS && cx.reader.rights.has_one_of(Privileges::SUPER);
+            let seen = accounts.iter().filter(|a| whole || a.id == cx.account);
             seen.map(|account| row![account.id.0, &account.name, "open"]).collect()
         },
     },
@@ -123,13 +125,14 @@ pub(super) const TABLES: &[VirtualTable] = &[
         name: "mo_user",
         columns: &[("user_id", UInt), ("user_host", Text), ("user_name", Text), ("status", Text)],
         rows: |cx| {
-            let users = cx.catalog.users();
-            let own = users.iter().filter(|user| user.account == cx.account);
-            own.map(|user| {
-                let status = if user.verifiers.contains_key("locked") { "lock" } else { "unlock" };
-                row![user.id.0, crate::users::host_of(user), &user.name, status]
-            })
-            .collect()
+            let users = cx.reader.users();
+            users
+                .iter()
+                .map(|user| {
+                    let status = if user.verifiers.contains_key("locked") { "lock" } else { "unlock" };
+                    row![user.id.0, crate::users::host_of(user), &user.name, status]
+                })
+                .collect()
         },
     },
 ];
@@ -204,7 +207,8 @@ fn snapshots(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 }
 
 fn databases(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
-    let databases = cx.databases();
+    let mut databases = cx.databases();
+    databases.retain(|database| cx.reader.lists(&database.name));
     databases
         .iter()
         .map(|d| {
@@ -218,10 +222,12 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let tables = every_table(cx).into_iter();
     tables
         .map(|(database, table)| {
-            let text = if table.is_view() {
-                create_view_text(&database.name, &table)
-            } else {
-                create_table_text(&table, None)
+            let text = match table.is_view() {
+                true if cx.reader.has(&database, &table, Privileges::SHOW_VIEW) => {
+                    create_view_text(&database.name, &table)
+                }
+                true => String::new(),
+                false => create_table_text(&table, None),
             };
             row![
                 table.id.0,
@@ -244,8 +250,7 @@ fn tables(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
 fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx) {
-        let shown = table.columns.iter().filter(|column| cx.shows_column(&table, column.id));
-        for (at, column) in shown.enumerate() {
+        for (at, column, _) in cx.columns_of(&database, &table) {
             let constraint = if table.primary_key.contains(&column.id) { "p" } else { "n" };
             rows.push(row![
                 format!("{}-{}", table.id, column.name),
@@ -256,7 +261,7 @@ fn columns(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
                 &table.name,
                 &column.name,
                 &column.declared,
-                at + 1,
+                at,
                 u64::from(!column.nullable),
                 u64::from(column.default.is_some()),
                 describe::default_text(column),

@@ -1,6 +1,9 @@
 //! What is so of the server and not of a catalog: engines, character sets, connections, variables, users.
 
+use strandline_core::grants::Privileges;
+
 use super::VirtualTable;
+use crate::access::show as access;
 use crate::show::answer::CellKind::{Long, Text, UInt};
 use crate::show::answer::{Cell, CellKind, row};
 use crate::show::{CHARSETS, COLLATIONS, ShowContext, process_row};
@@ -95,7 +98,98 @@ pub(super) const TABLES: &[VirtualTable] = &[
         database: DB,
         name: "USER_PRIVILEGES",
         columns: &[("GRANTEE", Text), ("TABLE_CATALOG", Text), ("PRIVILEGE_TYPE", Text), ("IS_GRANTABLE", Text)],
-        rows: user_privileges,
+        rows: access::user_privileges,
+    },
+    VirtualTable {
+        database: DB,
+        name: "SCHEMA_PRIVILEGES",
+        columns: &[
+            ("GRANTEE", Text),
+            ("TABLE_CATALOG", Text),
+            ("TABLE_SCHEMA", Text),
+            ("PRIVILEGE_TYPE", Text),
+            ("IS_GRANTABLE", Text),
+        ],
+        rows: access::schema_privileges,
+    },
+    VirtualTable {
+        database: DB,
+        name: "TABLE_PRIVILEGES",
+        columns: &[
+            ("GRANTEE", Text),
+            ("TABLE_CATALOG", Text),
+            ("TABLE_SCHEMA", Text),
+            ("TABLE_NAME", Text),
+            ("PRIVILEGE_TYPE", Text),
+            ("IS_GRANTABLE", Text),
+        ],
+        rows: access::table_privileges,
+    },
+    VirtualTable {
+        database: DB,
+        name: "COLUMN_PRIVILEGES",
+        columns: &[
+            ("GRANTEE", Text),
+            ("TABLE_CATALOG", Text),
+            ("TABLE_SCHEMA", Text),
+            ("TABLE_NAME", Text),
+            ("COLUMN_NAME", Text),
+            ("PRIVILEGE_TYPE", Text),
+            ("IS_GRANTABLE", Text),
+        ],
+        rows: access::column_privileges,
+    },
+    VirtualTable {
+        database: DB,
+        name: "APPLICABLE_ROLES",
+        columns: &[
+            ("USER", Text),
+            ("HOST", Text),
+            ("GRANTEE", Text),
+            ("GRANTEE_HOST", Text),
+            ("ROLE_NAME", Text),
+            ("ROLE_HOST", Text),
+            ("IS_GRANTABLE", Text),
+            ("IS_DEFAULT", Text),
+            ("IS_MANDATORY", Text),
+        ],
+        rows: access::applicable_roles,
+    },
+    VirtualTable {
+        database: DB,
+        name: "ENABLED_ROLES",
+        columns: &[("ROLE_NAME", Text), ("ROLE_HOST", Text), ("IS_DEFAULT", Text), ("IS_MANDATORY", Text)],
+        rows: access::enabled_roles,
+    },
+    VirtualTable {
+        database: "mysql",
+        name: "db",
+        columns: &[
+            ("Host", Text),
+            ("Db", Text),
+            ("User", Text),
+            ("Select_priv", Text),
+            ("Insert_priv", Text),
+            ("Update_priv", Text),
+            ("Delete_priv", Text),
+            ("Create_priv", Text),
+            ("Drop_priv", Text),
+            ("Grant_priv", Text),
+        ],
+        rows: access::mysql_db,
+    },
+    VirtualTable {
+        database: "mysql",
+        name: "tables_priv",
+        columns: &[
+            ("Host", Text),
+            ("Db", Text),
+            ("User", Text),
+            ("Table_name", Text),
+            ("Table_priv", Text),
+            ("Column_priv", Text),
+        ],
+        rows: access::mysql_tables_priv,
     },
     VirtualTable { database: DB, name: "SESSION_VARIABLES", columns: NAME_VALUE, rows: |cx| pairs(cx.variables) },
     VirtualTable { database: DB, name: "GLOBAL_VARIABLES", columns: NAME_VALUE, rows: |cx| pairs(cx.global_variables) },
@@ -147,42 +241,31 @@ fn processes(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     cx.processes.iter().map(|process| process_row(process, true)).collect()
 }
 
-fn user_privileges(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
-    const PRIVILEGES: [&str; 15] = [
-        "SELECT",
-        "INSERT",
-        "UPDATE",
-        "DELETE",
-        "CREATE",
-        "DROP",
-        "RELOAD",
-        "PROCESS",
-        "REFERENCES",
-        "INDEX",
-        "ALTER",
-        "SHOW DATABASES",
-        "CREATE VIEW",
-        "SHOW VIEW",
-        "CREATE USER",
-    ];
-    let mut rows = Vec::new();
-    for user in cx.catalog.users().iter().filter(|user| user.account == cx.account) {
-        let grantee = format!("'{}'@'{}'", user.name, users::host_of(user));
-        rows.extend(PRIVILEGES.iter().map(|privilege| row![&grantee, "def", *privilege, "YES"]));
-    }
-    rows
-}
-
 fn mysql_user(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
-    let users = cx.catalog.users();
-    let own = users.iter().filter(|user| user.account == cx.account);
-    own.map(|user| {
-        let sha2 = user.verifiers.contains_key("caching_sha2_password")
-            || !user.verifiers.contains_key("mysql_native_password");
-        let plugin = if sha2 { "caching_sha2_password" } else { "mysql_native_password" };
-        let locked = if user.verifiers.contains_key("locked") { "Y" } else { "N" };
-        // The verifier itself is shown to nobody.
-        row![users::host_of(user), &user.name, plugin, "", locked, "N", "Y", "Y", "Y", "Y", "Y", "Y", "Y", "Y"]
-    })
-    .collect()
+    let users = cx.reader.users().into_iter();
+    users
+        .map(|user| {
+            let sha2 = user.verifiers.contains_key("caching_sha2_password")
+                || !user.verifiers.contains_key("mysql_native_password");
+            let plugin = if sha2 { "caching_sha2_password" } else { "mysql_native_password" };
+            let has = |privilege| access::yes(user.grants.global.has(privilege));
+            // The verifier itself is shown to nobody.
+            row![
+                users::host_of(&user),
+                &user.name,
+                plugin,
+                "",
+                access::yes(user.verifiers.contains_key("locked")),
+                "N",
+                has(Privileges::SELECT),
+                has(Privileges::INSERT),
+                has(Privileges::UPDATE),
+                has(Privileges::DELETE),
+                has(Privileges::CREATE),
+                has(Privileges::DROP),
+                has(Privileges::GRANT_OPTION),
+                has(Privileges::SUPER)
+            ]
+        })
+        .collect()
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use arrow::array::Array;
 use strandline_core::catalog::{Catalog, Change};
 use strandline_core::db::SYS;
+use strandline_core::grants::Grants;
 use strandline_core::ids::{ColumnId, DatabaseId, TableId, UserId};
 use strandline_core::schema::{Account, Column, Database, ForeignKey, Index, Table, Type, User};
 
 use super::*;
+use crate::access::show::Reader;
+use crate::access::{ActiveRoles, Rights};
 use crate::parse::{Filter, Show, Statement, parse_one};
 use crate::show::{Process, ShowAnswer, ShowContext, TableStats, describe, show};
 use crate::warning::Warning;
@@ -56,7 +59,13 @@ fn catalog() -> Arc<Catalog> {
     view.view = Some("SELECT 1".into());
     view.primary_key.clear();
     view.indexes.clear();
-    let user = User { id: UserId(1), account: SYS, name: "root".into(), verifiers: Default::default() };
+    let user = User {
+        id: UserId(1),
+        account: SYS,
+        name: "root".into(),
+        verifiers: Default::default(),
+        grants: Grants::everything(),
+    };
     for change in [
         Change::PutAccount(Account { id: SYS, name: "sys".into() }),
         Change::PutDatabase(Database { id: DatabaseId(1), account: SYS, name: "shop".into(), comment: String::new() }),
@@ -72,6 +81,8 @@ fn catalog() -> Arc<Catalog> {
 
 fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
     let catalog = catalog();
+    let roles = ActiveRoles::default();
+    let rights = Rights::of(catalog.user_set(), SYS, UserId(1), &roles, "'root'@'localhost'".to_owned());
     let variables = vec![("version".to_owned(), "8.0".to_owned()), ("autocommit".to_owned(), "ON".to_owned())];
     let process = Process { id: 1, user: "root".into(), host: "localhost".into(), ..Process::default() };
     work(&ShowContext {
@@ -80,7 +91,7 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
         account: SYS,
         account_name: "sys",
         database: Some("shop"),
-        user: "root@localhost",
+        reader: Reader { rights: &rights, present: &catalog },
         variables: &variables,
         global_variables: &variables,
         status: &variables,

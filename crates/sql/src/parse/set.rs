@@ -6,7 +6,7 @@ use sqlparser::tokenizer::Token;
 use super::cursor::{Cursor, is_word, syntax_error};
 use super::history::When;
 use super::statement::{Isolation, SetItem, SetValue, Statement, TransactionScope, UserStatement, VariableScope};
-use super::user::{role_words, user_name};
+use super::user::{default_role, role_choice, user_name};
 use crate::error::{Error, Result};
 
 /// Parses what follows `SET`.
@@ -14,10 +14,10 @@ pub(super) fn set(c: &mut Cursor<'_>) -> Result<Statement> {
     c.at += 1;
     if c.is("ROLE") && !matches!(c.peek_at(1), Some(Token::Eq | Token::Assignment)) {
         c.at += 1;
-        return Ok(Statement::User(UserStatement::SetRole(role_words(c)?)));
+        return Ok(Statement::User(UserStatement::SetRole(role_choice(c)?)));
     }
-    if c.are(&["DEFAULT", "ROLE"]) {
-        return Ok(Statement::Unsupported("SET DEFAULT ROLE".to_owned()));
+    if c.eat_all(&["DEFAULT", "ROLE"]) {
+        return Ok(Statement::User(default_role(c)?));
     }
     if c.is("STATEMENT") && !matches!(c.peek_at(1), Some(Token::Eq | Token::Assignment)) {
         return Ok(Statement::Unsupported("SET STATEMENT".to_owned()));

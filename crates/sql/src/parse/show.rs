@@ -64,7 +64,9 @@ pub(super) fn show(c: &mut Cursor<'_>) -> Result<Statement> {
     } else if c.eat("PLUGINS") {
         Show::Plugins
     } else if c.eat("GRANTS") {
-        Show::Grants { user: if c.eat("FOR") { Some(user_name(c)?) } else { None } }
+        let user = if c.eat("FOR") { Some(user_name(c)?) } else { None };
+        let using = if user.is_some() && c.eat("USING") { c.comma_separated(user_name)? } else { Vec::new() };
+        Show::Grants { user, using }
     } else if c.eat("TRIGGERS") {
         let database = from_database(c)?;
         Show::Triggers { database, filter: c.filter()? }

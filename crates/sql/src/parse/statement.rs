@@ -432,9 +432,10 @@ pub enum Show {
     },
     Privileges,
     Plugins,
-    /// `None` is the session's user.
+    /// `None` is the session's user, with the roles that are active.
     Grants {
         user: Option<UserName>,
+        using: Vec<UserName>,
     },
     Triggers {
         database: Option<String>,
@@ -516,14 +517,12 @@ pub enum UserStatement {
     Create {
         users: Vec<UserSpec>,
         if_not_exists: bool,
-        locked: Option<bool>,
-        comment: Option<String>,
+        options: UserOptions,
     },
     Alter {
         users: Vec<UserSpec>,
         if_exists: bool,
-        locked: Option<bool>,
-        comment: Option<String>,
+        options: UserOptions,
     },
     Drop {
         users: Vec<UserName>,
@@ -542,6 +541,7 @@ pub enum UserStatement {
     Revoke(Grant),
     RevokeAll {
         users: Vec<UserName>,
+        lenient: Lenient,
     },
     GrantRole {
         roles: Vec<UserName>,
@@ -551,9 +551,42 @@ pub enum UserStatement {
     RevokeRole {
         roles: Vec<UserName>,
         users: Vec<UserName>,
+        lenient: Lenient,
     },
-    /// `SET ROLE`, as written: NONE, ALL, DEFAULT or names.
-    SetRole(Vec<String>),
+    SetRole(RoleChoice),
+    /// Never `Default` or `AllExcept`.
+    SetDefaultRole {
+        roles: RoleChoice,
+        users: Vec<UserName>,
+    },
+}
+
+/// Which of the roles that were granted are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleChoice {
+    Default,
+    None,
+    All,
+    AllExcept(Vec<UserName>),
+    Roles(Vec<UserName>),
+}
+
+/// What CREATE and ALTER USER say of all users that they name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserOptions {
+    pub locked: Option<bool>,
+    pub comment: Option<String>,
+    /// CREATE USER grants these roles, too.
+    pub default_role: Option<RoleChoice>,
+}
+
+/// What a REVOKE passes over with a warning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lenient {
+    /// `IF EXISTS`: what was not granted.
+    pub grants: bool,
+    /// `IGNORE UNKNOWN USER`
+    pub users: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -587,6 +620,8 @@ pub struct Grant {
     pub users: Vec<UserName>,
     /// `WITH GRANT OPTION`, or for REVOKE `GRANT OPTION FOR`.
     pub grant_option: bool,
+    /// Of a REVOKE.
+    pub lenient: Lenient,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

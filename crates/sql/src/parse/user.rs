@@ -5,7 +5,8 @@ use sqlparser::tokenizer::Token;
 use super::TableName;
 use super::cursor::{Cursor, is_word};
 use super::statement::{
-    AccountStatement, AccountStatus, Auth, Grant, GrantOn, Privilege, Statement, UserName, UserSpec, UserStatement,
+    AccountStatement, AccountStatus, Auth, Grant, GrantOn, Lenient, Privilege, RoleChoice, Statement, UserName,
+    UserOptions, UserSpec, UserStatement,
 };
 use crate::error::{Error, Result};
 
@@ -14,15 +15,18 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<Statement>> {
     let statement = if c.eat_all(&["CREATE", "USER"]) {
         let if_not_exists = c.if_not_exists();
         let users = c.comma_separated(user_spec)?;
-        let (locked, comment) = user_options(c)?;
-        Statement::User(UserStatement::Create { users, if_not_exists, locked, comment })
+        let options = user_options(c)?;
+        if matches!(options.default_role, Some(RoleChoice::None | RoleChoice::All)) {
+            return Err(Error::syntax("CREATE USER … DEFAULT ROLE names roles; a new user has none"));
+        }
+        Statement::User(UserStatement::Create { users, if_not_exists, options })
     } else if c.eat_all(&["CREATE", "OR", "REPLACE", "USER"]) {
         return Err(Error::unsupported("CREATE OR REPLACE USER"));
     } else if c.eat_all(&["ALTER", "USER"]) {
         let if_exists = c.if_exists();
         let users = c.comma_separated(user_spec)?;
-        let (locked, comment) = user_options(c)?;
-        Statement::User(UserStatement::Alter { users, if_exists, locked, comment })
+        let options = user_options(c)?;
+        Statement::User(UserStatement::Alter { users, if_exists, options })
     } else if c.eat_all(&["DROP", "USER"]) {
         let if_exists = c.if_exists();
         Statement::User(UserStatement::Drop { users: c.comma_separated(user_name)?, if_exists })
@@ -84,11 +88,36 @@ pub(super) fn user_name(c: &mut Cursor<'_>) -> Result<UserName> {
     Ok(UserName { name, host, current: false })
 }
 
-/// `NONE`, `ALL`, `DEFAULT` or names, to the end of the statement.
-pub(super) fn role_words(c: &mut Cursor<'_>) -> Result<Vec<String>> {
-    let words = c.comma_separated(|c| c.name_or_string("SET ROLE needs NONE, ALL, DEFAULT or a role"))?;
+/// What follows SET ROLE: `NONE`, `ALL [EXCEPT roles]`, `DEFAULT` or roles, to the end of the statement.
+pub(super) fn role_choice(c: &mut Cursor<'_>) -> Result<RoleChoice> {
+    let choice = if c.eat("DEFAULT") {
+        RoleChoice::Default
+    } else if c.eat_all(&["ALL", "EXCEPT"]) {
+        RoleChoice::AllExcept(c.comma_separated(user_name)?)
+    } else {
+        none_all_or_roles(c)?
+    };
     c.expect_end()?;
-    Ok(words)
+    Ok(choice)
+}
+
+/// What follows SET DEFAULT ROLE: `{NONE | ALL | roles} TO users`, to the end of the statement.
+pub(super) fn default_role(c: &mut Cursor<'_>) -> Result<UserStatement> {
+    let roles = none_all_or_roles(c)?;
+    c.expect("TO", "SET DEFAULT ROLE {NONE | ALL | roles} TO users")?;
+    let users = c.comma_separated(user_name)?;
+    c.expect_end()?;
+    Ok(UserStatement::SetDefaultRole { roles, users })
+}
+
+fn none_all_or_roles(c: &mut Cursor<'_>) -> Result<RoleChoice> {
+    Ok(if c.eat("NONE") {
+        RoleChoice::None
+    } else if c.eat("ALL") {
+        RoleChoice::All
+    } else {
+        RoleChoice::Roles(c.comma_separated(user_name)?)
+    })
 }
 
 fn user_spec(c: &mut Cursor<'_>) -> Result<UserSpec> {
@@ -121,8 +150,8 @@ fn user_spec(c: &mut Cursor<'_>) -> Result<UserSpec> {
 }
 
 /// What may follow the users. What we cannot keep is refused rather than forgotten.
-fn user_options(c: &mut Cursor<'_>) -> Result<(Option<bool>, Option<String>)> {
-    let (mut locked, mut comment) = (None, None);
+fn user_options(c: &mut Cursor<'_>) -> Result<UserOptions> {
+    let UserOptions { mut locked, mut comment, mut default_role } = UserOptions::default();
     while !c.at_end() {
         if locked.is_none() && c.eat_all(&["ACCOUNT", "LOCK"]) {
             locked = Some(true);
@@ -130,30 +159,28 @@ fn user_options(c: &mut Cursor<'_>) -> Result<(Option<bool>, Option<String>)> {
             locked = Some(false);
         } else if comment.is_none() && c.eat("COMMENT") {
             comment = Some(c.string("COMMENT needs a text in quotes")?);
+        } else if default_role.is_none() && c.eat_all(&["DEFAULT", "ROLE"]) {
+            default_role = Some(none_all_or_roles(c)?);
         } else if c.eat_all(&["REQUIRE", "NONE"])
             || c.eat_all(&["PASSWORD", "EXPIRE", "NEVER"])
             || c.eat_all(&["PASSWORD", "EXPIRE", "DEFAULT"])
         {
             // Each is how things are here: no client certificate is asked for, and passwords do not expire.
         } else if let Some(what) =
-            ["REQUIRE", "WITH", "PASSWORD", "FAILED_LOGIN_ATTEMPTS", "ATTRIBUTE", "DEFAULT", "DISCARD"]
-                .iter()
-                .find(|w| c.is(w))
+            ["REQUIRE", "WITH", "PASSWORD", "FAILED_LOGIN_ATTEMPTS", "ATTRIBUTE", "DISCARD"].iter().find(|w| c.is(w))
         {
             return Err(Error::unsupported(format!("{what} of a user")));
         } else {
             return Err(c.error(""));
         }
     }
-    Ok((locked, comment))
+    Ok(UserOptions { locked, comment, default_role })
 }
 
 fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
     let granting = to == "TO";
     let option_for = !granting && c.eat_all(&["GRANT", "OPTION", "FOR"]);
-    if !granting {
-        c.if_exists();
-    }
+    let if_exists = !granting && c.if_exists();
     if c.eat("PROXY") {
         return Ok(skip_to_unsupported(c, "GRANT PROXY"));
     }
@@ -161,7 +188,8 @@ fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
     if all_from && c.eat_sign(&Token::Comma) {
         c.expect_all(&["GRANT", "OPTION"], "REVOKE ALL PRIVILEGES, GRANT OPTION FROM user")?;
         c.expect("FROM", "REVOKE ALL PRIVILEGES, GRANT OPTION FROM user")?;
-        return Ok(Statement::User(UserStatement::RevokeAll { users: c.comma_separated(user_name)? }));
+        let users = c.comma_separated(user_name)?;
+        return Ok(Statement::User(UserStatement::RevokeAll { users, lenient: lenient(c, if_exists) }));
     }
     // Roles and privileges look alike until ON or TO comes.
     let on = c.find(|token| is_word(token, "ON") || is_word(token, to));
@@ -174,7 +202,7 @@ fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
             let with_admin = c.eat_all(&["WITH", "ADMIN", "OPTION"]) || c.eat_all(&["WITH", "GRANT", "OPTION"]);
             return Ok(Statement::User(UserStatement::GrantRole { roles, users, with_admin }));
         }
-        return Ok(Statement::User(UserStatement::RevokeRole { roles, users }));
+        return Ok(Statement::User(UserStatement::RevokeRole { roles, users, lenient: lenient(c, if_exists) }));
     }
     let privileges = if all_from {
         vec![Privilege { name: "ALL".to_owned(), columns: Vec::new() }]
@@ -193,8 +221,13 @@ fn grant(c: &mut Cursor<'_>, to: &str) -> Result<Statement> {
         }
     })?;
     let grant_option = if granting { c.eat_all(&["WITH", "GRANT", "OPTION"]) } else { option_for };
-    let grant = Grant { privileges, on, users, grant_option };
+    let lenient = if granting { Lenient::default() } else { lenient(c, if_exists) };
+    let grant = Grant { privileges, on, users, grant_option, lenient };
     Ok(Statement::User(if granting { UserStatement::Grant(grant) } else { UserStatement::Revoke(grant) }))
+}
+
+fn lenient(c: &mut Cursor<'_>, if_exists: bool) -> Lenient {
+    Lenient { grants: if_exists, users: c.eat_all(&["IGNORE", "UNKNOWN", "USER"]) }
 }
 
 fn privilege(c: &mut Cursor<'_>) -> Result<Privilege> {

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use strandline_core::catalog::Catalog;
+use strandline_core::grants::Privileges;
 use strandline_core::ids::{AccountId, ColumnId, Time};
 use strandline_core::log::{Pin, Scope};
 use strandline_core::schema::{Column, Database, Table};
 use strandline_core::when;
 use strandline_core::when::Pitr;
 
+use crate::access::show::{self as access, Reader};
 use crate::create_text::{create_database_text, create_table_text, create_view_text};
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
 use crate::error::{Error, Result};
@@ -43,8 +45,8 @@ pub struct ShowContext<'a> {
     pub account_name: &'a str,
     /// The session's current database.
     pub database: Option<&'a str>,
-    /// `user@host`
-    pub user: &'a str,
+    /// Who reads.
+    pub reader: Reader<'a>,
     /// Names and values as SHOW VARIABLES prints them.
     pub variables: &'a [(String, String)],
     pub global_variables: &'a [(String, String)],
@@ -61,9 +63,10 @@ pub struct ShowContext<'a> {
 }
 
 impl ShowContext<'_> {
-    /// Returns the tables and views of a database, by name.
+    /// Returns the tables and views of a database that the reader may know of, by name.
     pub(crate) fn tables_of(&self, database: &Database) -> Vec<Arc<Table>> {
         let mut tables = self.catalog.tables_of(database.id);
+        tables.retain(|table| self.reader.sees(database, table));
         if let Some(limit) = self.limit {
             tables.retain(|table| limit.admits_table(self.account_name, &database.name, &table.name).is_ok());
         }
@@ -77,9 +80,18 @@ impl ShowContext<'_> {
         databases
     }
 
-    /// Tells whether a table's column is shown.
-    pub(crate) fn shows_column(&self, table: &Table, column: ColumnId) -> bool {
-        self.limit.is_none_or(|limit| limit.admits_columns(table, &[column]).is_ok())
+    /// Returns the columns of a table that are shown: where each stands, from 1, and what the reader may do with it.
+    pub(crate) fn columns_of<'t>(&self, database: &Database, table: &'t Table) -> Vec<(usize, &'t Column, String)> {
+        let spoken_of = |column: &&Column| match self.limit {
+            Some(limit) => limit.admits_columns(table, &[column.id]).is_ok(),
+            None => true,
+        };
+        let columns = table.columns.iter().filter(spoken_of).enumerate();
+        columns
+            .filter_map(|(at, column)| {
+                Some((at + 1, column, access::of_column(&self.reader, database, table, column)?))
+            })
+            .collect()
     }
 
     /// Fails if nothing is kept of a database.
@@ -146,11 +158,11 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
         Show::Index { table, .. } => index(cx, table),
         Show::CreateTable { table, .. } => create_table(cx, table),
         Show::CreateView { view, .. } => {
-            let (home, found) = find(cx, view)?;
+            let (home, found) = find(cx, view, "SHOW VIEW")?;
             if !found.is_view() {
                 return Err(Error::new(1347, "HY000", format!("'{}.{}' is not VIEW", home.name, found.name)));
             }
-            create_view(&home, &found)
+            create_view(cx, &home, &found)
         }
         Show::CreateDatabase { database, if_not_exists, .. } => create_database(cx, database, *if_not_exists),
         Show::CreateUser(name) => create_user(cx, name.as_ref()),
@@ -222,10 +234,7 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
                 rows,
             )
         }
-        Show::Privileges => answer(
-            &[("Privilege", Text), ("Context", Text), ("Comment", Text)],
-            vec![row!["All", "Account", "Every user of an account has all privileges in it"]],
-        ),
+        Show::Privileges => access::privileges(),
         Show::Plugins => answer(
             &[("Name", Text), ("Status", Text), ("Type", Text), ("Library", Text), ("License", Text)],
             vec![
@@ -234,7 +243,7 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
                 row!["InnoDB", "ACTIVE", "STORAGE ENGINE", Cell::Null, "Apache-2.0"],
             ],
         ),
-        Show::Grants { user } => grants(cx, user.as_ref()),
+        Show::Grants { user, using } => access::grants(cx, user.as_ref(), using),
         Show::Triggers { database, .. } => {
             home_name(cx, database.as_deref())?;
             let columns = [
@@ -289,6 +298,11 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
             ];
             answer(&columns, Vec::new())
         }
+        Show::BinaryLogStatus | Show::ReplicaStatus
+            if !cx.reader.rights.has_one_of(Privileges::SUPER | Privileges::REPLICATION_CLIENT) =>
+        {
+            Err(crate::access::lacks(Privileges::SUPER | Privileges::REPLICATION_CLIENT))
+        }
         Show::BinaryLogStatus => answer(
             &[
                 ("File", Text),
@@ -306,11 +320,13 @@ pub fn show(cx: &ShowContext<'_>, show: &Show) -> Result<ShowAnswer> {
         Show::Accounts { filter } => {
             // MatrixOne's columns. Another account than sys sees itself alone.
             let all = cx.catalog.accounts();
-            let seen = all.iter().filter(|a| cx.account == strandline_core::db::SYS || a.id == cx.account);
+            let whole = cx.account == strandline_core::db::SYS && cx.reader.rights.has_one_of(Privileges::SUPER);
+            let seen = all.iter().filter(|a| whole || a.id == cx.account);
             let rows = seen
                 .filter(|account| matches(filter.as_ref(), &account.name))
                 .map(|account| {
-                    let databases = cx.catalog.databases_of(account.id);
+                    let mut databases = cx.catalog.databases_of(account.id);
+                    databases.retain(|database| account.id != cx.account || cx.reader.lists(&database.name));
                     let tables: usize = databases.iter().map(|d| cx.catalog.tables_of(d.id).len()).sum();
                     let admin = cx.catalog.users().iter().find(|u| u.account == account.id).map(|u| u.name.clone());
                     row![&account.name, admin, "open", databases.len(), tables]
@@ -480,17 +496,7 @@ fn columns(cx: &ShowContext<'_>, table: &TableName, full: bool, filter: Option<&
         match full {
             true => {
                 let collation = d.is_text.then_some("utf8mb4_bin");
-                row![
-                    d.field,
-                    d.declared,
-                    collation,
-                    null,
-                    d.key,
-                    d.default,
-                    d.extra,
-                    "select,insert,update,references",
-                    d.comment
-                ]
+                row![d.field, d.declared, collation, null, d.key, d.default, d.extra, d.privileges, d.comment]
             }
             false => row![d.field, d.declared, null, d.key, d.default, d.extra],
         }
@@ -526,6 +532,7 @@ struct Described {
     key: &'static str,
     default: Option<String>,
     extra: String,
+    privileges: String,
     comment: String,
 }
 
@@ -541,16 +548,17 @@ fn described_columns(cx: &ShowContext<'_>, name: &TableName) -> Result<Vec<Descr
             key: "",
             default: None,
             extra: String::new(),
+            privileges: "select".to_owned(),
             comment: String::new(),
         });
         return Ok(described.collect());
     }
-    let (_, table) = find(cx, name)?;
-    let columns = table.columns.iter().filter(|column| cx.shows_column(&table, column.id));
-    Ok(columns.map(|column| described(&table, column)).collect())
+    let (home, table) = find(cx, name, "SELECT")?;
+    let shown = cx.columns_of(&home, &table).into_iter();
+    Ok(shown.map(|(_, column, privileges)| described(&table, column, privileges)).collect())
 }
 
-fn described(table: &Table, column: &Column) -> Described {
+fn described(table: &Table, column: &Column, privileges: String) -> Described {
     Described {
         field: column.name.clone(),
         declared: column.declared.clone(),
@@ -559,6 +567,7 @@ fn described(table: &Table, column: &Column) -> Described {
         key: key_of(table, column),
         default: default_text(column),
         extra: extra(column),
+        privileges,
         comment: column.comment.clone(),
     }
 }
@@ -585,7 +594,7 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     if is_virtual(home) {
         return answer(&columns, Vec::new());
     }
-    let (_, table) = find(cx, name)?;
+    let (_, table) = find(cx, name, "SELECT")?;
     cx.check_whole(&table)?;
     let rows = describe::key_parts(&table).into_iter().map(|part| {
         row![
@@ -610,9 +619,9 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
 }
 
 fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
-    let (home, table) = find(cx, name)?;
+    let (home, table) = find(cx, name, "SHOW")?;
     if table.is_view() {
-        return create_view(&home, &table);
+        return create_view(cx, &home, &table);
     }
     cx.check_whole(&table)?;
     let next_auto = table.columns.iter().any(|column| column.auto_increment).then(|| (cx.stats)(&table).next_auto);
@@ -620,7 +629,12 @@ fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     answer(&[("Table", Text), ("Create Table", Long)], vec![row![&table.name, text]])
 }
 
-fn create_view(home: &Database, view: &Table) -> Result<ShowAnswer> {
+fn create_view(cx: &ShowContext<'_>, home: &Database, view: &Table) -> Result<ShowAnswer> {
+    for needed in [Privileges::SELECT, Privileges::SHOW_VIEW] {
+        if !cx.reader.has(home, view, needed) {
+            return Err(cx.reader.rights.denied_table(needed, &view.name));
+        }
+    }
     let text = create_view_text(&home.name, view);
     answer(
         &[("View", Text), ("Create View", Long), ("character_set_client", Text), ("collation_connection", Text)],
@@ -629,6 +643,7 @@ fn create_view(home: &Database, view: &Table) -> Result<ShowAnswer> {
 }
 
 fn create_database(cx: &ShowContext<'_>, name: &str, if_not_exists: bool) -> Result<ShowAnswer> {
+    cx.reader.rights.require_any_in_database(name)?;
     let made_up;
     let database = match cx.catalog.database(cx.account, name) {
         Ok(database) => {
@@ -651,31 +666,19 @@ fn create_database(cx: &ShowContext<'_>, name: &str, if_not_exists: bool) -> Res
 }
 
 fn create_user(cx: &ShowContext<'_>, name: Option<&UserName>) -> Result<ShowAnswer> {
-    let name = user_name(cx, name);
-    let user = cx.catalog.user(cx.account, &name);
+    let own = cx.reader.rights.user();
+    let name = match name {
+        Some(name) if !name.current => name.name.clone(),
+        _ => own.map(|own| own.name.clone()).unwrap_or_default(),
+    };
+    if own.is_none_or(|own| own.name != name) && !cx.reader.rights.on_database("mysql").has(Privileges::SELECT) {
+        return Err(cx.reader.rights.denied_database("mysql"));
+    }
+    let user = cx.reader.present.user(cx.account, &name);
     let user =
         user.ok_or_else(|| Error::new(1396, "HY000", format!("Operation SHOW CREATE USER failed for '{name}'@'%'")))?;
     let header = format!("CREATE USER for {}@{}", user.name, users::host_of(user));
-    answer(&[(&header, Long)], vec![row![users::create_user_text(user)]])
-}
-
-fn grants(cx: &ShowContext<'_>, name: Option<&UserName>) -> Result<ShowAnswer> {
-    let name = user_name(cx, name);
-    let host = match cx.catalog.user(cx.account, &name) {
-        Some(user) => users::host_of(user).to_owned(),
-        // The session's user may be one that the server itself vouches for.
-        None if cx.user.starts_with(&format!("{name}@")) => "%".to_owned(),
-        None => {
-            let message = format!("There is no such grant defined for user '{name}' on host '%'");
-            return Err(Error::new(1141, "42000", message));
-        }
-    };
-    let text = format!(
-        "GRANT ALL PRIVILEGES ON *.* TO {}@{} WITH GRANT OPTION",
-        crate::create_text::quote(&name),
-        crate::create_text::quote(&host)
-    );
-    answer(&[(&format!("Grants for {name}@{host}"), Long)], vec![row![text]])
+    answer(&[(&header, Long)], vec![row![users::create_user_text(user, cx.reader.present)]])
 }
 
 fn name_value(pairs: &[(String, String)], filter: Option<&Filter>) -> Result<ShowAnswer> {
@@ -713,6 +716,7 @@ pub(crate) fn process_row(process: &Process, full: bool) -> Vec<Cell> {
 /// Returns the names of all databases, in order.
 pub(crate) fn database_names(cx: &ShowContext<'_>) -> Vec<String> {
     let mut names: Vec<String> = cx.databases().iter().map(|database| database.name.clone()).collect();
+    names.retain(|name| cx.reader.lists(name));
     names.extend(crate::ddl::VIRTUAL_DATABASES.iter().map(|name| (*name).to_owned()));
     names.sort();
     names.dedup();
@@ -733,6 +737,7 @@ fn table_names(cx: &ShowContext<'_>, home: &str) -> Vec<(String, &'static str)> 
 /// Returns the name of the database that is meant, as it is spelled.
 fn home_name(cx: &ShowContext<'_>, name: Option<&str>) -> Result<String> {
     let name = name.or(cx.database).ok_or_else(no_database)?;
+    cx.reader.rights.require_any_in_database(name)?;
     match cx.catalog.database(cx.account, name) {
         Ok(database) => {
             cx.check_database(&database.name)?;
@@ -747,24 +752,28 @@ fn home_name(cx: &ShowContext<'_>, name: Option<&str>) -> Result<String> {
     }
 }
 
-fn find(cx: &ShowContext<'_>, name: &TableName) -> Result<(Arc<Database>, Arc<Table>)> {
+/// Returns a table that the reader may know of. `command` is what is denied of others.
+fn find(cx: &ShowContext<'_>, name: &TableName, command: &str) -> Result<(Arc<Database>, Arc<Table>)> {
     let home = name.database.as_deref().or(cx.database).ok_or_else(no_database)?;
     if is_virtual(home) {
         return Err(no_table(home, &name.name));
     }
-    let database = cx.catalog.database(cx.account, home).map_err(|_| unknown_database(home))?;
-    let table = cx.catalog.table(database, &name.name).map_err(|_| no_table(&database.name, &name.name))?;
+    let found = cx.catalog.database(cx.account, home).map_err(|_| unknown_database(home)).and_then(|database| {
+        let table = cx.catalog.table(database, &name.name).map_err(|_| no_table(&database.name, &name.name))?;
+        Ok((database, table))
+    });
+    let rights = cx.reader.rights;
+    let (database, table) = match found {
+        Ok(found) => found,
+        Err(error) => return Err(rights.require_any_on_table(home, &name.name, command).err().unwrap_or(error)),
+    };
+    if !cx.reader.sees(database, table) {
+        return Err(rights.denied_command(command, &name.name));
+    }
     if let Some(limit) = cx.limit {
         limit.admits_table(cx.account_name, &database.name, &table.name)?;
     }
     Ok((database.clone(), table.clone()))
-}
-
-fn user_name(cx: &ShowContext<'_>, name: Option<&UserName>) -> String {
-    match name {
-        Some(name) if !name.current => name.name.clone(),
-        _ => cx.user.rsplit_once('@').map_or(cx.user, |(user, _)| user).to_owned(),
-    }
 }
 
 fn matches(filter: Option<&Filter>, name: &str) -> bool {

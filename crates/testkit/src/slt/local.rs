@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use strandline_core::db::{Database, Options as DatabaseOptions, SYS};
-use strandline_core::ids::UserId;
-use strandline_core::schema::User;
-use strandline_core::txn::Author;
+use strandline_core::db::{Database, Options as DatabaseOptions};
 use strandline_sql::api::{Login, Outcome};
 use strandline_sql::engine::{Engine, Options};
 use strandline_sql::error::Error;
@@ -34,6 +31,7 @@ struct State {
 
 /// A session that outlives the engine: what its client set is set again after a reopen.
 struct Seat {
+    user: String,
     session: Option<strandline_sql::session::Session>,
     settings: Vec<String>,
 }
@@ -42,14 +40,7 @@ impl Target {
     pub async fn start(config: Config) -> Result<Target> {
         let folder = if config == Config::Memory { None } else { Some(tempfile::tempdir()?) };
         let engine = open(folder.as_ref()).await?;
-        let database = engine.database();
-        let mut txn = database.begin(Author { account: SYS, name: "system".to_owned() });
-        let verifiers = std::collections::BTreeMap::new();
-        if database.now().catalog().user(SYS, "root").is_none() {
-            txn.put_user(User { id: UserId(0), account: SYS, name: "root".to_owned(), verifiers })?;
-        }
-        txn.commit().await?;
-        engine.session(login(None))?.execute("CREATE DATABASE test").await?;
+        engine.session(login("root"))?.execute("CREATE DATABASE test").await?;
         let state = State { engine: Some(engine), sessions: HashMap::new(), next: 0 };
         Ok(Target { config, folder, state: Mutex::new(state) })
     }
@@ -58,8 +49,16 @@ impl Target {
         let mut state = self.state.lock().await;
         let id = state.next;
         state.next += 1;
-        state.sessions.insert(id, Seat { session: None, settings: vec!["USE test".to_owned()] });
+        state.sessions.insert(id, Seat::of("root"));
         Ok(Session { target: self.clone(), id })
+    }
+
+    async fn log_in(&self, id: u64, user: &str) -> Result<(), Refusal> {
+        let mut state = self.state.lock().await;
+        let engine = state.engine.clone().ok_or_else(|| gone("the store is closed"))?;
+        engine.session(login(user)).map_err(refusal)?;
+        state.sessions.insert(id, Seat::of(user));
+        Ok(())
     }
 
     async fn execute(&self, id: u64, sql: &str) -> Result<Answer, Refusal> {
@@ -96,9 +95,13 @@ impl Target {
 }
 
 impl Seat {
+    fn of(user: &str) -> Seat {
+        Seat { user: user.to_owned(), session: None, settings: vec!["USE test".to_owned()] }
+    }
+
     async fn execute(&mut self, engine: &Arc<Engine>, sql: &str) -> Result<Answer, Refusal> {
         if self.session.is_none() {
-            let mut session = engine.session(login(None)).map_err(refusal)?;
+            let mut session = engine.session(login(&self.user)).map_err(refusal)?;
             for setting in &self.settings {
                 // What it set may be gone by now (a dropped database): then it is gone for the session too.
                 let _ = session.execute(setting).await;
@@ -140,14 +143,15 @@ async fn open(folder: Option<&tempfile::TempDir>) -> Result<Arc<Engine>> {
     };
     let options = Options { query_memory_bytes: 256 << 20, threads: 2, ..Options::default() };
     let engine = Engine::open(database, options).await?;
-    if engine.credential(&login(None)).is_none() {
+    if engine.credential(&login("root")).is_none() {
         engine.set_password("root", "").await?;
     }
     Ok(engine)
 }
 
-fn login(database: Option<String>) -> Login {
-    Login { user: "root".to_owned(), host: "localhost".to_owned(), database, connection_id: 1, ..Login::default() }
+/// Somebody who comes from where clients over the wire come from.
+fn login(user: &str) -> Login {
+    Login { user: user.to_owned(), host: "127.0.0.1".to_owned(), connection_id: 1, ..Login::default() }
 }
 
 fn refusal(error: Error) -> Refusal {
@@ -165,6 +169,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Becomes another user's, who has no password.
+    pub async fn log_in(&mut self, user: &str) -> Result<(), Refusal> {
+        self.target.log_in(self.id, user).await
+    }
+
     pub async fn execute(&mut self, sql: &str) -> Result<Answer, Refusal> {
         self.target.execute(self.id, sql).await
     }

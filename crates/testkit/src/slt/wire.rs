@@ -2,7 +2,7 @@
 
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Column, Conn, Row, Value};
+use mysql_async::{Column, Conn, Opts, OptsBuilder, Row, Value};
 use sqllogictest::DefaultColumnType;
 use strandline_workbench::process::{Result, Server};
 
@@ -32,17 +32,29 @@ impl Target {
 
     pub async fn connect(&self) -> Result<Session, Refusal> {
         let conn = Conn::new(self.server.opts(Some("test"))).await.map_err(refusal)?;
-        Ok(Session { conn: Some(conn) })
+        Ok(Session { opts: self.server.opts(None), conn: Some(conn) })
     }
 }
 
 /// One connection.
 pub struct Session {
+    opts: Opts,
     /// `None` after close.
     conn: Option<Conn>,
 }
 
 impl Session {
+    /// Becomes another user's, who has no password.
+    pub async fn log_in(&mut self, user: &str) -> Result<(), Refusal> {
+        let opts = OptsBuilder::from_opts(self.opts.clone()).user(Some(user)).pass(None::<String>);
+        let mut conn = Conn::new(opts).await.map_err(refusal)?;
+        // Not everybody may.
+        let _ = conn.query_drop("USE test").await;
+        self.close().await;
+        self.conn = Some(conn);
+        Ok(())
+    }
+
     pub async fn execute(&mut self, sql: &str) -> Result<Answer, Refusal> {
         let conn = self.conn.as_mut().ok_or_else(|| lost("the connection is closed"))?;
         let mut result = conn.query_iter(sql).await.map_err(refusal)?;

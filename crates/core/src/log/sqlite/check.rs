@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::Connection;
 
 use crate::catalog::{Change, ObjectKind};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::ids::{Digest, FileId, TableId, Time, Version};
 use crate::log::integrity::{self, Head};
 
@@ -89,8 +89,9 @@ fn check_entry(connection: &Connection, row: &LogRow, replay: &mut Replay, note:
             Err(error) => note(error.to_string()),
         }
     }
-    if let Err(error) = read::bodies(connection, row) {
-        note(error.to_string());
+    match read::bodies(connection, row) {
+        Err(error) if error.kind() != Kind::OutOfWindow => note(error.to_string()),
+        _ => {}
     }
     match read::list::<Change>(&row.changes) {
         Ok(changes) => {

@@ -16,10 +16,12 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::catalog::{Change, ObjectKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::log::integrity::{self, Head, Touch};
-use crate::log::{Entry, EntryHead, EntryQuery, EntrySummary, FileKind, FileRecord, ObjectRow, Pin, TableDelta};
+use crate::log::{
+    Entry, EntryHead, EntryQuery, EntrySummary, FileHead, FileKind, FileRecord, ObjectRow, Pin, TableDelta, trimmed,
+};
 use crate::schema::fold;
 
 use super::write::News;
@@ -329,12 +331,18 @@ pub(super) fn log_row(connection: &Connection, version: Version) -> Result<LogRo
         .ok_or_else(|| Error::corrupt(format!("Entry {version} of the log is missing.")))
 }
 
-/// Reads the deltas of an entry, in the order of its touches.
+/// What stands for the deltas of an entry that was trimmed. They are never this short: each begins with a schema.
+pub(super) const TRIMMED: &[u8] = b"trimmed";
+
+/// Reads the deltas of an entry, in the order of its touches; `OutOfWindow` if they were trimmed.
 pub(super) fn bodies(connection: &Connection, row: &LogRow) -> Result<Vec<Bytes>> {
     const BODY: &str = "SELECT body FROM log WHERE version = ?1";
     let version = row.head.version;
     let body = one(connection, BODY, params![clamp(version)], |row| Ok(Bytes::copy_from_slice(blob(row, 0)?)))?;
     let mut rest = body.ok_or_else(|| Error::corrupt(format!("Entry {version} of the log is missing.")))?;
+    if rest == TRIMMED && row.touches.iter().any(|touch| touch.length > 0) {
+        return Err(trimmed(version));
+    }
     let mut bodies = Vec::with_capacity(row.touches.len());
     for touch in &row.touches {
         let length = usize::try_from(touch.length).unwrap_or(usize::MAX);
@@ -353,7 +361,10 @@ pub(super) fn bodies(connection: &Connection, row: &LogRow) -> Result<Vec<Bytes>
 /// Reads an entry whole.
 pub(super) fn entry(connection: &Connection, version: Version) -> Result<Entry> {
     let row = log_row(connection, version)?;
-    let bodies = bodies(connection, &row)?;
+    let bodies = match bodies(connection, &row) {
+        Err(error) if error.kind() == Kind::OutOfWindow => vec![Bytes::new(); row.touches.len()],
+        bodies => bodies?,
+    };
     let deltas = row.touches.iter().zip(bodies).map(|(touch, body)| TableDelta {
         table: touch.table,
         puts: touch.puts,
@@ -490,12 +501,15 @@ fn body(connection: &Connection, row: &LogRow, table: TableId) -> Result<Bytes> 
     let touch = row.touch(table)?;
     let before: u64 = row.touches.iter().take_while(|touch| touch.table != table).map(|touch| touch.length).sum();
     let part = params![clamp(row.head.version), clamp(Version(before + 1)), clamp(Version(touch.length))];
-    one(connection, PART, part, |row| Ok(Bytes::copy_from_slice(blob(row, 0)?)))?
-        .filter(|body| Digest::of(body) == touch.digest)
-        .ok_or_else(|| {
+    let body = one(connection, PART, part, |row| Ok(Bytes::copy_from_slice(blob(row, 0)?)))?;
+    match body.filter(|body| Digest::of(body) == touch.digest) {
+        Some(body) => Ok(body),
+        // Damaged, or trimmed: the whole tells.
+        None => bodies(connection, row).and_then(|_| {
             let version = row.head.version;
-            Error::corrupt(format!("The delta of table {table} in entry {version} is damaged."))
-        })
+            Err(Error::corrupt(format!("The delta of table {table} in entry {version} is damaged.")))
+        }),
+    }
 }
 
 /// Finds the newest entry at or before `time` among those up to `newest`: times increase as versions do.
@@ -714,20 +728,38 @@ pub(super) fn file_by_digest(connection: &Connection, kind: FileKind, wanted: Di
     prove_no_file(connection, |id, line, digest| line == kind && digest == wanted && !gone.contains(&id)).map(|()| None)
 }
 
+/// Returns the files that were not withdrawn.
+pub(super) fn files(connection: &Connection) -> Result<Vec<FileHead>> {
+    let mut files = Vec::new();
+    each_file(connection, |file, gone| {
+        if !gone {
+            files.push(file);
+        }
+        Ok(())
+    })?;
+    Ok(files)
+}
+
 /// Proves that a file is not there: reads the lines of all, which must be complete.
 fn prove_no_file(connection: &Connection, is_it: impl Fn(FileId, FileKind, Digest) -> bool) -> Result<()> {
-    const LINES: &str = "SELECT id, kind, length, digest FROM file";
+    each_file(connection, |file, _| match is_it(file.id, file.kind, file.digest) {
+        true => Err(Error::corrupt(format!("The record of file {} is there, but not in its place.", file.id))),
+        false => Ok(()),
+    })
+}
+
+/// Reads the line of every file that ever was, and whether it is gone; fails if one is missing.
+fn each_file(connection: &Connection, mut take: impl FnMut(FileHead, bool) -> Result<()>) -> Result<()> {
+    const LINES: &str = "SELECT id, kind, length, digest, gone FROM file";
     let head = head(connection)?;
     let mut tally = Digest::default();
     let mut statement = connection.prepare_cached(LINES).map_err(sql_error)?;
     let mut rows = statement.query([]).map_err(sql_error)?;
     while let Some(row) = rows.next().map_err(sql_error)? {
         let (id, kind) = (file_id(row, 0)?, integrity::file_kind_of(text(row, 1)?)?);
-        let digest = digest(row, 3)?;
-        integrity::toggle(&mut tally, integrity::file_tally(id, kind, number(row, 2)?, digest));
-        if is_it(id, kind, digest) {
-            return Err(Error::corrupt(format!("The record of file {id} is there, but not in its place.")));
-        }
+        let file = FileHead { id, kind, length: number(row, 2)?, digest: digest(row, 3)? };
+        integrity::toggle(&mut tally, integrity::file_tally(id, kind, file.length, file.digest));
+        take(file, flag(row, 4)?)?;
     }
     if tally != head.files {
         return Err(Error::corrupt("A row of the metastore's table 'file' is missing or was changed."));

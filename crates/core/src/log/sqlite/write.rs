@@ -15,7 +15,7 @@ use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{FileId, PinId, TableId, Version};
 use crate::log::integrity::{self, Head};
-use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin};
+use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin, Trimmed};
 use crate::schema::fold;
 
 use super::read::{self, Known, Tail};
@@ -28,6 +28,10 @@ const WAL_BYTES_FORCED: u64 = 256 << 20;
 /// How far the WAL is extended at a time, before commits fill it: to sync pages over bytes that a file has already takes
 /// half as long as to sync a file that grew, for the file system need not write down that it did.
 const WAL_ROOM_BYTES: u64 = 1 << 20;
+/// So many free pages wait in the file for new rows.
+const FREE_PAGES_KEPT: i64 = 1024;
+/// No more are given back at a time: commits wait for it.
+const FREE_PAGES_TAKEN: i64 = 512;
 /// What a page takes in the WAL.
 const FRAME_BYTES: u64 = 24 + 4096;
 
@@ -118,6 +122,19 @@ impl Writer {
         let (frames, moved) = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
         if frames != moved && frames * FRAME_BYTES > WAL_BYTES_FORCED {
             self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)")?;
+        }
+        Ok(())
+    }
+
+    /// Gives some of the free pages at the end of the file back to the disk, if there are many.
+    pub(super) fn give_back(&mut self) -> Result<()> {
+        const FREE: &str = "PRAGMA freelist_count";
+        let free: i64 = self.connection.query_row(FREE, [], |row| row.get(0)).map_err(sql_error)?;
+        if free > FREE_PAGES_KEPT {
+            let pages = (free - FREE_PAGES_KEPT).min(FREE_PAGES_TAKEN);
+            let sql = format!("PRAGMA incremental_vacuum({pages})");
+            self.transaction(|connection| connection.execute_batch(&sql).map_err(sql_error))?;
+            self.wrote();
         }
         Ok(())
     }
@@ -506,6 +523,27 @@ impl<'a> Draft<'a> {
             self.execute(UPDATE, params![crc, &id.0.as_bytes()[..]])?;
         }
         Ok(())
+    }
+
+    /// Forgets a file's record for its intent.
+    pub(super) fn withdraw_file(&mut self, id: FileId, kind: FileKind) -> Result<()> {
+        self.drop_file(id)?;
+        self.put_intent(id, kind)
+    }
+
+    /// Empties the bodies of entries.
+    pub(super) fn trim(&mut self, versions: &[Version]) -> Result<Trimmed> {
+        const UPDATE: &str = "UPDATE log SET body = ?2 WHERE version = ?1 AND body <> ?2";
+        let mut done = Trimmed::default();
+        for version in versions {
+            let row = read::log_row(self.connection, *version)?;
+            let bytes: u64 = row.touches.iter().map(|touch| touch.length).sum();
+            if bytes > 0 && self.execute(UPDATE, params![to_sql(version.0)?, read::TRIMMED])? > 0 {
+                done.entries += 1;
+                done.bytes += bytes;
+            }
+        }
+        Ok(done)
     }
 
     pub(super) fn put_setting(&mut self, name: &str, value: &str) -> Result<()> {

@@ -595,6 +595,7 @@ fn users_grants_and_accounts() {
                 on: GrantOn::Database("d".to_owned()),
                 users: vec![user("u", Some("%")), user("v", Some("localhost"))],
                 grant_option: true,
+                lenient: Lenient::default(),
             }),
         ),
         (
@@ -604,9 +605,21 @@ fn users_grants_and_accounts() {
                 on: GrantOn::Everything,
                 users: vec![user("u", None)],
                 grant_option: false,
+                lenient: Lenient::default(),
             }),
         ),
-        ("revoke all privileges, grant option from u", UserStatement::RevokeAll { users: vec![user("u", None)] }),
+        (
+            "revoke if exists all privileges, grant option from u ignore unknown user",
+            UserStatement::RevokeAll { users: vec![user("u", None)], lenient: Lenient { grants: true, users: true } },
+        ),
+        ("set role all except r", UserStatement::SetRole(RoleChoice::AllExcept(vec![user("r", None)]))),
+        (
+            "set default role r, 's'@'%' to u",
+            UserStatement::SetDefaultRole {
+                roles: RoleChoice::Roles(vec![user("r", None), user("s", Some("%"))]),
+                users: vec![user("u", None)],
+            },
+        ),
         (
             "grant r to u",
             UserStatement::GrantRole { roles: vec![user("r", None)], users: vec![user("u", None)], with_admin: false },
@@ -619,8 +632,19 @@ fn users_grants_and_accounts() {
                     auth: Auth::Password { plugin: None, password: "p".to_owned() },
                 }],
                 if_not_exists: true,
-                locked: Some(true),
-                comment: None,
+                options: UserOptions { locked: Some(true), ..UserOptions::default() },
+            },
+        ),
+        (
+            "alter user u default role r, s account unlock",
+            UserStatement::Alter {
+                users: vec![UserSpec { user: user("u", None), auth: Auth::Unsaid }],
+                if_exists: false,
+                options: UserOptions {
+                    locked: Some(false),
+                    comment: None,
+                    default_role: Some(RoleChoice::Roles(vec![user("r", None), user("s", None)])),
+                },
             },
         ),
     ] {

@@ -1,0 +1,234 @@
+//! Collection: what goes, what stays, and why.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use strandline_core::db::{Database, Options, SYS};
+use strandline_core::error::Kind;
+use strandline_core::history::pitr::PitrSpec;
+use strandline_core::history::snapshot::SnapshotSpec;
+use strandline_core::ids::Version;
+use strandline_core::log::memory::MemoryMetastore;
+use strandline_core::log::{FileKind, Metastore, Scope};
+use strandline_core::moment::Moment;
+use strandline_core::schema::Table;
+use strandline_core::upkeep::collect::{Collected, Fate};
+use strandline_core::when::{RangeUnit, When};
+
+use crate::support::*;
+
+const HOUR: i64 = 3600 * 1_000_000;
+
+struct Store {
+    metastore: Arc<dyn Metastore>,
+    objects: Arc<dyn ObjectStore>,
+    options: Options,
+    db: Database,
+    t: Arc<Table>,
+    u: Arc<Table>,
+}
+
+impl Store {
+    /// Returns a store with the tables `d.t` and `d.u`.
+    async fn new() -> Store {
+        let options = options();
+        let metastore: Arc<dyn Metastore> = Arc::new(MemoryMetastore::new());
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let db = Database::start(metastore.clone(), objects.clone(), options.clone(), None).await.unwrap();
+        let database = create_database(&db, "d").await;
+        let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+        let u = create_table(&db, table(database, "u", Shape::Keyed)).await;
+        Store { metastore, objects, options, db, t, u }
+    }
+
+    async fn reopen(self) -> Store {
+        let Store { metastore, objects, options, db, t, u } = self;
+        drop(db);
+        let db = Database::start(metastore.clone(), objects.clone(), options.clone(), None).await.unwrap();
+        Store { metastore, objects, options, db, t, u }
+    }
+
+    /// Lets hours go by, and commits something, so that no older commit is the newest of a window's beginning.
+    async fn pass(&self, hours: i64) {
+        self.options.env.advance(hours * HOUR);
+        create_database(&self.db, &format!("at{}", self.db.now().version())).await;
+    }
+
+    /// Collects, waits until the grace is over, and collects again; returns what both did.
+    async fn collect(&self) -> Collected {
+        let first = self.db.collect().await.unwrap();
+        assert_eq!(first.files, 0, "nothing goes before its grace is over");
+        self.options.env.advance(self.options.grace_micros);
+        let second = self.db.collect().await.unwrap();
+        let (entries, entry_bytes) = (first.entries + second.entries, first.entry_bytes + second.entry_bytes);
+        Collected { entries, entry_bytes, ..second }
+    }
+
+    async fn count(&self, kind: FileKind) -> usize {
+        let listed: Vec<_> = self.objects.list(None).try_collect().await.unwrap();
+        listed.iter().filter(|meta| meta.location.as_ref().starts_with(kind.folder())).count()
+    }
+
+    /// Writes a row into a table and flushes it, then replaces it and flushes again: two parts, of which one is past.
+    /// Returns the version at which the first was the present.
+    async fn write_twice(&self, table: &Arc<Table>) -> Version {
+        insert(&self.db, table, &[(1, 1)]).await;
+        self.db.flush_table(table.id).await.unwrap();
+        let then = self.db.now().version();
+        let mut txn = self.db.begin(author());
+        txn.truncate(table).await.unwrap();
+        txn.commit().await.unwrap();
+        insert(&self.db, table, &[(2, 2)]).await;
+        self.db.flush_table(table.id).await.unwrap();
+        then
+    }
+}
+
+async fn read_pairs(db: &Database, moment: &Moment, table: &Arc<Table>) -> Vec<(i32, i32)> {
+    let scan = moment.scan(table).await.unwrap();
+    read(db.cold(), &scan).await.values().map(pair).collect()
+}
+
+fn only(name: &str) -> Scope {
+    Scope::Tables("d".to_owned(), vec![name.to_owned()])
+}
+
+#[tokio::test]
+async fn the_past_stays_inside_the_window_and_goes_after_it() {
+    let store = Store::new().await;
+    let then = store.write_twice(&store.t).await;
+    store.pass(23).await;
+    assert_eq!(store.collect().await.files, 0);
+    let moment = store.db.at(then).await.unwrap();
+    assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(1, 1)]);
+    drop(moment);
+
+    store.pass(2).await;
+    let before = store.metastore.size_bytes().unwrap();
+    let done = store.collect().await;
+    assert!(done.files >= 2 && done.bytes > 0 && done.entries >= 1 && done.entry_bytes > 0, "{done:?}");
+    assert_eq!(store.metastore.size_bytes().unwrap(), before - done.entry_bytes);
+    assert_eq!((store.count(FileKind::Part).await, store.count(FileKind::Manifest).await), (1, 1));
+    assert_eq!(pairs(&store.db, &store.t).await, [(2, 2)]);
+    assert_eq!(store.db.at(then).await.err().unwrap().kind(), Kind::OutOfWindow);
+    assert_eq!(store.db.collect().await.unwrap(), Collected::default(), "there is no more to do");
+}
+
+#[tokio::test]
+async fn invariant_3_what_a_snapshot_reaches_is_never_deleted() {
+    let store = Store::new().await;
+    // Rows in a part, and rows that are still only in the log.
+    let then = store.write_twice(&store.t).await;
+    insert(&store.db, &store.u, &[(7, 7)]).await;
+    let spec = SnapshotSpec { when: When::Version(then), ..SnapshotSpec::of("s", only("t")) };
+    store.db.create_snapshot(&spec, &author()).await.unwrap();
+    store.db.create_snapshot(&SnapshotSpec::of("log", only("u")), &author()).await.unwrap();
+    let mut txn = store.db.begin(author());
+    txn.drop_table(&store.u).unwrap();
+    txn.commit().await.unwrap();
+    store.pass(100).await;
+    store.collect().await;
+    let store = store.reopen().await;
+    store.collect().await;
+    for (name, table, rows) in [("s", &store.t, [(1, 1)]), ("log", &store.u, [(7, 7)])] {
+        let resolved = store.db.resolve(&When::Snapshot(name.to_owned()), SYS).unwrap();
+        let moment = store.db.moment(&resolved).unwrap();
+        assert_eq!(read_pairs(&store.db, &moment, table).await, rows, "snapshot '{name}'");
+    }
+    let plan = store.db.plan_collection().await.unwrap();
+    assert!(plan.files.iter().any(|file| file.fate == Fate::Kept("snapshot 's'".into())), "{plan:?}");
+    for name in ["s", "log"] {
+        store.db.drop_snapshot(name, false, &author()).unwrap();
+    }
+    let done = store.collect().await;
+    assert!(done.files >= 2 && done.entries >= 1, "{done:?}");
+    assert_eq!(store.count(FileKind::Part).await, 1);
+}
+
+#[tokio::test]
+async fn a_policy_keeps_what_it_names_and_nothing_else() {
+    let store = Store::new().await;
+    let spec = PitrSpec { name: "p".to_owned(), scope: only("t"), length: 7, unit: RangeUnit::Day };
+    store.db.create_pitr(&spec, &author()).unwrap();
+    let then = store.write_twice(&store.t).await;
+    store.write_twice(&store.u).await;
+    store.pass(50).await;
+    store.collect().await;
+    assert_eq!(store.count(FileKind::Part).await, 3, "both of t, the last of u");
+    let resolved = store.db.resolve(&When::Version(then), SYS).unwrap();
+    resolved.limit.as_ref().unwrap().admits_scope(&only("t")).unwrap();
+    let moment = store.db.moment(&resolved).unwrap();
+    assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(1, 1)]);
+    drop(moment);
+    store.pass(24 * 7).await;
+    store.collect().await;
+    assert_eq!(store.count(FileKind::Part).await, 2);
+}
+
+#[tokio::test]
+async fn invariant_10_an_open_moment_keeps_what_it_reads() {
+    let store = Store::new().await;
+    let then = store.write_twice(&store.t).await;
+    let moment = store.db.at(then).await.unwrap();
+    store.pass(100).await;
+    store.collect().await;
+    assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(1, 1)]);
+    drop(moment);
+    assert!(store.collect().await.files > 0);
+}
+
+#[tokio::test]
+async fn invariant_10_a_root_that_cannot_be_read_stops_the_collector() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    store.write_twice(&store.u).await;
+    let content = store.db.now().catalog().content(store.u.id).unwrap().clone();
+    let record = store.metastore.file_by_digest(FileKind::Manifest, content.manifest.unwrap()).unwrap().unwrap();
+    store.objects.delete(&record.kind.path(record.id).as_str().into()).await.unwrap();
+    store.pass(100).await;
+    let store = store.reopen().await;
+    let listed = store.count(FileKind::Part).await;
+    assert_eq!(store.db.collect().await.unwrap_err().kind(), Kind::Corrupt);
+    store.options.env.advance(store.options.grace_micros);
+    assert_eq!(store.db.collect().await.unwrap_err().kind(), Kind::Corrupt);
+    assert_eq!(store.count(FileKind::Part).await, listed);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_goes_at_the_next_collection() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    // A load that never committed, and a file that was withdrawn and not yet deleted.
+    let files = store.db.cold().files().clone();
+    let left = files.put(FileKind::Part, bytes::Bytes::from_static(b"half a load")).await.unwrap();
+    let dead = store.metastore.files().unwrap().into_iter().find(|file| file.kind == FileKind::Manifest).unwrap();
+    let listed = store.count(FileKind::Part).await;
+    assert_eq!(store.db.collect().await.unwrap().files, 0, "its writer may still commit it");
+    store.pass(100).await;
+    store.metastore.withdraw_files(&[(dead.id, dead.kind)]).unwrap();
+    let store = store.reopen().await;
+    let done = store.db.collect().await.unwrap();
+    assert_eq!(done.files, 2, "{done:?}");
+    assert_eq!(store.count(FileKind::Part).await, listed - 1);
+    assert_eq!(store.metastore.intents().unwrap(), []);
+    assert_eq!(store.metastore.file(left.id).unwrap(), None);
+}
+
+#[tokio::test]
+async fn rows_that_stay_leave_the_log_when_their_window_is_over() {
+    let store = Store::new().await;
+    let then = insert(&store.db, &store.t, &[(1, 1)]).await;
+    for _ in 0..2 {
+        store.pass(30).await;
+        store.collect().await;
+    }
+    let entry = store.metastore.entry(then).unwrap().unwrap();
+    assert!(entry.deltas.iter().all(|delta| delta.body.is_empty()), "the row stands in a part by now");
+    assert_eq!(entry.deltas[0].puts, 1, "what the commit did is still told");
+    assert_eq!(store.metastore.deltas(store.t.id, Version(0), then).unwrap_err().kind(), Kind::OutOfWindow);
+    let store = store.reopen().await;
+    assert_eq!(pairs(&store.db, &store.t).await, [(1, 1)]);
+}
