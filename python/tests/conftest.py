@@ -26,8 +26,6 @@ PASSWORD = "tide-table-17"
 START_SECONDS_MAX = 60
 OWN_DATABASES = {"information_schema", "mo_catalog", "mysql", "performance_schema", "sys", "system", "system_metrics"}
 
-not_yet = pytest.mark.xfail(strict=True, reason="server: not yet")
-
 
 def free_port():
     with socket.socket() as s:

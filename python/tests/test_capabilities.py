@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from conftest import not_yet
 from strandline import Client, SnapshotLevel
 from strandline.exceptions import ConnectionError, QueryError, RestoreError, SnapshotError
 
@@ -88,7 +87,6 @@ def test_07_description(db):
     assert db.snapshots.get("s").description == "It's Ümläut \\ and \"quotes\""
 
 
-@not_yet
 def test_08_compressed_snapshot(db):
     snapshot = create(db, "s", compression=True)
     assert snapshot.compressed and snapshot.size_mb > 0

@@ -13,7 +13,7 @@ import types
 import pytest
 
 import conftest
-from conftest import ROOT, blocks, not_yet
+from conftest import ROOT, blocks
 from strandline import Client, SnapshotLevel
 from strandline.exceptions import Error
 
@@ -29,23 +29,16 @@ def run(code, names):
 
 
 def test_our_guide(environment, tmp_path, monkeypatch):
-    """Every block, from the first to the last, as one program. `# not yet` opens those that the server cannot do yet."""
+    """Every block, from the first to the last, as one program."""
     monkeypatch.chdir(tmp_path)
-    names, ran, refused = {}, 0, 0
+    names, ran = {}, 0
     environment.execute("CREATE DATABASE shop")
     environment.execute("CREATE TABLE shop.orders (id INT PRIMARY KEY, price DECIMAL(8,2), created_at DATETIME)")
     environment.execute("INSERT INTO shop.orders VALUES (1, 9.50, '2026-01-01'), (2, 20, '2026-02-01')")
     environment.execute("CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(40), email VARCHAR(40))")
     environment.execute("INSERT INTO shop.users VALUES (1, 'ada', 'ada@example.org')")
     for block in OURS:
-        if block.startswith("# not yet"):
-            for statement in filter(None, block.split("\n\n")):
-                with pytest.raises(Error) as raised:
-                    run(statement, names)
-                assert raised.value.kind == "unsupported" or raised.value.code == 1064, "the server has it now: take '# not yet' away"
-            refused += 1
-        else:
-            run(block, names)
+        run(block, names)
         ran += 1
     assert ran == len(OURS) > 10
     names["client"].disconnect()
@@ -119,7 +112,6 @@ def test_guide_01_database_snapshots(environment, block, names):
 
 
 @guide
-@not_yet
 def test_guide_01_compressed_and_incremental(environment, block, names):
     prepared(environment, ["daily_backup_20240114"])
     run(block[1], names)
@@ -256,7 +248,6 @@ def test_guide_11_automated_backup(environment, block, names):
 
 
 @guide
-@not_yet
 def test_guide_11_weekly_backup_is_compressed(environment, block, names):
     run(block[11], names)
     assert "Weekly backup created" in run("backup_system.weekly_backup()", names)

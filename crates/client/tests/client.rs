@@ -85,11 +85,6 @@ fn shop(name: &str) -> CreateSnapshot {
     CreateSnapshot::new(name, Scope::database("shop"))
 }
 
-/// What the server does not have yet. It fails on the day when it does: then the real test takes its place.
-fn not_yet<T: std::fmt::Debug>(result: std::result::Result<T, Error>) {
-    assert_eq!(result.expect_err("the server has it now: test it").kind(), Kind::Unsupported);
-}
-
 #[tokio::test]
 async fn snapshots_05_to_22() -> Result {
     everywhere(async |_, client| {
@@ -282,15 +277,6 @@ async fn cleanup_43_to_47() -> Result {
 }
 
 #[tokio::test]
-async fn what_the_server_does_not_have_yet() -> Result {
-    everywhere(async |_, client| {
-        not_yet(client.snapshots().create(shop("c").compressed()).await);
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
 async fn a_restore_brings_grants_back_if_asked_27() -> Result {
     everywhere(async |_, client| {
         for statement in ["CREATE USER reader IDENTIFIED BY 'r'", "GRANT SELECT ON shop.* TO reader"] {
@@ -304,6 +290,27 @@ async fn a_restore_brings_grants_back_if_asked_27() -> Result {
         let done = client.restore().snapshot(&restore.with_grants()).await?;
         assert!(done.steps.iter().any(|step| step.action == "restore grants"), "{done:?}");
         assert_eq!(client.query("SHOW GRANTS FOR reader").await?.rows.len(), 2);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn compressed_snapshots_are_copies_of_their_own_08() -> Result {
+    everywhere(async |_, client| {
+        let packed = client.snapshots().create(shop("packed").compressed()).await?;
+        assert!(packed.compressed && packed.size_mb > 0.0 && packed.status == "available", "{packed:?}");
+        assert_eq!(packed.unique_mb, Some(packed.size_mb), "nobody else has its files");
+        assert!(!client.snapshots().create(shop("plain")).await?.compressed);
+        client.query("DELETE FROM users").await?;
+        let then = client.query_snapshot("packed", "SELECT name FROM users ORDER BY id").await?;
+        assert_eq!(then.rows, [[Value::Text("ada".into())], [Value::Text("bob".into())]]);
+        client.restore().snapshot(&RestoreSnapshot::new("packed").overwrite()).await?;
+        assert_eq!(count(client, "users").await?, 2);
+        let error = client.snapshots().create(shop("x").compressed().incremental_from("plain")).await.unwrap_err();
+        assert!(error.to_string().contains("no base"), "{error}");
+        let jobs = client.query("SHOW JOBS").await?;
+        assert_eq!(jobs.rows.len(), 1, "{jobs:?}");
         Ok(())
     })
     .await

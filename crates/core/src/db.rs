@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use object_store::ObjectStore;
@@ -23,6 +23,7 @@ use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::hot::Hot;
 use crate::ids::{AccountId, Digest, FileId, PinId, Time, Version};
+use crate::jobs::Jobs;
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
 use crate::log::{FileKind, Metastore, Scope, TableDelta};
@@ -31,7 +32,7 @@ use crate::schema::Account;
 use crate::store::{Head, Stamps, Store};
 use crate::txn::sequencer::{Prepared, Sequencer};
 use crate::txn::{Author, Ids, Txn, footprint::Footprint};
-use crate::when::{self, Resolved, When, Window};
+use crate::when::{self, Limit, Resolved, When, Window};
 
 /// The account that exists from the first commit on.
 pub const SYS: AccountId = AccountId(1);
@@ -89,6 +90,9 @@ pub(crate) struct Inner {
     pub condemned: Mutex<HashMap<FileId, Time>>,
     /// Held by the collection that runs.
     pub collecting: tokio::sync::Mutex<()>,
+    jobs: Jobs,
+    /// Where the store lies on disk.
+    root: OnceLock<PathBuf>,
     /// Held locked while the store is open.
     _lock: Option<File>,
 }
@@ -113,7 +117,9 @@ impl Database {
         refuse_without_metastore(path)?;
         let metastore: Arc<dyn Metastore> = Arc::new(SqliteMetastore::open(&path.join("metastore.db"))?);
         let files: Arc<dyn ObjectStore> = Arc::new(DurableLocal::open(path)?);
-        Database::start(metastore, files, options, Some(lock)).await
+        let database = Database::start(metastore, files, options, Some(lock)).await?;
+        let _ = database.0.root.set(path.to_owned());
+        Ok(database)
     }
 
     /// Opens a store that lives in memory and goes with the last clone.
@@ -159,6 +165,7 @@ impl Database {
             load_rows: options.load_rows,
         });
         let sequencer = Arc::new(Sequencer::start(store.clone())?);
+        let jobs = Jobs::new(options.env.clone());
         let database = Database(Arc::new(Inner {
             store,
             sequencer,
@@ -170,6 +177,8 @@ impl Database {
             holdings: Holdings::default(),
             condemned: Mutex::default(),
             collecting: tokio::sync::Mutex::new(()),
+            jobs,
+            root: OnceLock::new(),
             _lock: lock,
         }));
         if newest.is_none() {
@@ -198,14 +207,22 @@ impl Database {
         when::resolve(&self.0.store, self.0.options.window, when, account)
     }
 
-    /// Returns the moment that an address came to.
+    /// Returns the moment that an address came to: of a compressed snapshot, its copy.
     pub fn moment(&self, resolved: &Resolved) -> Result<Moment> {
         let store = &self.0.store;
         let head = store.head.load_full();
-        if resolved.version == head.version {
-            return Ok(Moment::past(store, head.version, head.time, head.catalog.clone()));
+        let mut catalog = match resolved.version == head.version {
+            true => head.catalog.clone(),
+            false => self.catalog_at(resolved.version)?,
+        };
+        let copy = resolved.limit.as_ref().and_then(Limit::pin).and_then(|pin| pin.terms.copy.as_ref());
+        if let Some(copy) = copy {
+            let catalog = Arc::make_mut(&mut catalog);
+            for (table, content) in copy {
+                catalog.apply(&Change::PutContent(*table, Arc::new(content.clone())));
+            }
         }
-        Ok(Moment::past(store, resolved.version, resolved.time, self.catalog_at(resolved.version)?))
+        Ok(Moment::past(store, resolved.version, resolved.time, catalog))
     }
 
     /// Returns the moment just before a commit, however old: for undo and undrop, which look a version up themselves.
@@ -255,6 +272,16 @@ impl Database {
         when::window_start(&self.0.store, self.0.options.window)
     }
 
+    /// Returns the long work that runs now, or did lately.
+    pub fn jobs(&self) -> &Jobs {
+        &self.0.jobs
+    }
+
+    /// Returns where the store lies on disk; `None` if it is in memory.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.0.root.get().map(PathBuf::as_path)
+    }
+
     pub fn options(&self) -> &Options {
         &self.0.options
     }
@@ -267,6 +294,7 @@ impl Database {
     /// Ends in order: no commit is accepted afterwards. What was committed is durable already.
     pub async fn close(&self) -> Result<()> {
         self.0.closing.store(true, Ordering::SeqCst);
+        self.0.jobs.cancel_all();
         self.0.sequencer.close();
         self.0.store.metastore.tidy()
     }

@@ -1,8 +1,10 @@
 //! The only door to clocks and chance. Everything else takes `&Env`, so that tests can hold both still.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::error::Result;
 use crate::ids::{FileId, Time};
 
 /// The outside world: the time of day and random numbers.
@@ -17,6 +19,7 @@ enum Source {
     Fixed {
         micros: AtomicI64,
         counter: AtomicU64,
+        free_bytes: AtomicU64,
     },
 }
 
@@ -28,7 +31,8 @@ impl Env {
 
     /// Returns a world whose clock stands at `start` and whose random numbers count up from `seed`.
     pub fn fixed(start: Time, seed: u64) -> Env {
-        Env { source: Arc::new(Source::Fixed { micros: AtomicI64::new(start.0), counter: AtomicU64::new(seed) }) }
+        let (micros, counter) = (AtomicI64::new(start.0), AtomicU64::new(seed));
+        Env { source: Arc::new(Source::Fixed { micros, counter, free_bytes: AtomicU64::new(u64::MAX) }) }
     }
 
     /// Returns the time of day.
@@ -44,6 +48,25 @@ impl Env {
     pub fn advance(&self, by_micros: i64) {
         if let Source::Fixed { micros, .. } = &*self.source {
             micros.fetch_add(by_micros, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns how many bytes the disk of a folder has free; without a folder there is no limit.
+    pub fn free_bytes(&self, folder: Option<&Path>) -> Result<u64> {
+        match (&*self.source, folder) {
+            (Source::Fixed { free_bytes, .. }, _) => Ok(free_bytes.load(Ordering::SeqCst)),
+            (Source::Real, None) => Ok(u64::MAX),
+            (Source::Real, Some(folder)) => {
+                let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
+                Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+            }
+        }
+    }
+
+    /// Says how much a fixed world's disk has free. A real disk stays as it is.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        if let Source::Fixed { free_bytes, .. } = &*self.source {
+            free_bytes.store(bytes, Ordering::SeqCst);
         }
     }
 

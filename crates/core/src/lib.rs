@@ -21,6 +21,7 @@ pub mod grants;
 pub mod history;
 pub mod hot;
 pub mod ids;
+pub mod jobs;
 pub mod log;
 pub mod moment;
 pub mod rows;

@@ -477,8 +477,10 @@ fn kept(
         let start = policy.start(now);
         policies.push(Keeper { start, reaches: inside(start)?, policy });
     }
-    // A snapshot of some columns must be named: it does not show a row whole.
-    let own = |pin: &Pin| (pin.account == account || pin.scope == Scope::Cluster) && pin.columns.is_empty();
+    // A snapshot of some columns must be named: it does not show a row whole. So must a compressed one: it keeps a copy,
+    // and not what the tables were made of.
+    let whole = |pin: &Pin| pin.columns.is_empty() && pin.terms.copy.is_none();
+    let own = |pin: &Pin| (pin.account == account || pin.scope == Scope::Cluster) && whole(pin);
     let pins = store.metastore.pins()?.into_iter().filter(|pin| pin.version == entry.version && own(pin));
     let snapshots: Vec<Scope> = pins.map(|pin| pin.scope).collect();
     if snapshots.is_empty() && !policies.iter().any(|keeper| keeper.reaches) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the ground up. A module may use its own level and those below. History, upkeep and
 /// backup stand on one level and never use one another.
 const LEVELS: &[&[&str]] = &[
-    &["ids", "error", "env", "grants", "schema", "catalog", "rows"],
+    &["ids", "error", "env", "grants", "schema", "catalog", "rows", "jobs"],
     &["log", "hot", "cold"],
     &["store"],
     &["moment", "scan"],
@@ -30,6 +30,7 @@ const VERBS: &[(&str, &str)] = &[
     ("pitr", "pitr"),
     ("retention", "retention"),
     ("schedule", "schedule"),
+    ("jobs", "jobs"),
     ("transactions", "transactions"),
     ("access", "users"),
 ];

@@ -986,3 +986,22 @@ async fn a_schedule_that_does_not_run_is_late() {
     done(s, "ALTER SCHEDULE h PAUSE").await;
     check(s, states, "").await;
 }
+
+#[tokio::test]
+async fn a_compressed_snapshot_that_is_killed_is_not_there() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY)").await;
+    done(s, "INSERT INTO t VALUES (1)").await;
+    s.interrupt().announce();
+    s.interrupt().kill_query();
+    let error = fails(s, "CREATE SNAPSHOT s FOR DATABASE d COMPRESSION").await;
+    assert_eq!((error.code, error.sqlstate), (1317, "70100"));
+    assert_eq!(error.message, "Query execution was interrupted");
+    check(s, "SELECT COUNT(*) FROM mo_catalog.mo_snapshots", "0").await;
+    check(s, "SHOW JOBS WHERE state = 'running'", "").await;
+    done(s, "CREATE SNAPSHOT s FOR DATABASE d COMPRESSION").await;
+    check(s, "SELECT COUNT(*) FROM t {SNAPSHOT = 's'}", "1").await;
+    let Outcome::Rows(jobs) = run(s, "SHOW JOBS").await.unwrap() else { panic!("SHOW JOBS gives rows") };
+    let jobs = text_of(jobs).await.unwrap();
+    assert!(jobs.contains("|compressed snapshot|s|done|100"), "{jobs}");
+}

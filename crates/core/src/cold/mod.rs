@@ -33,7 +33,7 @@ pub use files::{FileWriter, Files, cause, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};
 pub use reader::{BatchStream, Cold, Row};
-pub use writer::{PartVersions, PartWriter, write_part, write_parts};
+pub use writer::{PartVersions, PartWriter, write_archive, write_part, write_parts};
 
 fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

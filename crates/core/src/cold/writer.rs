@@ -63,6 +63,7 @@ pub struct PartWriter {
     /// The block that is being written.
     block: OpenBlock,
     version_range: Option<(u64, u64)>,
+    zstd_level: i32,
 }
 
 struct Output {
@@ -77,6 +78,10 @@ struct OpenBlock {
     bytes: usize,
 }
 
+/// For parts that are written often and read often.
+const ZSTD_LEVEL: i32 = 1;
+/// For copies that are written once and kept long.
+const ZSTD_LEVEL_ARCHIVE: i32 = 15;
 const ROW_GROUP_ROWS: usize = 64 * BLOCK_ROWS as usize;
 const ROW_GROUP_BYTES: usize = 64 << 20;
 /// A block of wide rows ends before it has more than this, uncompressed.
@@ -102,6 +107,7 @@ impl PartWriter {
             max_key: Vec::new(),
             block: OpenBlock::default(),
             version_range: None,
+            zstd_level: ZSTD_LEVEL,
         }
     }
 
@@ -190,7 +196,7 @@ impl PartWriter {
     /// Chooses the encodings by the sample, and writes it.
     async fn begin(&mut self) -> Result<()> {
         let sample = std::mem::take(&mut self.sample);
-        let properties = properties(&self.table, &self.schema, &self.key_names, &sample)?;
+        let properties = properties(&self.table, &self.schema, &self.key_names, &sample, self.zstd_level)?;
         let encoder = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(properties)).map_err(unencodable)?;
         let file = self.files.create(FileKind::Part).await?;
         self.output = Some(Output { encoder, file });
@@ -280,6 +286,18 @@ pub async fn write_part(
     Ok(parts.pop())
 }
 
+/// As `write_part`, with `_version`, for long keeping: as small as it gets.
+pub async fn write_archive(
+    files: &Files,
+    table: &Table,
+    batches: impl Stream<Item = Result<RecordBatch>>,
+) -> Result<Option<(Part, FileRecord)>> {
+    let writer =
+        || PartWriter { zstd_level: ZSTD_LEVEL_ARCHIVE, ..PartWriter::new(files, table, PartVersions::Column) };
+    let mut parts = write_with(files, writer, batches, u64::MAX).await?;
+    Ok(parts.pop())
+}
+
 /// Writes a stream in key order to parts of about `part_bytes` each, in key order. If it fails, nothing is left of any of
 /// them but intents.
 pub async fn write_parts(
@@ -289,8 +307,17 @@ pub async fn write_parts(
     versions: PartVersions,
     part_bytes: u64,
 ) -> Result<Vec<(Part, FileRecord)>> {
+    write_with(files, || PartWriter::new(files, table, versions), batches, part_bytes).await
+}
+
+async fn write_with(
+    files: &Files,
+    writer: impl Fn() -> PartWriter,
+    batches: impl Stream<Item = Result<RecordBatch>>,
+    part_bytes: u64,
+) -> Result<Vec<(Part, FileRecord)>> {
     let mut parts = Vec::new();
-    let result = write_all(files, table, batches, versions, part_bytes, &mut parts).await;
+    let result = write_all(writer, batches, part_bytes, &mut parts).await;
     if let Err(error) = result {
         let written: Vec<FileId> = parts.iter().map(|(part, _): &(Part, FileRecord)| part.file).collect();
         files.discard(&written).await;
@@ -300,15 +327,13 @@ pub async fn write_parts(
 }
 
 async fn write_all(
-    files: &Files,
-    table: &Table,
+    new_writer: impl Fn() -> PartWriter,
     batches: impl Stream<Item = Result<RecordBatch>>,
-    versions: PartVersions,
     part_bytes: u64,
     parts: &mut Vec<(Part, FileRecord)>,
 ) -> Result<()> {
     pin_mut!(batches);
-    let mut writer = PartWriter::new(files, table, versions);
+    let mut writer = new_writer();
     while let Some(batch) = batches.next().await {
         let written = match batch {
             Ok(batch) => writer.write(&batch).await,
@@ -321,7 +346,7 @@ async fn write_all(
             return Err(error);
         }
         if writer.bytes() >= part_bytes {
-            let full = std::mem::replace(&mut writer, PartWriter::new(files, table, versions));
+            let full = std::mem::replace(&mut writer, new_writer());
             let key = full.max_key.clone();
             parts.extend(full.finish().await?);
             writer.max_key = key;
@@ -367,10 +392,11 @@ fn properties(
     schema: &Schema,
     key_names: &[String],
     sample: &[RecordBatch],
+    zstd_level: i32,
 ) -> Result<WriterProperties> {
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("strandline version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(zstd_level)?))
         .set_data_page_row_count_limit(BLOCK_ROWS as usize)
         .set_write_batch_size(BLOCK_ROWS as usize / 2)
         .set_max_row_group_row_count(None)

@@ -186,7 +186,7 @@ impl Database {
         let recent = now.recent_rows();
         for step in &mut steps {
             if let Some(table) = &step.now {
-                step.rows_now = now.known_row_count(table, &recent).await?;
+                step.rows_now = unless_damaged(now.known_row_count(table, &recent).await)?;
             }
             if let Some((moment, table)) = &step.then {
                 step.rows_then = moment.known_row_count(table, &recent).await?;
@@ -236,7 +236,8 @@ impl RestorePlan {
     pub async fn count_rows(&mut self) -> Result<()> {
         for step in &mut self.steps {
             if let Some(table) = &step.now {
-                step.rows_now = Some(self.now.scan(table).await?.row_count());
+                let counted = self.now.scan(table).await.map(|scan| Some(scan.row_count()));
+                step.rows_now = unless_damaged(counted)?;
             }
             if let Some((moment, table)) = &step.then {
                 step.rows_then = Some(moment.scan(table).await?.row_count());
@@ -605,6 +606,9 @@ impl Planner<'_> {
         let (action, reason) = match &living {
             None => (Action::Create, "was dropped since"),
             Some(_) if !same_definition => (Action::Restore, "rows or definition changed since"),
+            Some(_) if self.limit.and_then(Limit::pin).is_some_and(|pin| pin.terms.copy.is_some()) => {
+                (Action::Restore, "gets the rows of the snapshot's copy")
+            }
             Some(_) => (Action::Restore, "rows changed since"),
         };
         let table = if same_definition { then.clone() } else { self.with_fresh_columns(then)? };
@@ -739,6 +743,14 @@ impl Planner<'_> {
 }
 
 const COPY: &str = "kept as it was (KEEP COPY)";
+
+/// Leaves out a count that damage forbids: the rows that a restore replaces need not be readable for it.
+fn unless_damaged(counted: Result<Option<u64>>) -> Result<Option<u64>> {
+    match counted {
+        Err(error) if error.kind() == Kind::Corrupt => Ok(None),
+        counted => counted,
+    }
+}
 
 /// Returns the content with the counters that its overlay has reached.
 pub(crate) fn with_counters(moment: &Moment, table: &Table, mut content: Content) -> Result<Content> {

@@ -39,6 +39,8 @@ pub struct ScheduleSpec {
     pub term: Option<Term>,
     /// Rules for the snapshots of this schedule alone.
     pub keep: Option<Keep>,
+    /// Each snapshot gets a compressed copy of its own.
+    pub compress: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub struct Schedule {
     pub comment: String,
     pub term: Option<Term>,
     pub keep: Option<Keep>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
     pub created: Time,
     pub author: String,
     pub paused: bool,
@@ -106,6 +110,7 @@ impl Database {
             comment: spec.comment.clone(),
             term: spec.term,
             keep: spec.keep,
+            compress: spec.compress,
             created: now,
             author: author.name.clone(),
             paused: false,
@@ -159,8 +164,15 @@ impl Database {
     /// Runs every schedule that is due, of all accounts, and returns how each fares. Called by the background task; an
     /// error is one of the store, not of a run.
     pub async fn run_schedules(&self) -> Result<Vec<Schedule>> {
+        let mut ran = self.run_schedules_that(false).await?;
+        ran.extend(self.run_schedules_that(true).await?);
+        Ok(ran)
+    }
+
+    async fn run_schedules_that(&self, compress: bool) -> Result<Vec<Schedule>> {
         let mut ran = Vec::new();
-        for known in policy::read::<Schedule>(&**self.metastore(), PolicyKind::Schedule)? {
+        let all = policy::read::<Schedule>(&**self.metastore(), PolicyKind::Schedule)?;
+        for known in all.into_iter().filter(|schedule| schedule.compress == compress) {
             if !known.is_due(self.env().now()) {
                 continue;
             }
@@ -211,6 +223,7 @@ impl Database {
                         comment: schedule.comment.clone(),
                         retain_until,
                         schedule: Some(run),
+                        compress: schedule.compress,
                         ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
                     };
                     self.create_numbered(spec, &author).await?.name
@@ -242,8 +255,21 @@ impl Database {
         }
     }
 
-    /// Runs schedules and drops snapshots whose term has ended, until the database is closed or dropped.
+    /// Runs schedules and drops snapshots whose term has ended, until the database is closed or dropped. Copies take their
+    /// time: nothing else waits for them.
     pub fn start_policies(&self) {
+        self.every_second(|database| async move {
+            let ran = database.run_schedules_that(false).await;
+            database.drop_what_expired()?;
+            ran.map(drop)
+        });
+        self.every_second(|database| async move { database.run_schedules_that(true).await.map(drop) });
+    }
+
+    fn every_second<F>(&self, work: impl Fn(Database) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
         let inner = std::sync::Arc::downgrade(&self.0);
         tokio::spawn(async move {
             let mut pause = 0;
@@ -254,7 +280,7 @@ impl Database {
                 if database.0.closing.load(Ordering::SeqCst) {
                     return;
                 }
-                let done = AssertUnwindSafe(database.tick_policies()).catch_unwind().await;
+                let done = AssertUnwindSafe(work(database)).catch_unwind().await;
                 pause = if matches!(done, Ok(Ok(()))) { 0 } else { PAUSE_SECONDS };
                 match done {
                     Ok(Ok(())) => {}
@@ -270,10 +296,15 @@ impl Database {
     /// Does what is due now: schedules, and terms that have ended.
     pub async fn tick_policies(&self) -> Result<()> {
         let ran = self.run_schedules().await;
+        self.drop_what_expired()?;
+        ran.map(drop)
+    }
+
+    fn drop_what_expired(&self) -> Result<()> {
         for pin in self.drop_expired()? {
             tracing::info!(snapshot = pin.name, "dropped: its term has ended");
         }
-        ran.map(drop)
+        Ok(())
     }
 
     fn schedule(&self, name: &str, account: AccountId) -> Result<Schedule> {

@@ -1,4 +1,7 @@
-//! Snapshots: names that people give to versions. Creating one stores a row, at any size of the data.
+//! Snapshots: names that people give to versions. Creating one stores a row, at any size of the data, unless it is to
+//! have a [`copy`] of its own.
+
+mod copy;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
 use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, Time, Version};
 use crate::log::{Pin, Run, Scope, Terms};
+use crate::moment::Moment;
 use crate::schema::{Table, same_name};
 use crate::txn::Author;
 use crate::when::{When, find_snapshot};
@@ -31,6 +35,8 @@ pub struct SnapshotSpec {
     pub retain_until: Option<Time>,
     /// The run of a schedule that takes it.
     pub schedule: Option<Run>,
+    /// It gets a compressed copy of its own.
+    pub compress: bool,
 }
 
 impl SnapshotSpec {
@@ -45,6 +51,7 @@ impl SnapshotSpec {
             base: None,
             retain_until: None,
             schedule: None,
+            compress: false,
         }
     }
 }
@@ -142,8 +149,29 @@ pub struct Decision {
 const NAME_MAX: usize = 64;
 
 impl Database {
-    /// Creates a snapshot. It is there, durably, when this returns.
+    /// Creates a snapshot. It is there, durably, when this returns. Dropping the future ends the making of a copy.
     pub async fn create_snapshot(&self, spec: &SnapshotSpec, author: &Author) -> Result<Pin> {
+        self.create_snapshot_unless(spec, author, std::future::pending()).await
+    }
+
+    /// As `create_snapshot`, but the making of a copy is ended by `stop`, with `Cancelled`. It says for certain whether
+    /// the snapshot is there.
+    pub async fn create_snapshot_unless(
+        &self,
+        spec: &SnapshotSpec,
+        author: &Author,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Pin> {
+        if spec.compress {
+            return Box::pin(self.create_copy(spec, author, stop)).await;
+        }
+        let (mut pin, _moment) = self.draft(spec, author)?;
+        pin.id = self.metastore().put_pin(&pin)?;
+        Ok(pin)
+    }
+
+    /// Returns what a snapshot is to be, and its moment, held.
+    fn draft(&self, spec: &SnapshotSpec, author: &Author) -> Result<(Pin, Moment)> {
         check_name("snapshot", &spec.name)?;
         // A name that is taken is said first: whoever wants the snapshot just once need not care what became of the rest.
         let pins = self.metastore().pins()?;
@@ -168,7 +196,7 @@ impl Database {
             None => None,
         };
         let now = self.env().now().max(moment.time());
-        let mut pin = Pin {
+        let pin = Pin {
             id: PinId(0),
             name: spec.name.clone(),
             account: author.account,
@@ -179,10 +207,9 @@ impl Database {
             author: author.name.clone(),
             comment: spec.comment.clone(),
             columns,
-            terms: Terms { base, retain_until: spec.retain_until, schedule: spec.schedule.clone() },
+            terms: Terms { base, retain_until: spec.retain_until, schedule: spec.schedule.clone(), copy: None },
         };
-        pin.id = self.metastore().put_pin(&pin)?;
-        Ok(pin)
+        Ok((pin, moment))
     }
 
     /// Finds the base of an incremental snapshot: of the same scope, and not newer.
@@ -336,19 +363,21 @@ impl Database {
         for pin in self.snapshots(account)? {
             // One that came meanwhile is listed the next time.
             let Some(digests) = held.get(&pin.id) else { continue };
-            let base = pin.terms.base.and_then(|base| held.get(&base)).into_iter().flat_map(|base| base.iter());
-            let base: HashSet<FileId> = base
-                .flat_map(|digest| files[digest].iter())
-                .flat_map(|files| files.iter())
-                .map(|(id, _)| *id)
-                .collect();
+            let base = pin.terms.base.and_then(|base| all.iter().find(|pin| pin.id == base));
+            let mut base_files = HashSet::new();
+            for digest in base.map(|base| self.live_manifests_of(base)).transpose()?.unwrap_or_default() {
+                // Of a compressed base these may be gone: what it has a copy of counts as added then.
+                if let Ok(listed) = self.files_of(digest).await {
+                    base_files.extend(listed.iter().map(|(file, _)| *file));
+                }
+            }
             let mut seen = HashSet::new();
             let mut size = SnapshotSize { bytes: 0, unique_bytes: 0, damage: None, pin };
             for digest in digests.iter() {
                 match &files[digest] {
                     Ok(files) => {
                         for (file, bytes) in files.iter().filter(|(file, _)| seen.insert(*file)) {
-                            size.bytes += if base.contains(file) { 0 } else { *bytes };
+                            size.bytes += if base_files.contains(file) { 0 } else { *bytes };
                             size.unique_bytes += if owners[file] == Holder::Many { 0 } else { *bytes };
                         }
                     }
@@ -365,13 +394,20 @@ impl Database {
         if let Some(known) = self.0.holdings.pins.lock().get(&pin.id) {
             return Ok(known.clone());
         }
-        let catalog = self.catalog_at(pin.version)?;
-        let tables = tables_of(&catalog, pin.account, &pin.scope);
-        let digests = tables.iter().filter_map(|table| catalog.content(table.id)?.manifest);
-        let digests: BTreeSet<Digest> = digests.collect();
+        let digests: BTreeSet<Digest> = match &pin.terms.copy {
+            Some(copy) => copy.iter().filter_map(|(_, content)| content.manifest).collect(),
+            None => self.live_manifests_of(pin)?,
+        };
         let digests: Arc<[Digest]> = digests.into_iter().collect();
         self.0.holdings.pins.lock().insert(pin.id, digests.clone());
         Ok(digests)
+    }
+
+    /// Returns the manifests that the tables of a snapshot had at its version, whether it has a copy of them or not.
+    fn live_manifests_of(&self, pin: &Pin) -> Result<BTreeSet<Digest>> {
+        let catalog = self.catalog_at(pin.version)?;
+        let tables = tables_of(&catalog, pin.account, &pin.scope);
+        Ok(tables.iter().filter_map(|table| catalog.content(table.id)?.manifest).collect())
     }
 
     /// Returns the files of a manifest, each once, with their lengths.

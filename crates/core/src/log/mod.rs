@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Change, ObjectKind};
+use crate::catalog::{Change, Content, ObjectKind};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::schema::same_name;
@@ -169,6 +169,9 @@ pub struct Terms {
     /// The run of a schedule that took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Run>,
+    /// Its own copy of each table's rows, if it has one: what is read in the place of the tables' contents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<Vec<(TableId, Content)>>,
 }
 
 /// One run of a schedule.

@@ -321,9 +321,14 @@ impl Txn {
         columns: Vec<ColumnId>,
         terms: Terms,
     ) -> Result<()> {
-        self.check_snapshot_name(name)?;
         let pin = pin_of_commit(name, self.author.account, scope, &self.author.name);
-        self.pins.push(Pin { comment: comment.to_owned(), columns, terms, ..pin });
+        self.put_pin(Pin { comment: comment.to_owned(), columns, terms, ..pin })
+    }
+
+    /// Stores a pin with the commit. Without a version it is of the commit itself.
+    pub(crate) fn put_pin(&mut self, pin: Pin) -> Result<()> {
+        self.check_snapshot_name(&pin.name)?;
+        self.pins.push(pin);
         Ok(())
     }
 

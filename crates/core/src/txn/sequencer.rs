@@ -184,7 +184,7 @@ impl Writer {
                 prepared.changes.iter().for_each(|change| changed.apply(change));
                 catalog = Arc::new(changed);
             }
-            for pin in &mut prepared.pins {
+            for pin in prepared.pins.iter_mut().filter(|pin| pin.version == Version(0)) {
                 (pin.version, pin.version_time, pin.created) = (version, time, time);
             }
             entries.push(Entry {

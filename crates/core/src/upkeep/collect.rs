@@ -353,10 +353,21 @@ impl Database {
                 if let Some(why) = why.take() {
                     roots.keep(table, content, upto, (&why, false));
                 }
-                let pinned = pins.iter().filter(|pin| stands(pin.version) && names.in_scope(pin.account, &pin.scope));
+                let of_table = |pin: &&Pin| pin.terms.copy.is_none() && names.in_scope(pin.account, &pin.scope);
+                let pinned = pins.iter().filter(|pin| stands(pin.version)).filter(of_table);
                 if let Some(pin) = pinned.max_by_key(|pin| pin.version) {
                     roots.keep(table, content, pin.version, (&format!("snapshot '{}'", pin.name).into(), true));
                 }
+            }
+        }
+        for pin in &pins {
+            for (table, content) in pin.terms.copy.iter().flatten() {
+                roots.keep(
+                    *table,
+                    content,
+                    pin.version,
+                    (&format!("the copy of snapshot '{}'", pin.name).into(), true),
+                );
             }
         }
         Ok(roots)

@@ -149,6 +149,28 @@ async fn invariant_3_what_a_snapshot_reaches_is_never_deleted() {
 }
 
 #[tokio::test]
+async fn a_compressed_snapshot_keeps_its_copy_and_not_what_it_was_copied_from() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    let spec = SnapshotSpec { compress: true, ..SnapshotSpec::of("packed", only("t")) };
+    store.db.create_snapshot(&spec, &author()).await.unwrap();
+    let mut txn = store.db.begin(author());
+    txn.drop_table(&store.t).unwrap();
+    txn.commit().await.unwrap();
+    store.pass(100).await;
+    store.collect().await;
+    assert_eq!(store.count(FileKind::Part).await, 1, "the copy's");
+    let store = store.reopen().await;
+    let resolved = store.db.resolve(&When::Snapshot("packed".to_owned()), SYS).unwrap();
+    let moment = store.db.moment(&resolved).unwrap();
+    assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(2, 2)]);
+    drop(moment);
+    store.db.drop_snapshot("packed", false, &author()).unwrap();
+    store.collect().await;
+    assert_eq!(store.count(FileKind::Part).await, 0);
+}
+
+#[tokio::test]
 async fn a_policy_keeps_what_it_names_and_nothing_else() {
     let store = Store::new().await;
     let spec = PitrSpec { name: "p".to_owned(), scope: only("t"), length: 7, unit: RangeUnit::Day };

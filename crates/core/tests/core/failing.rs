@@ -1,6 +1,7 @@
-//! A metastore that fails, or does something of its own, when told.
+//! A metastore that fails, waits, or does something of its own, when told.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -19,6 +20,7 @@ pub struct FailingMetastore {
     next: Mutex<Option<Kind>>,
     next_drop: Mutex<Option<Kind>>,
     after_pin: Mutex<Option<AfterPin>>,
+    gate: Mutex<Option<mpsc::Receiver<()>>>,
     /// How many entries were read whole.
     pub whole_entries: AtomicUsize,
 }
@@ -30,8 +32,16 @@ impl FailingMetastore {
             next: Mutex::new(None),
             next_drop: Mutex::new(None),
             after_pin: Mutex::new(None),
+            gate: Mutex::new(None),
             whole_entries: AtomicUsize::new(0),
         }
+    }
+
+    /// Makes whoever next begins to write a file wait until what this returns is dropped.
+    pub fn hold_next_file(&self) -> mpsc::Sender<()> {
+        let (gate, held) = mpsc::channel();
+        *self.gate.lock() = Some(held);
+        gate
     }
 
     /// Makes the next append fail so, with nothing appended.
@@ -123,6 +133,10 @@ impl Metastore for FailingMetastore {
     }
 
     fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {
+        let held = self.gate.lock().take();
+        if let Some(held) = held {
+            let _ = held.recv();
+        }
         self.inner.put_intents(files)
     }
 

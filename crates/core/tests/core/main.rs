@@ -2,6 +2,7 @@
 //! before.
 
 mod collect;
+mod compression;
 mod failing;
 mod invariants;
 mod keys;

@@ -40,6 +40,7 @@ fn cron(name: &str, expression: &str, zone: &str) -> ScheduleSpec {
         comment: "taken by itself".to_owned(),
         term: None,
         keep: None,
+        compress: false,
     }
 }
 
@@ -396,4 +397,20 @@ async fn names_leave_room_for_a_number_and_compare_in_every_script() {
     let taken = db.create_schedule(&cron("\u{e4}rger", "0 2 * * *", "UTC"), &author()).unwrap_err();
     assert_eq!(taken.kind(), Kind::AlreadyExists(What::Schedule));
     db.drop_schedule("\u{e4}RGER", &author()).unwrap();
+}
+
+#[tokio::test]
+async fn a_schedule_takes_compressed_snapshots() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    let spec = ScheduleSpec { compress: true, ..cron("weekly", "0 1 * * *", "UTC") };
+    assert!(db.create_schedule(&spec, &author()).unwrap().compress);
+    db.create_schedule(&cron("hourly", "0 * * * *", "UTC"), &author()).unwrap();
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    let compressed = |name: &str| {
+        let pins = db.snapshots(SYS).unwrap();
+        pins.iter().find(|pin| pin.name.starts_with(name)).expect("taken").terms.copy.is_some()
+    };
+    assert!(compressed("weekly") && !compressed("hourly"));
+    assert_eq!(the(&db, "weekly").last_snapshot.as_deref(), Some("weekly_20260101_010000"));
 }

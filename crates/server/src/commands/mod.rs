@@ -8,6 +8,7 @@ mod commits;
 mod connection;
 pub mod debug;
 mod diff;
+mod jobs;
 mod moment;
 mod output;
 mod pitr;
@@ -56,6 +57,7 @@ pub enum Command {
     Retention(retention::Arguments),
     Schedule(schedule::Arguments),
     User(user::Arguments),
+    Jobs(jobs::Arguments),
     Debug(debug::Arguments),
 }
 
@@ -77,6 +79,7 @@ impl Cli {
             Command::Retention(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Schedule(arguments) => arguments.remote.run(&arguments.statement()),
             Command::User(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Jobs(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Debug(arguments) => debug::run(&arguments),
         };
         result.unwrap_or_else(|error| tell(&*error))
@@ -140,6 +143,7 @@ mod tests {
             Command::Retention(arguments) => arguments.statement(),
             Command::Schedule(arguments) => arguments.statement(),
             Command::User(arguments) => arguments.statement(),
+            Command::Jobs(arguments) => arguments.statement(),
             other => panic!("{other:?} is no single statement"),
         };
         statement.unwrap_or_else(|error| error.to_string())
@@ -191,10 +195,17 @@ mod tests {
                 "schedule create n --cluster --every |\"6 hours|--daily 7 --if-not-exists",
                 "CREATE SCHEDULE IF NOT EXISTS `n` FOR CLUSTER EVERY 6 HOUR KEEP DAILY 7",
             ),
+            (
+                "schedule create n --cluster --every 1w --compression --comment c",
+                "CREATE SCHEDULE `n` FOR CLUSTER EVERY 1 WEEK COMPRESSION COMMENT 'c'",
+            ),
             ("schedule pause n", "ALTER SCHEDULE `n` PAUSE"),
             ("schedule resume n", "ALTER SCHEDULE `n` RESUME"),
             ("schedule drop n --if-exists", "DROP SCHEDULE IF EXISTS `n`"),
             ("schedule list --like |\"n%", "SHOW SCHEDULES LIKE 'n%'"),
+            ("jobs", "SHOW JOBS"),
+            ("jobs list --json", "SHOW JOBS"),
+            ("jobs cancel 3", "CANCEL JOB 3"),
             ("restore table d.t --from-snapshot s", "RESTORE TABLE `d`.`t` FROM SNAPSHOT `s`"),
             ("restore table d.a d.b --version 4", "RESTORE TABLES `d` (`a`, `b`) FROM VERSION 4"),
             (

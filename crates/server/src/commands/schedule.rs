@@ -64,6 +64,9 @@ pub struct Create {
     /// The snapshots' names; {time} stands for the time of the run
     #[arg(long, value_name = "NAME")]
     pub snapshot_name: Option<String>,
+    /// Make each snapshot a compressed copy of its own, for long-term storage
+    #[arg(long)]
+    pub compression: bool,
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
     /// Keep each snapshot this long: '12 hours', '30 days', '6 months', '1 year'
@@ -107,6 +110,9 @@ impl Create {
         }
         if let Some(name) = &self.snapshot_name {
             statement += &format!(" SNAPSHOT NAME {}", sql::text(name));
+        }
+        if self.compression {
+            statement += " COMPRESSION";
         }
         if let Some(comment) = &self.comment {
             statement += &format!(" COMMENT {}", sql::text(comment));

@@ -20,6 +20,7 @@ use crate::warning::Warning;
 mod clone;
 mod commits;
 mod diff;
+mod jobs;
 mod pitr;
 mod restore;
 mod retention;
@@ -59,6 +60,8 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
         HistoryStatement::AlterSchedule { name, paused } => schedule::pause(session, name, *paused),
         HistoryStatement::DropSchedule { name, if_exists } => schedule::drop(session, name, *if_exists),
         HistoryStatement::ShowSchedules { filter } => schedule::show(session, filter.as_ref()).await,
+        HistoryStatement::ShowJobs { filter } => jobs::show(session, filter.as_ref()).await,
+        HistoryStatement::CancelJob { id } => jobs::cancel(session, *id),
         HistoryStatement::MatrixOne(statement) => matrixone(session, statement).await,
     }
 }
@@ -72,6 +75,7 @@ fn only_reads(statement: &HistoryStatement) -> bool {
         | H::ShowRecoveryPoints { .. }
         | H::ShowCommits { .. }
         | H::ShowSchedules { .. }
+        | H::ShowJobs { .. }
         | H::Diff(_)
         | H::ShowRetention { .. } => true,
         H::ApplyRetention { explain, .. } | H::DropSnapshots { explain, .. } => *explain,

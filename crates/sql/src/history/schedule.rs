@@ -18,9 +18,6 @@ pub fn create(session: &mut Session, create: &CreateSchedule) -> Result<Outcome>
     if create.incremental {
         return Err(Error::unsupported("CREATE SCHEDULE … INCREMENTAL"));
     }
-    if create.compression {
-        return Err(Error::unsupported("CREATE SCHEDULE … COMPRESSION"));
-    }
     let state = &session.state;
     let spec = ScheduleSpec {
         name: create.name.clone(),
@@ -34,6 +31,7 @@ pub fn create(session: &mut Session, create: &CreateSchedule) -> Result<Outcome>
         comment: create.comment.clone().unwrap_or_default(),
         term: create.retain.map(term_of),
         keep: create.keep.as_ref().map(keep_of),
+        compress: create.compression,
     };
     let created = state.engine.database().create_schedule(&spec, &state.author());
     let created = created.map(|_| ()).map_err(Error::from);
@@ -80,6 +78,7 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             schedule.next_run.filter(|_| !schedule.paused).map(|time| time.to_string()),
             &schedule.comment,
             &schedule.author,
+            if schedule.compress { "yes" } else { "no" },
         ]);
     }
     let columns = [
@@ -99,6 +98,7 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
         ("NEXT_RUN", CellKind::Text),
         ("COMMENT", CellKind::Text),
         ("CREATED_BY", CellKind::Text),
+        ("COMPRESSED", CellKind::Text),
     ];
     crate::statements::filtered(session, answer(&columns, rows)?, filter).await
 }

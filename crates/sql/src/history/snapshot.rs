@@ -12,6 +12,7 @@ use strandline_core::when;
 use super::{forgiving, names, term_of};
 use crate::api::Outcome;
 use crate::error::{Error, Result};
+use crate::interrupt::interrupted;
 use crate::parse::{CreateSnapshot, Filter, Target, When};
 use crate::session::{Session, State};
 use crate::show::answer::{Cell, CellKind, answer, row};
@@ -19,8 +20,10 @@ use crate::statements::rows_of;
 use crate::warning::Warning;
 
 pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Outcome> {
-    if create.compression {
-        return Err(Error::unsupported("CREATE SNAPSHOT … COMPRESSION"));
+    if create.compression && create.at.is_none() && session.in_transaction() {
+        return Err(Error::wrong_arguments(
+            "A compressed snapshot is a copy of what is committed: COMMIT first, or say AT NOW for what others see",
+        ));
     }
     let scope = session.state.scope(&create.target)?;
     let comment = create.comment.clone().unwrap_or_default();
@@ -41,10 +44,16 @@ pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Ou
                 comment,
                 base: create.incremental_from.clone(),
                 retain_until,
+                compress: create.compression,
                 ..SnapshotSpec::of(&create.name, scope)
             };
             let author = session.state.author();
-            session.state.engine.database().create_snapshot(&spec, &author).await.map(|_| ()).map_err(Error::from)
+            let interrupt = session.interrupt();
+            let database = session.state.engine.database().clone();
+            match database.create_snapshot_unless(&spec, &author, interrupt.killed()).await {
+                Err(error) if error.kind() == Kind::Cancelled && interrupt.is_killed() => Err(interrupted()),
+                created => created.map(|_| ()).map_err(Error::from),
+            }
         }
     };
     forgiving(session, result, create.if_not_exists.then_some(Kind::AlreadyExists(What::Snapshot)))
@@ -73,7 +82,7 @@ fn inside(
         Some(base) => Some(database.base_of(account, base, (&scope, &columns), Version::MAX)?),
         None => None,
     };
-    let terms = Terms { base, retain_until, schedule: None };
+    let terms = Terms { base, retain_until, ..Terms::default() };
     txn.create_snapshot(&create.name, scope, comment, columns, terms)?;
     Ok(())
 }
@@ -186,6 +195,7 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             pin.terms.base.map(|base| bases.get(&base).cloned().unwrap_or_default()),
             until.map(|until| until.to_string()),
             pin.terms.schedule.as_ref().map(|run| run.name.clone()),
+            if pin.terms.copy.is_some() { "yes" } else { "no" },
         ]);
     }
     let columns = [
@@ -205,13 +215,14 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
         ("BASE", CellKind::Text),
         ("EXPIRES", CellKind::Text),
         ("SCHEDULE", CellKind::Text),
+        ("COMPRESSED", CellKind::Text),
     ];
     crate::statements::filtered(session, answer(&columns, rows)?, filter).await
 }
 
-/// Returns millions of bytes, rounded to what is shown.
+/// Returns millions of bytes, to the thousand above: what takes room never shows as nothing.
 fn megabytes(bytes: u64) -> Cell {
-    Cell::Float((bytes as f64 / 1e4).round() / 1e2)
+    Cell::Float(bytes.div_ceil(1000) as f64 / 1e3)
 }
 
 /// Returns the names of account, database and tables that a snapshot is about. MatrixOne names the account only at its level.

@@ -129,6 +129,13 @@ pub enum HistoryStatement {
     ShowSchedules {
         filter: Option<Filter>,
     },
+    /// Long work that runs now.
+    ShowJobs {
+        filter: Option<Filter>,
+    },
+    CancelJob {
+        id: u64,
+    },
     /// The forms that only MatrixOne has.
     MatrixOne(MatrixOne),
 }
@@ -336,6 +343,10 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         }
     } else if c.eat_all(&["SHOW", "SCHEDULES"]) {
         HistoryStatement::ShowSchedules { filter: c.filter()? }
+    } else if c.eat_all(&["SHOW", "JOBS"]) {
+        HistoryStatement::ShowJobs { filter: c.filter()? }
+    } else if c.eat_all(&["CANCEL", "JOB"]) {
+        HistoryStatement::CancelJob { id: c.number("CANCEL JOB needs a number; SHOW JOBS lists them")? }
     } else if let Some(statement) = super::matrixone::parse(c)? {
         HistoryStatement::MatrixOne(statement)
     } else {

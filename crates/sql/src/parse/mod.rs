@@ -187,8 +187,8 @@ fn statement(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
         "UPDATE" => return dml::update(c),
         "DELETE" => return dml::delete(c),
         // Words that only begin a statement of ours, or that one of ours shares with MySQL.
-        "EXPLAIN" | "RESTORE" | "UNDROP" | "FLASHBACK" | "RECOVER" | "UNDO" | "CREATE" | "DROP" | "SHOW" | "DIFF"
-        | "SET" | "APPLY" | "ALTER" | "DATA" => {
+        "EXPLAIN" | "RESTORE" | "UNDROP" | "FLASHBACK" | "RECOVER" | "UNDO" | "CANCEL" | "CREATE" | "DROP" | "SHOW"
+        | "DIFF" | "SET" | "APPLY" | "ALTER" | "DATA" => {
             if let Some(history) = history::parse(c)? {
                 return Ok((Statement::History(Box::new(history)), false));
             }

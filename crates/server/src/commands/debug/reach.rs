@@ -22,17 +22,25 @@ pub struct Held {
     /// `Version::MAX` while it stands.
     pub end: Version,
     pub content: Arc<Content>,
+    /// The compressed snapshot whose copy it is.
+    pub copy_of: Option<String>,
 }
 
-/// Returns every content that the catalog still knows, of dropped tables too.
+/// Returns every content that the catalog still knows, of dropped tables too, and those of copies.
 pub fn contents(database: &Database) -> Result<Vec<Held>> {
     let metastore = database.metastore();
     let mut all = Vec::new();
     for id in 1..=metastore.greatest_id(ObjectKind::Content)? {
         for row in metastore.object(ObjectKind::Content, id)? {
             if let Change::PutContent(table, content) = row.object {
-                all.push(Held { table, begin: row.begin, end: row.end, content });
+                all.push(Held { table, begin: row.begin, end: row.end, content, copy_of: None });
             }
+        }
+    }
+    for pin in metastore.pins()? {
+        for (table, content) in pin.terms.copy.into_iter().flatten() {
+            let (begin, end, content) = (pin.version, pin.version.next(), Arc::new(content));
+            all.push(Held { table, begin, end, content, copy_of: Some(pin.name.clone()) });
         }
     }
     Ok(all)
@@ -128,6 +136,9 @@ impl Keepers {
 
     /// Returns what keeps a content, one sentence each; none if nothing does.
     pub fn reasons(&self, database: &Database, held: &Held) -> Result<Vec<String>> {
+        if let Some(name) = &held.copy_of {
+            return Ok(vec![format!("it is the copy of snapshot '{name}'")]);
+        }
         let mut reasons = Vec::new();
         if held.end == Version::MAX {
             reasons.push("it is what the table holds now".to_owned());
@@ -146,7 +157,8 @@ impl Keepers {
                 reasons.push(format!("PITR '{}' reaches back to version {from}", pitr.name));
             }
         }
-        for (pin, catalog) in &self.pins {
+        // A compressed snapshot keeps its copy, and nothing else.
+        for (pin, catalog) in self.pins.iter().filter(|(pin, _)| pin.terms.copy.is_none()) {
             if held.begin <= pin.version && pin.version < held.end && admits(pin, catalog, held.table) {
                 reasons.push(format!("snapshot '{}' of version {}", pin.name, pin.version));
             }
