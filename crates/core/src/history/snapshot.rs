@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Catalog;
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
-use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, Time, Version};
+use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::log::{Pin, Run, Scope, Terms};
 use crate::moment::Moment;
 use crate::schema::{Table, same_name};
@@ -185,11 +185,17 @@ impl Database {
         // The moment is held from here on, so that its version cannot be collected before the pin stands.
         let moment = self.moment(&resolved)?;
         let columns = check_scope(moment.catalog(), author.account, &spec.scope, &spec.columns)?;
+        let mut copy = None;
         if let Some(limit) = &resolved.limit {
-            for table in tables_of(moment.catalog(), author.account, &spec.scope) {
+            let tables = tables_of(moment.catalog(), author.account, &spec.scope);
+            for table in &tables {
                 let all: Vec<ColumnId> = table.columns.iter().map(|column| column.id).collect();
-                limit.admits_columns(&table, if columns.is_empty() { &all } else { &columns })?;
+                limit.admits_columns(table, if columns.is_empty() { &all } else { &columns })?;
             }
+            // Of what a compressed snapshot names, its copy may be all that there is.
+            let held = limit.pin().and_then(|pin| pin.terms.copy.clone());
+            let inside = |id: &TableId| tables.iter().any(|table| table.id == *id);
+            copy = held.map(|held| held.into_iter().filter(|(id, _)| inside(id)).collect());
         }
         let base = match &spec.base {
             Some(base) => Some(self.base_of(author.account, base, (&spec.scope, &columns), moment.version())?),
@@ -207,7 +213,7 @@ impl Database {
             author: author.name.clone(),
             comment: spec.comment.clone(),
             columns,
-            terms: Terms { base, retain_until: spec.retain_until, schedule: spec.schedule.clone(), copy: None },
+            terms: Terms { base, retain_until: spec.retain_until, schedule: spec.schedule.clone(), copy },
         };
         Ok((pin, moment))
     }
