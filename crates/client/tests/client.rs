@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use strandline_client::{
-    Client, Config, CreateSchedule, CreateSnapshot, Error, Incremental, Keep, Kind, Level, Missing, Range, RangeUnit,
-    Restore, RestoreSnapshot, ResultSet, Scope, SnapshotFilter, Value, When, blocking, sql::TableName,
+    Client, Config, CreateSchedule, CreateSnapshot, Incremental, Keep, Kind, Level, Missing, Range, RangeUnit, Restore,
+    RestoreSnapshot, ResultSet, Scope, SnapshotFilter, Value, When, blocking, sql::TableName,
 };
 use strandline_workbench::process::{PASSWORD, Server};
 

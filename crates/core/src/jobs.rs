@@ -129,7 +129,7 @@ impl Jobs {
     pub fn cancel(&self, id: u64, account: AccountId) -> Result<()> {
         let known = self.0.known.lock();
         match known.iter().find(|state| state.id == id && state.account == account) {
-            None => Err(Error::invalid(format!("There is no job {id}.")).with_hint("SHOW JOBS lists them.")),
+            None => Err(no_job(id)),
             Some(state) => {
                 let end = state.end.lock();
                 if end.is_some() {
@@ -226,6 +226,11 @@ impl Drop for Stop {
     fn drop(&mut self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
     }
+}
+
+/// Returns the error for a job that is not known.
+pub fn no_job(id: u64) -> Error {
+    Error::invalid(format!("There is no job {id}.")).with_hint("SHOW JOBS lists them.")
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub enum Verb {
     /// Create a user, who may do nothing yet
     #[command(group = clap::ArgGroup::new("login").args(["new_password_file", "locked"]).required(true))]
     Create {
+        // `--user` is who logs in.
+        #[arg(id = "named", value_name = "USER")]
         user: User,
         /// A file with the password of the new user
         #[arg(long, value_name = "FILE")]
@@ -49,6 +51,7 @@ pub enum Verb {
     },
     /// Set a user's password
     Password {
+        #[arg(id = "named", value_name = "USER")]
         user: User,
         /// A file with the new password
         #[arg(long, value_name = "FILE")]
@@ -57,6 +60,7 @@ pub enum Verb {
     /// Drop a user, with all that was granted to it
     #[command(visible_alias = "rm")]
     Drop {
+        #[arg(id = "named", value_name = "USER")]
         user: User,
         /// Do nothing if there is none of this name
         #[arg(long)]
@@ -79,7 +83,10 @@ pub enum Verb {
         if_exists: bool,
     },
     /// Show what was granted to a user, as the statements that would grant it
-    Grants { user: User },
+    Grants {
+        #[arg(id = "named", value_name = "USER")]
+        user: User,
+    },
 }
 
 /// Privileges on something, or roles.
@@ -87,6 +94,7 @@ pub enum Verb {
 #[command(group = clap::ArgGroup::new("granted").args(["privileges", "role"]).required(true))]
 #[command(group = clap::ArgGroup::new("on").args(["table", "database", "everything"]).conflicts_with("role"))]
 pub struct What {
+    #[arg(id = "named", value_name = "USER")]
     pub user: User,
     /// select, insert, snapshot, 'create view', 'select (id, name)', all, …
     #[arg(value_name = "PRIVILEGE", requires = "on")]

@@ -78,8 +78,10 @@ pub async fn check(session: &Session, statement: &HistoryStatement) -> Result<()
             let schedule = schedules.iter().find(|schedule| same_name(&schedule.name, name));
             on_named(&state.rights, schedule.map(|schedule| &schedule.scope), of_schedules())
         }
-        // These show what the user may see, row by row.
-        HistoryStatement::ShowSnapshots { .. }
+        // These show what the user may see, row by row; a job that the user may not see is not there.
+        HistoryStatement::ShowJobs { .. }
+        | HistoryStatement::CancelJob { .. }
+        | HistoryStatement::ShowSnapshots { .. }
         | HistoryStatement::ShowRetention { .. }
         | HistoryStatement::ShowSchedules { .. } => Ok(()),
         HistoryStatement::MatrixOne(statement) => matrixone(state, statement).await,

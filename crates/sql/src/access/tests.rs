@@ -259,6 +259,7 @@ const FREE: &[&str] = &[
     "SHOW PITR",
     "SHOW SCHEDULES",
     "SHOW RETENTION",
+    "SHOW JOBS",
     "SHOW GRANTS",
     "SHOW PROCESSLIST",
     "SELECT * FROM information_schema.tables",
@@ -486,6 +487,9 @@ fn kind(statement: &S) -> &'static str {
             H::AlterSchedule { .. } => "alter schedule",
             H::DropSchedule { .. } => "drop schedule",
             H::ShowSchedules { .. } => "show schedules",
+            H::ShowJobs { .. } => "show jobs",
+            // Whose job it is decides.
+            H::CancelJob { .. } => "",
             H::MatrixOne(M::CreatePitr { .. }) => "create pitr",
             H::MatrixOne(M::AlterPitr { .. }) => "alter pitr",
             H::MatrixOne(M::DropPitr { .. }) => "drop pitr",
@@ -497,7 +501,7 @@ fn kind(statement: &S) -> &'static str {
     }
 }
 
-const KINDS: usize = 61;
+const KINDS: usize = 62;
 
 #[test]
 fn every_kind_of_statement_has_a_case() {
@@ -507,6 +511,21 @@ fn every_kind_of_statement_has_a_case() {
         kinds.insert(kind(&parse_one(&sql, Default::default()).unwrap().statement));
     }
     assert_eq!(kinds.len(), KINDS, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn jobs_of_others_are_seen_with_process_and_stopped_with_super() {
+    let world = World::new().await;
+    let (root, user) = (&mut world.log_in("root"), &mut world.log_in("u"));
+    done(root, "CREATE SNAPSHOT packed FOR DATABASE d COMPRESSION").await;
+    let cancel = "CANCEL JOB 1";
+    assert_eq!(rows(user, "SHOW JOBS").await.unwrap(), [""; 0]);
+    assert!(rows(user, cancel).await.unwrap_err().message.contains("There is no job 1"));
+    done(root, "GRANT PROCESS ON *.* TO u").await;
+    assert_eq!(rows(user, "SHOW JOBS").await.unwrap().len(), 1);
+    assert!(rows(user, cancel).await.unwrap_err().message.contains("There is no job 1"));
+    done(root, "GRANT SUPER ON *.* TO u").await;
+    assert!(rows(user, cancel).await.unwrap_err().message.contains("has ended already"));
 }
 
 #[tokio::test]
