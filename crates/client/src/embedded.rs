@@ -132,6 +132,7 @@ async fn store(folder: &Path) -> Result<Arc<Store>> {
         engine.set_password("root", "").await.map_err(refused)?;
     }
     database.start_upkeep();
+    database.start_policies();
     let store = Arc::new(Store { engine });
     stores.retain(|(path, store)| *path != folder && store.strong_count() > 0);
     stores.push((folder, Arc::downgrade(&store)));

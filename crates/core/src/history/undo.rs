@@ -10,8 +10,9 @@ use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
 use crate::history::diff::{Diff, TableAt};
 use crate::history::restore::{Action, ReportLine, RestoreReport, with_counters};
-use crate::ids::Version;
-use crate::log::Scope;
+use crate::ids::{TableId, Version};
+use crate::log::{Entry, EntryQuery, Scope};
+use crate::moment::Moment;
 use crate::rows::{columns_of, entry_text, key_batch};
 use crate::schema::Table;
 use crate::txn::{Author, OnDuplicate, Txn};
@@ -54,13 +55,8 @@ impl Database {
             )));
         }
         let then = self.at(version).await?;
-        if let Some(limit) = self.resolve(&When::Version(version), entry.head.account)?.limit {
-            for table in entry.deltas.iter().filter_map(|delta| then.catalog().table_by_id(delta.table)) {
-                let home = then.catalog().database_by_id(table.database).map_or("", |database| database.name.as_str());
-                limit.admits_scope(&Scope::Tables(home.to_owned(), vec![table.name.clone()]))?;
-            }
-        }
         let before = self.moment_before(version)?;
+        self.check_kept(&entry, &[&before, &then])?;
         let mut steps = Vec::new();
         for change in &entry.changes {
             let step = match change {
@@ -133,7 +129,26 @@ impl Database {
         Ok(steps)
     }
 
-    fn undo_drop(&self, table: &Arc<Table>, before: &crate::moment::Moment, txn: &mut Txn) -> Result<()> {
+    /// Checks that what an undo reads is kept: what the commit found, and what it left.
+    fn check_kept(&self, entry: &Entry, read: &[&Moment]) -> Result<()> {
+        let dropped = entry.changes.iter().filter_map(|change| match change {
+            Change::DropTable(id) => Some(*id),
+            _ => None,
+        });
+        let touched: Vec<TableId> = entry.deltas.iter().map(|delta| delta.table).chain(dropped).collect();
+        for moment in read.iter().filter(|moment| moment.version() > Version(0)) {
+            let resolved = self.resolve(&When::Version(moment.version()), entry.head.account)?;
+            let Some(limit) = resolved.limit else { continue };
+            for table in touched.iter().filter_map(|id| moment.catalog().table_by_id(*id)) {
+                let home = moment.catalog().database_by_id(table.database);
+                let home = home.map_or_else(String::new, |database| database.name.clone());
+                limit.admits_scope(&Scope::Tables(home, vec![table.name.clone()]))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn undo_drop(&self, table: &Arc<Table>, before: &Moment, txn: &mut Txn) -> Result<()> {
         let database = txn.catalog().database_by_id(table.database).cloned().ok_or_else(|| {
             Error::invalid(format!("The database of table '{}' was dropped since.", table.name))
                 .with_hint("Bring it back with UNDROP DATABASE.")
@@ -152,7 +167,7 @@ impl Database {
 
     fn undo_create(&self, table: &Arc<Table>, version: Version, txn: &mut Txn) -> Result<()> {
         let Some(present) = txn.catalog().table_by_id(table.id).cloned() else { return Ok(()) };
-        let query = crate::log::EntryQuery {
+        let query = EntryQuery {
             from: version.next(),
             upto: txn.moment().version(),
             tables: Some(vec![table.id]),
@@ -170,13 +185,7 @@ impl Database {
     }
 }
 
-fn line(
-    action: Action,
-    table: &Table,
-    moment: &crate::moment::Moment,
-    before: Option<u64>,
-    after: Option<u64>,
-) -> ReportLine {
+fn line(action: Action, table: &Table, moment: &Moment, before: Option<u64>, after: Option<u64>) -> ReportLine {
     let database = moment.catalog().database_by_id(table.database);
     ReportLine {
         action,

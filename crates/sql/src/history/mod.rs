@@ -1,7 +1,8 @@
 //! The statements about history: one verb per file, over the core's verbs.
 //!
-//! They define what the store is, as MySQL's DDL does: an open transaction is committed first. CREATE SNAPSHOT and CLONE
-//! are the exceptions: inside a transaction they belong to it and go with its rollback.
+//! RESTORE, UNDROP and UNDO are as MySQL's DDL: an open transaction is committed first. CREATE SNAPSHOT of now and CLONE
+//! belong to an open transaction and go with its rollback. Everything else stands beside the log: it neither ends a
+//! transaction nor belongs to one, and no rollback takes it back.
 
 use strandline_core::error::Kind;
 use strandline_core::history::snapshot::{Term, TermUnit};
@@ -127,7 +128,7 @@ async fn matrixone(session: &mut Session, statement: &MatrixOne) -> Result<Outco
 
 /// MatrixOne's own bookkeeping makes policies that nobody sees; there are none here.
 fn not_internal(internal: bool) -> Result<()> {
-    if internal { Err(Error::unsupported("CREATE PITR … INTERNAL")) } else { Ok(()) }
+    if internal { Err(Error::unsupported("PITR … INTERNAL")) } else { Ok(()) }
 }
 
 /// Lets IF [NOT] EXISTS turn the error that it speaks of into a note.

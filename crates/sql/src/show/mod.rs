@@ -94,7 +94,7 @@ impl ShowContext<'_> {
             .collect()
     }
 
-    /// Fails if the snapshot speaks of nothing in a database.
+    /// Fails if nothing is kept of a database.
     fn check_database(&self, name: &str) -> Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
         match limit.admits_scope(&Scope::Tables(name.to_owned(), Vec::new())) {
@@ -739,7 +739,14 @@ fn home_name(cx: &ShowContext<'_>, name: Option<&str>) -> Result<String> {
     let name = name.or(cx.database).ok_or_else(no_database)?;
     cx.reader.rights.require_any_in_database(name)?;
     match cx.catalog.database(cx.account, name) {
-        Ok(database) => cx.check_database(&database.name).map(|()| database.name.clone()),
+        Ok(database) => {
+            cx.check_database(&database.name)?;
+            // Who named no snapshot asks for the whole database, and is not shown a part of it in silence.
+            if let Some(limit @ (when::Limit::Kept(_) | when::Limit::Pitr(_))) = cx.limit {
+                limit.admits_scope(&Scope::Database(database.name.clone()))?;
+            }
+            Ok(database.name.clone())
+        }
         Err(_) if is_virtual(name) => Ok(name.to_lowercase()),
         Err(_) => Err(unknown_database(name)),
     }
