@@ -319,7 +319,7 @@ mod tests {
             ("restore table d.a e.b --version 4", "one database"),
             ("restore table d.a d.b --version 4 --to d.c", "--to"),
             ("snapshot create s --database d --columns a", "--table"),
-            ("snapshot create s --cluster --retain soon", "RETAIN"),
+            ("snapshot create s --cluster --retain soon", "no period"),
         ];
         for (line, expected) in cases {
             let said = statement(line);

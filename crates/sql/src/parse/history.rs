@@ -295,6 +295,8 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         apply_retention(c, true)?
     } else if c.eat_all(&["DROP", "SNAPSHOTS"]) {
         drop_snapshots(c, explain)?
+    } else if c.eat_all(&["COLLECT", "GARBAGE"]) {
+        HistoryStatement::Collect { explain }
     } else if explain {
         c.at = 0;
         return Ok(None);
@@ -351,8 +353,6 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         HistoryStatement::ShowJobs { filter: c.filter()? }
     } else if c.eat_all(&["CANCEL", "JOB"]) {
         HistoryStatement::CancelJob { id: c.number("CANCEL JOB needs a number; SHOW JOBS lists them")? }
-    } else if c.eat_all(&["COLLECT", "GARBAGE"]) {
-        HistoryStatement::Collect { explain }
     } else if let Some(statement) = super::matrixone::parse(c)? {
         HistoryStatement::MatrixOne(statement)
     } else {
