@@ -192,7 +192,7 @@ impl Answer {
                 meta: rows.columns,
                 batches: Some(rows.batches),
                 rows: VecDeque::new(),
-                tail: ResultSet { warnings: rows.warnings, ..ResultSet::default() },
+                tail: ResultSet::default(),
             }),
             Outcome::LocalInfile(_) => Err(Error::new(
                 Kind::Unsupported,

@@ -45,6 +45,11 @@ impl Database {
         }
     }
 
+    /// Returns what `undo` would do now, and does nothing.
+    pub async fn plan_undo(&self, version: Version, author: &Author) -> Result<Vec<ReportLine>> {
+        self.write_undo(version, &mut self.begin(author.clone())).await
+    }
+
     async fn write_undo(&self, version: Version, txn: &mut Txn) -> Result<Vec<ReportLine>> {
         let entry = self.metastore().entry(version)?.ok_or_else(|| {
             Error::not_found(What::Version, &version.to_string()).with_hint("List commits with SHOW COMMITS.")

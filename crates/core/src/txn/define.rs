@@ -241,6 +241,11 @@ impl Txn {
         self.change(Change::PutContent(table, Arc::new(content)));
     }
 
+    /// Words the transaction's own content of a table anew; its counters are those that it goes on from.
+    pub(super) fn put_raised(&mut self, table: TableId, content: Content) {
+        self.change(Change::PutContent(table, Arc::new(content)));
+    }
+
     /// Makes the transaction conflict with everyone who wrote into the table, or leaned on its rows, meanwhile.
     pub(crate) fn write_whole(&mut self, table: &Table) {
         self.footprint.writes.push(footprint::table(table.id));

@@ -212,7 +212,14 @@ impl State {
                 let (database, name) = self.full_name(table)?;
                 log::Scope::Tables(database, vec![name])
             }
-            Scope::Tables { database, tables } => log::Scope::Tables(self.home(database.as_deref())?, tables.clone()),
+            Scope::Tables { database, tables } => {
+                let twice =
+                    tables.iter().enumerate().find(|(at, name)| tables[..*at].iter().any(|n| same_name(n, name)));
+                if let Some((_, name)) = twice {
+                    return Err(Error::new(1066, "42000", format!("Not unique table/alias: '{name}'")));
+                }
+                log::Scope::Tables(self.home(database.as_deref())?, tables.clone())
+            }
         };
         let own = match &scope {
             log::Scope::Cluster => self.account == strandline_core::db::SYS,

@@ -20,7 +20,7 @@ use crate::statements::rows_of;
 use crate::warning::Warning;
 
 pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Outcome> {
-    if create.compression && create.at.is_none() && session.in_transaction() {
+    if create.compression && create.at.is_none() && session.has_work() {
         return Err(Error::wrong_arguments(
             "A compressed snapshot is a copy of what is committed: COMMIT first, or say AT NOW for what others see",
         ));
@@ -31,7 +31,7 @@ pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Ou
         Some(period) => Some(term_of(period).after(session.state.now, session.state.variables.time_zone())?),
         None => None,
     };
-    let result = match (&create.at, session.in_transaction()) {
+    let result = match (&create.at, session.has_work()) {
         (None, true) => inside(session, create, scope, &comment, retain_until),
         (at, _) => {
             let when = match at {
@@ -84,6 +84,9 @@ fn inside(
     };
     let terms = Terms { base, retain_until, ..Terms::default() };
     txn.create_snapshot(&create.name, scope, comment, columns, terms)?;
+    let message =
+        format!("Snapshot '{}' is taken by the COMMIT of the open transaction; a ROLLBACK takes it back", create.name);
+    session.state.warnings.push(Warning::note(1105, message));
     Ok(())
 }
 
@@ -111,6 +114,13 @@ pub async fn drop_older(
         when::When::Snapshot(name) => when::find_snapshot(&database.snapshots(account)?, account, &name)?.created,
         _ => super::commits::time_of(state, older_than).await?,
     };
+    if before > state.now {
+        let message = format!(
+            "'{before}' UTC is in the future: every snapshot is older. Give a time in the past, or drop them by name with DROP \
+             SNAPSHOT."
+        );
+        return Err(Error::wrong_arguments(message));
+    }
     let plan = || database.plan_drop_older(account, &scope, before, cascade);
     if explain {
         return decided(&state.account_name, &plan()?, true);
@@ -197,6 +207,15 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             pin.terms.schedule.as_ref().map(|run| run.name.clone()),
             if pin.terms.copy.is_some() { "yes" } else { "no" },
         ]);
+    }
+    for pin in session.pending_snapshots() {
+        let (of_account, of_database, of_table) = names_of(pin);
+        let mut pending = row![&pin.name, Cell::Null, pin.scope.level(), of_account, of_database, of_table];
+        pending.extend(row![Cell::Null, Cell::Null, &pin.comment, Cell::Null, &pin.author, Cell::Null, "pending"]);
+        let until = pin.terms.retain_until;
+        let base = pin.terms.base.map(|base| bases.get(&base).cloned().unwrap_or_default());
+        pending.extend(row![base, until.map(|until| until.to_string()), Cell::Null, "no"]);
+        rows.push(pending);
     }
     let columns = [
         ("SNAPSHOT_NAME", CellKind::Text),

@@ -14,7 +14,7 @@ use strandline_core::when;
 use strandline_core::when::Pitr;
 
 use crate::access::show::{self as access, Reader};
-use crate::create_text::{create_database_text, create_table_text, create_view_text};
+use crate::create_text::{create_database_text, create_table_text, create_view_text, quote};
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
 use crate::error::{Error, Result};
 use crate::information_schema as schema;
@@ -619,6 +619,13 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
 }
 
 fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
+    let columns = [("Table", Text), ("Create Table", Long)];
+    if let Some(home) = name.database.as_deref().or(cx.database).filter(|home| is_virtual(home)) {
+        let made_up = schema::columns_of(home, &name.name).ok_or_else(|| no_table(home, &name.name))?;
+        let lines = made_up.iter().map(|(name, kind)| format!("  {} {}", quote(name), schema::declared(*kind)));
+        let text = format!("CREATE TABLE {} (\n{}\n)", quote(&name.name), lines.collect::<Vec<_>>().join(",\n"));
+        return answer(&columns, vec![row![&name.name, text]]);
+    }
     let (home, table) = find(cx, name, "SHOW")?;
     if table.is_view() {
         return create_view(cx, &home, &table);
@@ -626,7 +633,7 @@ fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     cx.check_whole(&table)?;
     let next_auto = table.columns.iter().any(|column| column.auto_increment).then(|| (cx.stats)(&table).next_auto);
     let text = create_table_text(&table, next_auto);
-    answer(&[("Table", Text), ("Create Table", Long)], vec![row![&table.name, text]])
+    answer(&columns, vec![row![&table.name, text]])
 }
 
 fn create_view(cx: &ShowContext<'_>, home: &Database, view: &Table) -> Result<ShowAnswer> {
