@@ -132,6 +132,7 @@ async fn store(folder: &Path) -> Result<Arc<Store>> {
         engine.set_password("root", "").await.map_err(refused)?;
     }
     database.start_upkeep();
+    database.start_policies();
     let store = Arc::new(Store { engine });
     stores.retain(|(path, store)| *path != folder && store.strong_count() > 0);
     stores.push((folder, Arc::downgrade(&store)));
@@ -191,7 +192,7 @@ impl Answer {
                 meta: rows.columns,
                 batches: Some(rows.batches),
                 rows: VecDeque::new(),
-                tail: ResultSet { warnings: rows.warnings, ..ResultSet::default() },
+                tail: ResultSet::default(),
             }),
             Outcome::LocalInfile(_) => Err(Error::new(
                 Kind::Unsupported,

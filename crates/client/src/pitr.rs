@@ -71,7 +71,8 @@ impl Pitr<'_> {
 
     /// Returns a policy, or `None` where there is none of this name.
     pub async fn get(&mut self, name: &str) -> Result<Option<PitrPolicy>> {
-        Ok(self.list().await?.into_iter().find(|policy| policy.name.eq_ignore_ascii_case(name)))
+        let name = name.to_lowercase();
+        Ok(self.list().await?.into_iter().find(|policy| policy.name.to_lowercase() == name))
     }
 
     /// Restores to a time inside a policy's window. The moment that `restore` names is not looked at.

@@ -80,6 +80,7 @@ pub struct Period {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
+    Minute,
     Hour,
     Day,
     Week,
@@ -106,7 +107,7 @@ impl Snapshots<'_> {
         let base = match &create.incremental {
             Incremental::No => None,
             Incremental::From(base) => Some(base.clone()),
-            Incremental::FromNewest => Some(self.newest_of(&create.scope).await?),
+            Incremental::FromNewest => Some(self.newest_of(&create).await?),
         };
         self.client.query(&create.statement(base.as_deref())).await?;
         Ok(self.get(&create.name).await?.unwrap_or_else(|| create.pending(base)))
@@ -178,9 +179,13 @@ impl Snapshots<'_> {
         Ok(dropped)
     }
 
-    async fn newest_of(&mut self, scope: &Scope) -> Result<String> {
+    async fn newest_of(&mut self, create: &CreateSnapshot) -> Result<String> {
+        let scope = &create.scope;
+        let columns = |columns: &[String]| columns.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
+        let wanted = columns(&create.columns);
         let all = self.list(&SnapshotFilter::default()).await?;
-        all.into_iter().find(|snapshot| snapshot.is_of(scope)).map(|snapshot| snapshot.name).ok_or_else(|| {
+        let base = all.into_iter().find(|snapshot| snapshot.is_of(scope) && columns(&snapshot.columns) == wanted);
+        base.map(|snapshot| snapshot.name).ok_or_else(|| {
             Error::new(Kind::NotFound, format!("There is no snapshot of {scope} to be incremental to."))
                 .with_hint("Take a full one first, or name the base.")
         })
@@ -340,6 +345,7 @@ impl SnapshotFilter {
 impl std::fmt::Display for Period {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let unit = match self.unit {
+            Unit::Minute => "MINUTE",
             Unit::Hour => "HOUR",
             Unit::Day => "DAY",
             Unit::Week => "WEEK",
@@ -353,11 +359,12 @@ impl std::fmt::Display for Period {
 impl std::str::FromStr for Period {
     type Err = Error;
 
-    /// Reads `7 days`, `12h`, `2 weeks`, `6 mo`, `1 year`.
+    /// Reads `30 minutes`, `7 days`, `12h`, `2 weeks`, `6 mo`, `1 year`.
     fn from_str(text: &str) -> Result<Period> {
         let trimmed = text.trim();
         let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
         let unit = match trimmed[digits..].trim().to_ascii_lowercase().as_str() {
+            "min" | "minute" | "minutes" => Some(Unit::Minute),
             "h" | "hour" | "hours" => Some(Unit::Hour),
             "d" | "day" | "days" => Some(Unit::Day),
             "w" | "week" | "weeks" => Some(Unit::Week),
@@ -406,7 +413,13 @@ mod tests {
 
     #[test]
     fn lengths_of_time() {
-        for (text, sql) in [("12h", "12 HOUR"), ("2 weeks", "2 WEEK"), ("6mo", "6 MONTH"), ("1 Year", "1 YEAR")] {
+        for (text, sql) in [
+            ("30 minutes", "30 MINUTE"),
+            ("12h", "12 HOUR"),
+            ("2 weeks", "2 WEEK"),
+            ("6mo", "6 MONTH"),
+            ("1 Year", "1 YEAR"),
+        ] {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), sql);
         }
         for text in ["", "7", "days", "7 parsecs", "-1 day"] {

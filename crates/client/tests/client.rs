@@ -413,6 +413,14 @@ async fn schedules() -> Result {
         client.schedules().resume("nightly").await?;
         client.schedules().delete("nightly").await?;
         assert!(client.schedules().list().await?.is_empty());
+        client.schedules().create(&CreateSchedule::new("daily", Scope::Cluster, "@daily")).await?;
+        client.schedules().delete("daily").await?;
+        // A sixth field in front is seconds: whoever has the store open runs it.
+        client.schedules().create(&CreateSchedule::new("often", Scope::Cluster, "* * * * * *")).await?;
+        while client.schedules().list().await?[0].last_snapshot.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        client.schedules().delete("often").await?;
         Ok(())
     })
     .await

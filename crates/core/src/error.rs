@@ -120,7 +120,11 @@ impl Error {
     }
 
     pub fn already_exists(what: What, name: &str) -> Error {
-        Error::new(Kind::AlreadyExists(what), format!("A {what} '{name}' exists already."))
+        let error = Error::new(Kind::AlreadyExists(what), format!("A {what} '{name}' exists already."));
+        match what {
+            What::Snapshot => error.with_hint("Take another name, DROP SNAPSHOT it, or keep it with IF NOT EXISTS."),
+            _ => error,
+        }
     }
 
     /// Adds the next step, as one sentence.

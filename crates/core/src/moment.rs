@@ -119,6 +119,17 @@ impl Moment {
         layers.try_get(key)
     }
 
+    /// Returns the next AUTO_INCREMENT value of a table: at the newest moment the one that an INSERT would get.
+    pub fn next_auto(&self, table: &Arc<Table>) -> Result<u64> {
+        match self.0.catalog.content(table.id) {
+            Some(content) => {
+                let overlay = self.0.store.hot.overlay(table, content, self.0.version)?;
+                Ok(overlay.next_auto().load(std::sync::atomic::Ordering::Relaxed))
+            }
+            None => Ok(1),
+        }
+    }
+
     /// Opens the layers through which a table is read, with a transaction's own catalog and rows over this moment.
     pub(crate) async fn layers<'a>(
         &'a self,

@@ -166,6 +166,13 @@ impl Limit {
 
 impl Kept {
     fn admits_scope(&self, scope: &Scope) -> Result<()> {
+        if let Scope::Tables(database, tables) = scope
+            && tables.len() > 1
+        {
+            // Each may be kept by another.
+            let mut each = tables.iter().map(|table| Scope::Tables(database.clone(), vec![table.clone()]));
+            return each.try_for_each(|table| self.admits_scope(&table));
+        }
         let over = || self.policies.iter().filter(|keeper| keeper.policy.scope.holds(scope));
         if self.snapshots.iter().any(|own| own.holds(scope)) || over().any(|keeper| keeper.reaches) {
             return Ok(());
@@ -218,25 +225,13 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
                 .with_hint("List commits with SHOW COMMITS."));
             }
             let entry = entry_at(store, *version)?;
-            let limit = limit_of_version(store, window, now, account, &entry)?;
+            let asked = format!("Version {} of {}", entry.version, entry.time);
+            let limit = limit_of(store, window, now, account, &entry, entry.time, &asked)?;
             Ok(Resolved { version: entry.version, time: entry.time, limit, why: "by number".to_owned() })
         }
         When::Time(time) => {
-            if *time > now && *time > head.time {
-                return Err(Error::new(
-                    Kind::OutOfWindow,
-                    format!("'{time}' is in the future; the server's time is {now} UTC."),
-                )
-                .with_hint("Give a time in the past; times without a zone are taken in the session's time zone."));
-            }
-            store.stamps.settle(*time);
-            let entry = store.metastore.newest_at(*time)?.ok_or_else(|| before_the_store(store, *time))?;
-            let limit = match *time < now.plus_micros(-window.0) {
-                true => {
-                    Some(kept(store, window, now, account, &entry, &format!("'{time}'"), |start| Ok(start <= *time))?)
-                }
-                false => None,
-            };
+            let entry = newest_at(store, *time, now, head.time)?;
+            let limit = limit_of(store, window, now, account, &entry, *time, &format!("'{time}'"))?;
             Ok(Resolved {
                 version: entry.version,
                 time: entry.time,
@@ -257,14 +252,8 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
         When::Pitr(name, time) => {
             let policy = find_pitr(store, account, name)?;
             let start = policy.start(now).min(window_start(store, window));
-            if *time > now && *time > head.time {
-                return Err(Error::new(
-                    Kind::OutOfWindow,
-                    format!("'{time}' is in the future; the server's time is {now} UTC."),
-                ));
-            }
-            let entry = store.metastore.newest_at(*time)?.ok_or_else(|| before_the_store(store, *time))?;
-            if *time < start {
+            let entry = newest_at(store, *time, now, head.time)?;
+            if !is_inside(store, &entry, *time, start)? {
                 return Err(Error::new(
                     Kind::OutOfWindow,
                     format!(
@@ -351,8 +340,8 @@ pub fn parse_time(text: &str, now: Time, zone: &TimeZone) -> Result<Time> {
     if text.eq_ignore_ascii_case("now") {
         return Ok(now);
     }
-    if let Some(back) = relative(text) {
-        return Ok(now.plus_micros(-back.as_micros().min(i64::MAX as i128) as i64));
+    if let Some(time) = relative(text, now, zone) {
+        return Ok(time);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(Time(time.as_microsecond()));
@@ -374,8 +363,9 @@ pub fn parse_time(text: &str, now: Time, zone: &TimeZone) -> Result<Time> {
     Ok(Time(zoned.timestamp().as_microsecond()))
 }
 
-/// Reads `-10 minutes`, `10 minutes ago`, `-1h`, `-90s`: how far back.
-fn relative(text: &str) -> Option<SignedDuration> {
+/// Reads `-10 minutes`, `10 minutes ago`, `-1h`, `-90s`. Months and years are those of the calendar of `zone`, the rest are
+/// lengths of time.
+fn relative(text: &str, now: Time, zone: &TimeZone) -> Option<Time> {
     let lower = text.to_lowercase();
     let amount = match (lower.strip_prefix('-'), lower.strip_suffix(" ago")) {
         (Some(amount), None) => amount.trim(),
@@ -390,9 +380,18 @@ fn relative(text: &str) -> Option<SignedDuration> {
         "h" | "hour" | "hours" => 60 * 60,
         "d" | "day" | "days" => 24 * 60 * 60,
         "w" | "week" | "weeks" => 7 * 24 * 60 * 60,
-        _ => return None,
+        unit => {
+            let span = match unit {
+                "mo" | "month" | "months" => Span::new().try_months(count),
+                "y" | "year" | "years" => Span::new().try_years(count),
+                _ => return None,
+            };
+            let then = now.to_jiff().to_zoned(zone.clone()).checked_sub(span.ok()?).ok()?;
+            return Some(Time(then.timestamp().as_microsecond()));
+        }
     };
-    count.checked_mul(seconds).map(SignedDuration::from_secs)
+    let back = SignedDuration::from_secs(count.checked_mul(seconds)?);
+    Some(now.plus_micros(-back.as_micros().min(i64::MAX as i128) as i64))
 }
 
 /// Returns the time zone of a name (`Europe/Berlin`, `UTC`) or of an offset such as `+02:00`. `SYSTEM` is UTC: what is stored.
@@ -406,9 +405,12 @@ pub fn zone(name: &str) -> Result<TimeZone> {
     }
     if let Some(sign) = name.chars().next().filter(|sign| matches!(sign, '+' | '-')) {
         let (hours, minutes) = name[1..].split_once(':').ok_or_else(unknown)?;
-        let hours: i32 = hours.parse().map_err(|_| unknown())?;
-        let minutes: i32 = minutes.parse().map_err(|_| unknown())?;
-        if !(0..60).contains(&minutes) || !(0..=14).contains(&hours) || (hours == 14 && minutes > 0) {
+        let number = |text: &str| match text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => text.parse::<i32>().map_err(|_| unknown()),
+            false => Err(unknown()),
+        };
+        let (hours, minutes) = (number(hours)?, number(minutes)?);
+        if minutes >= 60 || hours > 14 || (hours == 14 && minutes > 0) {
             return Err(unknown());
         }
         let seconds = (hours * 60 + minutes) * 60 * if sign == '-' { -1 } else { 1 };
@@ -424,23 +426,40 @@ fn entry_at(store: &Store, version: Version) -> Result<EntryHead> {
     }
 }
 
-/// Finds what may be read at a version: everything if it was the newest at some time in the default window.
-fn limit_of_version(
+/// Returns the newest commit at or before a time, which then stays so.
+fn newest_at(store: &Store, time: Time, now: Time, newest: Time) -> Result<EntryHead> {
+    if time > now && time > newest {
+        return Err(Error::new(
+            Kind::OutOfWindow,
+            format!("'{time}' is in the future; the server's time is {now} UTC."),
+        )
+        .with_hint("Give a time in the past; times without a zone are taken in the session's time zone."));
+    }
+    store.stamps.settle(time);
+    store.metastore.newest_at(time)?.ok_or_else(|| before_the_store(store, time))
+}
+
+/// Tells whether a commit was the newest at some time since `start`; `time` is one at which it was.
+fn is_inside(store: &Store, entry: &EntryHead, time: Time, start: Time) -> Result<bool> {
+    Ok(time >= start || store.metastore.newest_at(start)?.is_some_and(|at| at.version == entry.version))
+}
+
+/// Finds what may be read at a version: everything if it was the newest at some time in the default window. `time` is
+/// one at which it was the newest.
+fn limit_of(
     store: &Store,
     window: Window,
     now: Time,
     account: AccountId,
     entry: &EntryHead,
+    time: Time,
+    asked: &str,
 ) -> Result<Option<Limit>> {
-    let inside = |start: Time| -> Result<bool> {
-        // It was still the newest when the window began, unless another commit followed before that.
-        Ok(entry.time >= start || store.metastore.newest_at(start)?.is_some_and(|at| at.version == entry.version))
-    };
+    let inside = |start: Time| is_inside(store, entry, time, start);
     if inside(now.plus_micros(-window.0))? {
         return Ok(None);
     }
-    let asked = format!("Version {} of {}", entry.version, entry.time);
-    kept(store, window, now, account, entry, &asked, inside).map(Some)
+    kept(store, window, now, account, entry, asked, inside).map(Some)
 }
 
 /// Finds what keeps a moment outside the default window: policies that reach it, and snapshots of just its version.
@@ -506,6 +525,16 @@ mod tests {
     }
 
     #[test]
+    fn zones() {
+        let offset = |name: &str| zone(name).map(|zone| zone.to_offset(Timestamp::UNIX_EPOCH).seconds());
+        assert_eq!(offset("+05:30").unwrap(), 19_800);
+        assert_eq!(offset("-14:00").unwrap(), -50_400);
+        for name in ["", "+", "++05:00", "+-5:00", "+05:-1", "+14:30", "+05:60", "Europe/Atlantis"] {
+            assert_eq!(zone(name).unwrap_err().kind(), Kind::Invalid, "{name}");
+        }
+    }
+
+    #[test]
     fn times() {
         let cases = [
             ("2026-01-31 10:00:00", "2026-01-31 09:00:00.000000"),
@@ -519,6 +548,8 @@ mod tests {
             ("-10 minutes", "2025-12-31 23:50:00.000000"),
             ("90s ago", "2025-12-31 23:58:30.000000"),
             ("-1d", "2025-12-31 00:00:00.000000"),
+            ("-6 months", "2025-06-30 23:00:00.000000"),
+            ("2 years ago", "2024-01-01 00:00:00.000000"),
             ("now", "2026-01-01 00:00:00.000000"),
         ];
         for (text, expected) in cases {

@@ -31,6 +31,7 @@ const VERBS: &[(&str, &str)] = &[
     ("retention", "retention"),
     ("schedule", "schedule"),
     ("jobs", "jobs"),
+    ("collect", "collect"),
     ("transactions", "transactions"),
     ("access", "users"),
 ];

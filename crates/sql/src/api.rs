@@ -49,7 +49,6 @@ pub struct Rows {
     /// The schema of the batches: as many fields as `columns`.
     pub schema: SchemaRef,
     pub batches: BoxStream<'static, Result<RecordBatch>>,
-    pub warnings: u16,
 }
 
 /// A `LOAD DATA LOCAL INFILE` that waits for its bytes.

@@ -83,36 +83,52 @@ pub fn with<T>(
     })
 }
 
-/// Looks up how large the tables of a database are.
-pub async fn sizes(reading: Reading<'_>, database: Option<&str>) -> Result<Vec<(TableId, TableStats)>> {
-    let Some(name) = database.or(reading.state.database.as_deref()) else { return Ok(Vec::new()) };
-    let Ok(database) = reading.source.catalog().database(reading.state.account, name) else { return Ok(Vec::new()) };
+/// Looks up how large tables are. What cannot be read is left out: a definition is shown all the same.
+pub async fn sizes(reading: Reading<'_>, tables: &[Arc<Table>]) -> Vec<(TableId, TableStats)> {
     let mut sizes = Vec::new();
-    for table in reading.source.catalog().tables_of(database.id) {
-        if table.is_view() {
-            continue;
-        }
-        let scan = match reading.source {
-            Source::Moment(moment, _) => moment.scan(&table).await?,
-            Source::Txn(txn) => txn.scan(&table).await?,
+    for table in tables.iter().filter(|table| !table.is_view()) {
+        let (scan, next_auto) = match reading.source {
+            Source::Moment(moment, _) => (moment.scan(table).await, moment.next_auto(table)),
+            Source::Txn(txn) => (txn.scan(table).await, txn.peek_auto(table)),
         };
-        let bytes = scan.parts.iter().map(|part| part.part.bytes).sum();
-        let stats = TableStats { rows: scan.row_count(), bytes, ..TableStats::default() };
+        let mut stats = TableStats { next_auto: next_auto.unwrap_or(0), ..TableStats::default() };
+        if let Ok(scan) = scan {
+            stats.rows = scan.row_count();
+            stats.bytes = scan.parts.iter().map(|part| part.part.bytes).sum();
+        }
         sizes.push((table.id, stats));
     }
-    Ok(sizes)
+    sizes
+}
+
+/// Returns the tables of a database, or of the session's.
+pub fn tables_of(reading: Reading<'_>, database: Option<&str>) -> Vec<Arc<Table>> {
+    let catalog = reading.source.catalog();
+    let database = database.or(reading.state.database.as_deref());
+    let database = database.and_then(|name| catalog.database(reading.state.account, name).ok());
+    database.map_or_else(Vec::new, |database| catalog.tables_of(database.id))
 }
 
 /// Returns a table that the server makes up.
 ///
 /// # Errors
 /// 1109 for a name that such a database does not have.
-pub fn virtual_table(reading: Reading<'_>, database: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+pub async fn virtual_table(reading: Reading<'_>, database: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     if !crate::ddl::is_virtual(database) {
         return Ok(None);
     }
     let unknown = || Error::new(1109, "42S02", format!("Unknown table '{name}' in {database}"));
-    let found = with(reading, &[], |cx| information_schema::virtual_table(database, name, cx).ok_or_else(unknown)?)?;
+    let tables = match information_schema::tells_sizes(database, name) {
+        true => {
+            let catalog = reading.source.catalog();
+            let databases = catalog.databases_of(reading.state.account);
+            databases.iter().flat_map(|database| catalog.tables_of(database.id)).collect()
+        }
+        false => Vec::new(),
+    };
+    let sizes = sizes(reading, &tables).await;
+    let found =
+        with(reading, &sizes, |cx| information_schema::virtual_table(database, name, cx).ok_or_else(unknown)?)?;
     let (schema, batch) = found;
     // Names compare in lower case.
     let fields: Vec<_> = schema

@@ -24,6 +24,9 @@ pub fn of_query(error: DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(message) => {
             Error::new(1038, "HY001", format!("Out of sort memory: {}", first_line(&message)))
         }
+        DataFusionError::NotImplemented(message) if message.contains("binary operator: Assignment") => {
+            Error::unsupported("@x := value inside an expression; use SET @x = value or SELECT … INTO @x")
+        }
         DataFusionError::NotImplemented(message) => match is_of_subqueries(&message) {
             true => subquery_unsupported(),
             false => Error::unsupported(first_line(&message)),
@@ -104,12 +107,29 @@ fn of_plan(message: &str) -> Error {
         return Error::new(1241, "21000", "Operand should contain 1 column(s)");
     }
     if message.contains("must appear in the GROUP BY clause") || message.contains("must be part of GROUP BY clause") {
-        return Error::new(1055, "42000", format!("Expression is not in GROUP BY clause: {message}"));
+        return not_grouped(&message);
     }
     if message.contains("number of columns") || message.contains("same number") {
         return Error::new(1222, "21000", "The used SELECT statements have a different number of columns");
     }
     Error::new(1105, "HY000", message)
+}
+
+/// 1055, with the column and the next step instead of the planner's inner names.
+fn not_grouped(message: &str) -> Error {
+    let column = ["column \"", "Column \"", "expression \""].iter().find_map(|word| {
+        let (_, rest) = message.split_once(word)?;
+        rest.split_once('"').map(|(name, _)| name)
+    });
+    let what = match column.filter(|column| !column.contains("mysql_")) {
+        Some(column) => format!("Column '{column}'"),
+        None => "An expression of the SELECT list, HAVING or ORDER BY".to_owned(),
+    };
+    let message = format!(
+        "{what} is not in GROUP BY clause, nor depends on it (as with sql_mode=only_full_group_by). Name it there, or take \
+         ANY_VALUE() of it"
+    );
+    Error::new(1055, "42000", message)
 }
 
 /// Tells whether the planner says in its own words that it cannot make a join of a subquery.

@@ -5,7 +5,7 @@
 //! a table's version, is resolved and taken out here, and anything left over is an error.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -186,6 +186,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     let mut withheld = Vec::new();
     let found = parse::moments(&statement)?;
     let mut moved: Vec<(TableAtMoment, ObjectName)> = Vec::new();
+    let mut scanned: HashMap<(String, String), Range<usize>> = HashMap::new();
     for table in found {
         if table.function {
             return Err(Error::unsupported(format!("the table function {}", table.name.join("."))));
@@ -211,9 +212,12 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
             // No table has a name with this in it.
             Some(_) => (database.clone(), format!("{name}\u{1}{}", moved.len())),
         };
-        if tables.sources.contains_key(&key) {
+        if let Some(of_table) = scanned.get(&key) {
+            // It is scanned once for each time that it stands there.
+            scans.extend_from_within(Range::clone(of_table));
             continue;
         }
+        let scans_before = scans.len();
         let at = match &table.when {
             None => None,
             Some(when) => Some(reading.state.moment_at(when).await?),
@@ -238,6 +242,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
                     let parts = parts.map(|part| ObjectNamePart::Identifier(ast::Ident::with_quote('`', part)));
                     moved.push((table, ObjectName(parts.to_vec())));
                 }
+                scanned.insert(key.clone(), scans_before..scans.len());
                 tables.sources.insert(key, source);
             }
             // It may be the name of a common table expression.
@@ -424,7 +429,7 @@ async fn resolve(
     if database.eq_ignore_ascii_case("mysql") {
         rights.require_on_table(database, name, Privileges::SELECT)?;
     }
-    if let Some(provider) = context::virtual_table(reading, database, name)? {
+    if let Some(provider) = context::virtual_table(reading, database, name).await? {
         return Ok((provider_as_source(provider), Vec::new()));
     }
     let found = reading.table(database, name);

@@ -99,6 +99,7 @@ pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> 
         return None;
     }
     session.state.warnings.clear();
+    session.lists_warnings = false;
     session.state.row_count = -1;
     session.autocommitted();
     Some(result.map(|rows| Outcome::Rows(rows.expect("it was checked to be there"))))
@@ -132,12 +133,7 @@ async fn look_up(session: &mut Session, shape: &Shape, key: &[ArrayRef]) -> Resu
             Some(Ok(RecordBatch::try_new(shape.schema.clone(), columns).map_err(dml::arrow)?))
         }
     };
-    Ok(Some(Rows {
-        columns: shape.metas.clone(),
-        schema: shape.schema.clone(),
-        batches: stream::iter(batch).boxed(),
-        warnings: 0,
-    }))
+    Ok(Some(Rows { columns: shape.metas.clone(), schema: shape.schema.clone(), batches: stream::iter(batch).boxed() }))
 }
 
 /// Returns the shape of a text whose constants were cut out, if it is a look-up by key.

@@ -40,7 +40,7 @@ pub async fn rows(planned: Planned, ends: Ends, found: Arc<AtomicU64>, total: Op
             found.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         }
     });
-    Ok(Rows { columns, schema, batches: ended(counted.boxed(), ends), warnings: 0 })
+    Ok(Rows { columns, schema, batches: ended(counted.boxed(), ends) })
 }
 
 /// Runs a query to its end and counts its rows.

@@ -20,8 +20,9 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::session_state::SessionState;
 use sqlparser::ast::Query;
 use strandline_core::db::SYS;
-use strandline_core::error::Kind;
+use strandline_core::error::{Kind, What};
 use strandline_core::ids::{AccountId, TableId, Time, UserId};
+use strandline_core::log::Pin;
 use strandline_core::moment::Moment;
 use strandline_core::schema::same_name;
 use strandline_core::txn::{Author, Savepoint, Txn};
@@ -35,7 +36,7 @@ use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Rows, Value};
 use crate::dml::{self, Effect};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::functions::settings::{Division, StatementSettings, Zone};
+use crate::functions::settings::{Division, Said, StatementSettings, Zone};
 use crate::parse::{self, Parsed, Statement, When};
 use crate::plan::{self, Planned, Reading, Source};
 use crate::run;
@@ -43,9 +44,6 @@ use crate::users;
 use crate::variables::Variables;
 use crate::warning::{Level, Warning};
 use crate::{explain, history, locks, names, point, set, statements};
-
-/// How many divisions by zero a statement warns of.
-const DIVISIONS_TOLD_MAX: u64 = 64;
 
 /// One client's session.
 pub struct Session {
@@ -56,6 +54,8 @@ pub struct Session {
     /// PREPARE's statements by name.
     pub(crate) prepared: HashMap<String, Arc<Parsed>>,
     pub(crate) points: point::Points,
+    /// Whether the last statement listed the warnings of the one before.
+    pub(crate) lists_warnings: bool,
     /// The warnings of a load that is under way, once it has ended.
     loading: Option<tokio::sync::oneshot::Receiver<Vec<Warning>>>,
 }
@@ -83,9 +83,10 @@ pub struct State {
     pub last_insert_id: u64,
     pub row_count: i64,
     pub found_rows: Arc<AtomicU64>,
-    /// What divisions by zero of the running statement do, and how many warn that nobody was told of.
+    /// What divisions by zero of the running statement do.
     pub division: Division,
-    divided: Arc<AtomicU64>,
+    /// What its functions said that stands in no warning yet.
+    said: Arc<Said>,
     pub interrupt: Interrupt,
     /// The time of the running statement.
     pub now: Time,
@@ -105,6 +106,8 @@ struct Open {
     /// Begun by its first statement, which is when it takes its moment.
     txn: Holding,
     read_only: bool,
+    /// Nobody said BEGIN: autocommit is off.
+    implicit: bool,
     savepoints: Vec<(String, Savepoint)>,
     /// `START TRANSACTION READ ONLY AS OF`.
     as_of: Option<AsOf>,
@@ -146,7 +149,7 @@ impl Session {
             row_count: -1,
             found_rows: Arc::new(AtomicU64::new(0)),
             division: Division::default(),
-            divided: Arc::default(),
+            said: Arc::default(),
             interrupt: Interrupt::default(),
             now: engine.db.env().now(),
             engine,
@@ -158,6 +161,7 @@ impl Session {
             next_read_only: None,
             prepared: HashMap::new(),
             points: point::Points::default(),
+            lists_warnings: false,
             loading: None,
         };
         if let Some(role) = users::parse_login(&session.state.login.user).role.filter(|role| !users::is_built_in(role))
@@ -265,8 +269,31 @@ impl Session {
         self.open.is_some()
     }
 
+    /// Tells whether there is a transaction that a snapshot belongs to: one that was begun by a statement, or that has
+    /// written something. What autocommit=0 opened for a SELECT is nothing that a client thinks of.
+    pub(crate) fn has_work(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| match &open.txn {
+            Holding::Here(txn) => !open.implicit || !txn.is_empty(),
+            Holding::NotBegun | Holding::Away(_) => true,
+        })
+    }
+
+    /// Returns the snapshots that the open transaction takes with its commit.
+    pub(crate) fn pending_snapshots(&self) -> &[Pin] {
+        match self.open.as_ref().map(|open| &open.txn) {
+            Some(Holding::Here(txn)) => txn.snapshots(),
+            _ => &[],
+        }
+    }
+
     pub fn autocommit(&self) -> bool {
         self.state.variables.autocommit()
+    }
+
+    /// Returns how many warnings the last statement left, once its rows have been read.
+    pub fn warning_count(&mut self) -> u16 {
+        self.state.hear();
+        if self.lists_warnings { 0 } else { u16::try_from(self.state.warnings.len()).unwrap_or(u16::MAX) }
     }
 
     /// Returns the current database.
@@ -294,9 +321,9 @@ impl Session {
         self.state.now = self.state.engine.db.env().now();
         self.state.refresh_rights();
         // Of a SELECT, whose rows went out meanwhile.
-        self.state.warn_of_divisions();
+        self.state.hear();
         self.state.division = match self.state.variables.heeds_division() {
-            true => Division::Counted(self.state.divided.clone()),
+            true => Division::Warned,
             false => Division::Silent,
         };
         self.take_back().await?;
@@ -340,6 +367,11 @@ impl Session {
             Ok(_) => self.state.row_count = -1,
             Err(error) => {
                 self.state.row_count = -1;
+                if error.kind == Some(Kind::NotFound(What::Snapshot))
+                    && self.pending_snapshots().iter().any(|pin| error.message.contains(&format!("'{}'", pin.name)))
+                {
+                    error.message.push_str(" The open transaction takes it with its COMMIT.");
+                }
                 self.state.warnings.push(Warning {
                     level: Level::Error,
                     code: error.code,
@@ -351,7 +383,9 @@ impl Session {
     }
 
     pub(crate) async fn dispatch(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Outcome> {
-        if !matches!(&parsed.statement, Statement::Show(parse::Show::Warnings { .. } | parse::Show::Errors { .. })) {
+        self.lists_warnings =
+            matches!(&parsed.statement, Statement::Show(parse::Show::Warnings { .. } | parse::Show::Errors { .. }));
+        if !self.lists_warnings {
             self.state.warnings.clear();
         }
         let heeds_locks = matches!(
@@ -393,7 +427,8 @@ impl Session {
                 let read_only = *read_only
                     || as_of.is_some()
                     || next_read_only.unwrap_or_else(|| self.state.variables.transaction_read_only());
-                self.open = Some(Open { txn: Holding::NotBegun, read_only, savepoints: Vec::new(), as_of });
+                self.open =
+                    Some(Open { txn: Holding::NotBegun, read_only, implicit: false, savepoints: Vec::new(), as_of });
                 if *consistent_snapshot {
                     self.transaction();
                 }
@@ -686,7 +721,8 @@ impl Session {
 
     fn chain(&mut self, chain: bool, read_only: bool) {
         if chain {
-            self.open = Some(Open { txn: Holding::NotBegun, read_only, savepoints: Vec::new(), as_of: None });
+            let (savepoints, as_of) = (Vec::new(), None);
+            self.open = Some(Open { txn: Holding::NotBegun, read_only, implicit: false, savepoints, as_of });
         }
     }
 
@@ -718,6 +754,7 @@ impl Session {
         let open = self.open.get_or_insert_with(|| Open {
             txn: Holding::NotBegun,
             read_only,
+            implicit: true,
             savepoints: Vec::new(),
             as_of: None,
         });
@@ -731,6 +768,9 @@ impl Session {
     }
 
     fn enter(&mut self, name: &str) -> Result<()> {
+        if name.is_empty() {
+            return Err(Error::new(1046, "3D000", "No database selected"));
+        }
         let reader = self.reader();
         let source = reader.source(&self.open);
         self.state.rights.require_any_in_database(name)?;
@@ -822,6 +862,7 @@ impl State {
             now_micros: self.now.0,
             zone: self.zone()?,
             division: self.division.clone(),
+            said: self.said.clone(),
         }))
     }
 
@@ -832,10 +873,9 @@ impl State {
         }
     }
 
-    /// Says in SHOW WARNINGS how often a division by zero was NULL.
-    pub fn warn_of_divisions(&mut self) {
-        let count = self.divided.swap(0, Ordering::Relaxed).min(DIVISIONS_TOLD_MAX);
-        self.warnings.extend((0..count).map(|_| Warning::warning(1365, Division::error().message)));
+    /// Takes what functions said into what SHOW WARNINGS lists.
+    pub fn hear(&mut self) {
+        self.warnings.extend(self.said.take());
     }
 
     /// Returns the session's time zone as functions know it.

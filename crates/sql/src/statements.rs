@@ -334,10 +334,16 @@ async fn show_rows(session: &mut Session, statement: &Show) -> Result<Outcome> {
         None => None,
     };
     let reading = session.reading_at(&reader, at.as_ref());
-    let sizes = match statement {
-        Show::TableStatus { database, .. } => context::sizes(reading, database.as_deref()).await?,
+    let tables = match statement {
+        Show::TableStatus { database, .. } => context::tables_of(reading, database.as_deref()),
+        Show::CreateTable { table, .. } | Show::Index { table, .. } => {
+            let mut tables = context::tables_of(reading, table.database.as_deref());
+            tables.retain(|other| same_name(&other.name, &table.name));
+            tables
+        }
         _ => Vec::new(),
     };
+    let sizes = context::sizes(reading, &tables).await;
     let answer = context::with(reading, &sizes, |cx| show::show(cx, statement))?;
     // LIKE has been applied where the answer was made.
     filtered(session, answer, show::filter(statement).filter(|filter| matches!(filter, Filter::Where(_)))).await
@@ -373,13 +379,13 @@ pub(crate) async fn filtered(session: &mut Session, answer: ShowAnswer, filter: 
         .into_iter()
         .map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(dml::arrow))
         .collect();
-    Ok(Outcome::Rows(Rows { columns: answer.columns, schema, batches: stream::iter(batches).boxed(), warnings: 0 }))
+    Ok(Outcome::Rows(Rows { columns: answer.columns, schema, batches: stream::iter(batches).boxed() }))
 }
 
 /// Returns an answer as a result.
 pub fn rows_of(answer: ShowAnswer) -> Rows {
     let schema = answer.batch.schema();
-    Rows { columns: answer.columns, schema, batches: stream::iter([Ok(answer.batch)]).boxed(), warnings: 0 }
+    Rows { columns: answer.columns, schema, batches: stream::iter([Ok(answer.batch)]).boxed() }
 }
 
 fn done() -> Outcome {

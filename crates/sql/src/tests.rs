@@ -6,6 +6,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::*;
 use futures::StreamExt;
 use strandline_core::db::{Database, Options};
+use strandline_core::env::Env;
+use strandline_core::ids::Time;
 
 use crate::api::{ColumnKind, Done, Login, Outcome, Rows, Value};
 use crate::engine::{self, Engine};
@@ -851,6 +853,138 @@ async fn a_file_to_load_lies_in_the_folder() {
         assert_eq!(fails(s, &format!("LOAD DATA INFILE '{name}' INTO TABLE t")).await.code, 1290, "{name}");
     }
     assert_eq!(fails(s, "LOAD DATA INFILE 'none.csv' INTO TABLE t").await.code, 13);
+}
+
+const HOUR: i64 = 3600 * 1_000_000;
+
+/// A session over a store whose clock only moves when told: `2026-01-01 00:00:00 UTC`.
+async fn timed_session() -> (Session, Env) {
+    let env = Env::fixed(Time(1_767_225_600_000_000), 1);
+    let db = Database::in_memory(Options { env: env.clone(), ..Options::default() }).await.unwrap();
+    let engine = Engine::open(db, engine::Options { threads: 2, ..engine::Options::default() }).await.unwrap();
+    engine.set_password("root", "").await.unwrap();
+    (connect(&engine), env)
+}
+
+/// Three days ago, which is outside the default window, a policy keeps the table `some.t` and the database `whole`.
+async fn outside_the_window() -> Session {
+    let (mut s, env) = timed_session().await;
+    for statement in [
+        "CREATE DATABASE some",
+        "CREATE TABLE some.t (id INT PRIMARY KEY, v INT)",
+        "CREATE TABLE some.u (id INT PRIMARY KEY, v INT)",
+        "CREATE DATABASE whole",
+        "CREATE TABLE whole.a (id INT PRIMARY KEY, v INT)",
+        "CREATE VIEW whole.inner_view AS SELECT v FROM whole.a",
+        "CREATE VIEW whole.outer_view AS SELECT v FROM some.u",
+        "CREATE PITR p FOR TABLE some.t RANGE 7 'd'",
+        "CREATE PITR q FOR DATABASE whole RANGE 7 'd'",
+    ] {
+        done(&mut s, statement).await;
+    }
+    for v in 1..=3 {
+        for table in ["some.t", "some.u", "whole.a"] {
+            done(&mut s, &format!("REPLACE INTO {table} VALUES (1, {v})")).await;
+        }
+        env.advance([HOUR, 71 * HOUR, 0][v - 1]);
+    }
+    s
+}
+
+const THEN: &str = "{TIMESTAMP = '2026-01-01 00:30:00Z'}";
+const OUTSIDE: &str = "is outside the recovery window of";
+
+async fn is_outside(s: &mut Session, sql: &str, what: &str) {
+    let error = fails(s, sql).await;
+    assert!(error.message.contains(&format!("{OUTSIDE} {what}")), "{sql}: {}", error.message);
+}
+
+#[tokio::test]
+async fn queries_outside_the_default_window_see_what_is_kept_and_nothing_else() {
+    let s = &mut outside_the_window().await;
+    check(s, &format!("SELECT v FROM some.t {THEN}"), "1").await;
+    check(s, &format!("SELECT v FROM some.t {THEN} WHERE id = 1"), "1").await;
+    check(s, "SELECT v FROM some.t AS OF TIMESTAMP '-70 hours'", "2").await;
+    is_outside(s, &format!("SELECT v FROM some.u {THEN}"), "table 'some.u'").await;
+    is_outside(s, &format!("SELECT v FROM some.u {THEN} WHERE id = 1"), "table 'some.u'").await;
+    // Two moments in one statement, each with what is kept of it.
+    let join = |right: &str| format!("SELECT a.v, b.v FROM some.t {THEN} a JOIN {right} b ON a.id = b.id");
+    check(s, &join("some.t"), "1|3").await;
+    check(s, &join("some.u"), "1|3").await;
+    check(s, &join(&format!("whole.a {THEN}")), "1|1").await;
+    is_outside(s, &join(&format!("some.u {THEN}")), "table 'some.u'").await;
+    let nested = format!("SELECT v FROM some.t WHERE v > (SELECT v FROM some.u {THEN})");
+    is_outside(s, &nested, "table 'some.u'").await;
+    // A view is read with all that it reads.
+    check(s, &format!("SELECT v FROM whole.inner_view {THEN}"), "1").await;
+    is_outside(s, &format!("SELECT v FROM whole.outer_view {THEN}"), "table 'some.u'").await;
+    // Before the policies' own windows there is nothing.
+    let error = fails(s, "SELECT v FROM some.t {TIMESTAMP = '2025-12-31 23:59:00Z'}").await;
+    assert!(error.message.contains("before the store was created"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_session_set_outside_the_default_window_sees_what_is_kept() {
+    let s = &mut outside_the_window().await;
+    done(s, "SET as_of = 'time:2026-01-01 00:30:00Z'").await;
+    check(s, "SELECT v FROM some.t", "1").await;
+    check(s, "SELECT v FROM whole.outer_view {TIMESTAMP = '-1 hour'}", "2").await;
+    is_outside(s, "SELECT v FROM some.u", "table 'some.u'").await;
+    is_outside(s, "SHOW COLUMNS FROM some.u", "table 'some.u'").await;
+    is_outside(s, "SHOW TABLES FROM some", "database 'some'").await;
+    check(s, "SHOW TABLES FROM whole", "a\ninner_view\nouter_view").await;
+    let tables = "SELECT table_name FROM information_schema.tables WHERE table_schema IN ('some', 'whole') ORDER BY 1";
+    check(s, tables, "a\ninner_view\nouter_view\nt").await;
+    done(s, "SET as_of = ''").await;
+    check(s, "SHOW TABLES FROM some", "t\nu").await;
+    is_outside(s, &format!("SHOW TABLES FROM some {THEN}"), "database 'some'").await;
+}
+
+#[tokio::test]
+async fn what_is_made_of_a_moment_outside_the_default_window_is_what_is_kept() {
+    let s = &mut outside_the_window().await;
+    done(s, &format!("CREATE TABLE some.copy CLONE some.t {THEN}")).await;
+    check(s, "SELECT v FROM some.copy", "1").await;
+    is_outside(s, &format!("CREATE TABLE some.other CLONE some.u {THEN}"), "table 'some.u'").await;
+    is_outside(s, &format!("CREATE DATABASE again CLONE some {THEN}"), "database 'some'").await;
+    done(s, &format!("CREATE DATABASE again CLONE whole {THEN}")).await;
+    check(s, "SELECT v FROM again.inner_view", "1").await;
+
+    let diff = |table: &str| format!("DIFF TABLE {table} FROM TIMESTAMP '2026-01-01 00:30:00Z' TO NOW");
+    check(s, &diff("some.t"), "update_before|1|1\nupdate_after|1|3").await;
+    is_outside(s, &diff("some.u"), "table 'some.u'").await;
+
+    let take =
+        |name: &str, scope: &str| format!("CREATE SNAPSHOT {name} FOR {scope} AT TIMESTAMP '2026-01-01 00:30:00Z'");
+    is_outside(s, &take("s", "DATABASE some"), "database 'some'").await;
+    is_outside(s, &take("s", "CLUSTER"), "the cluster").await;
+    done(s, &take("s", "TABLE some.t")).await;
+    done(s, "DROP PITR p").await;
+    check(s, "SELECT v FROM some.t {SNAPSHOT = 's'}", "1").await;
+    // A snapshot of just that version keeps it for whoever names the time.
+    check(s, &format!("SELECT v FROM some.t {THEN}"), "1").await;
+    done(s, "DROP SNAPSHOT s").await;
+    is_outside(s, &format!("SELECT v FROM some.t {THEN}"), "table 'some.t'").await;
+
+    let restore = |scope: &str| format!("RESTORE {scope} FROM TIMESTAMP '2026-01-01 00:30:00Z'");
+    is_outside(s, &restore("DATABASE some TABLE u"), "table 'some.u'").await;
+    run(s, &restore("DATABASE whole")).await.unwrap();
+    check(s, "SELECT v FROM whole.a", "1").await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_does_not_run_is_late() {
+    let (mut s, env) = timed_session().await;
+    let s = &mut s;
+    done(s, "CREATE SCHEDULE h FOR CLUSTER CRON '0 * * * *'").await;
+    let states = "SHOW SCHEDULES WHERE state = 'late'";
+    env.advance(HOUR);
+    check(s, states, "").await;
+    env.advance(2 * 60 * 1_000_000);
+    let Ok(Outcome::Rows(rows)) = run(s, states).await else { panic!("rows") };
+    assert!(text_of(rows).await.unwrap().starts_with("h|cluster|"));
+    done(s, "ALTER SCHEDULE h PAUSE").await;
+    check(s, states, "").await;
 }
 
 #[tokio::test]

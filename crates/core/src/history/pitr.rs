@@ -1,12 +1,16 @@
 //! PITR policies: longer recovery windows for parts of the store. A policy never shortens the default window, and is not
 //! versioned: a restore never undoes it.
 
+use std::collections::HashMap;
+
+use crate::catalog::{Change, ObjectKind};
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
 use crate::history::snapshot::{check_name, check_scope};
-use crate::ids::{AccountId, Time};
+use crate::ids::{AccountId, Time, Version};
 use crate::log::policy::{self, PolicyKind};
 use crate::log::{Pin, Scope};
+use crate::schema::same_name;
 use crate::txn::Author;
 use crate::when::{self, Pitr, RangeUnit};
 
@@ -39,7 +43,7 @@ impl Database {
         check_scope(self.now().catalog(), author.account, &spec.scope, &[])?;
         let _lock = self.0.policies.lock();
         for other in self.pitrs(author.account)? {
-            if other.name.eq_ignore_ascii_case(&spec.name) {
+            if same_name(&other.name, &spec.name) {
                 return Err(Error::already_exists(What::Pitr, &spec.name));
             }
             if other.scope.holds(&spec.scope) && spec.scope.holds(&other.scope) {
@@ -103,6 +107,21 @@ impl Database {
         let now = self.now();
         let policies = self.pitrs_over(account)?;
         let pins = self.snapshots(account)?;
+        let over = |scope: &Scope| policies.iter().filter(|policy| policy.scope.holds(scope)).collect::<Vec<_>>();
+        let kept: Vec<Scope> =
+            policies.iter().map(|policy| &policy.scope).chain(pins.iter().map(|pin| &pin.scope)).cloned().collect();
+        let stands = check_scope(now.catalog(), account, scope, &[]);
+        // What was dropped or renamed is listed as long as a window reaches back to it, or something names it.
+        let gone = match (scope, &stands) {
+            (Scope::Tables(..), Ok(_)) => Vec::new(),
+            _ => self.gone(account, |scope| {
+                let windows = over(scope).into_iter().map(|policy| policy.start(self.env().now()));
+                windows.fold(self.window_start(), Time::min)
+            })?,
+        };
+        if !kept.iter().chain(&gone).any(|known| scope.holds(known)) {
+            stands?;
+        }
         let mut scopes = vec![scope.clone()];
         let mut add = |inner: Scope| {
             if scope.holds(&inner) && !scopes.iter().any(|known| known.holds(&inner) && inner.holds(known)) {
@@ -115,31 +134,60 @@ impl Database {
                 add(Scope::Tables(database.name.clone(), vec![table.name.clone()]));
             }
         }
-        // What was dropped is listed as long as something that names it keeps it.
-        policies
-            .iter()
-            .map(|policy| &policy.scope)
-            .chain(pins.iter().map(|pin| &pin.scope))
-            .cloned()
-            .for_each(&mut add);
-        let mut keepers = policies.iter().map(|policy| &policy.scope).chain(pins.iter().map(|pin| &pin.scope));
-        if scopes.len() == 1 && !keepers.any(|kept| kept == scope) {
-            check_scope(now.catalog(), account, scope, &[])?;
+        kept.into_iter().chain(gone).for_each(&mut add);
+        let mut windows = Vec::new();
+        for scope in scopes {
+            let mut own = vec![(String::new(), self.recoverable_from(None)?)];
+            for policy in over(&scope) {
+                own.push((policy.name.clone(), self.recoverable_from(Some(policy))?));
+            }
+            let snapshots = pins.iter().filter(|pin| pin.scope.holds(&scope)).cloned().collect();
+            windows.push(RecoveryWindow { scope, windows: own, snapshots });
         }
-        let time = self.env().now();
-        let windows = |scope: &Scope| {
-            let over = policies.iter().filter(|policy| policy.scope.holds(scope));
-            let over = over.map(|policy| (policy.name.clone(), policy.start(time).min(self.window_start())));
-            std::iter::once((String::new(), self.window_start())).chain(over).collect()
+        Ok(windows)
+    }
+
+    /// Returns the first time to which a policy, or without one the default window, reaches back: not before the store began.
+    pub fn recoverable_from(&self, policy: Option<&Pitr>) -> Result<Time> {
+        let window = self.window_start();
+        let start = policy.map_or(window, |policy| policy.start(self.env().now()).min(window));
+        let first = self.0.store.entry_head(Version(1))?;
+        Ok(first.map_or(start, |first| start.max(first.time)))
+    }
+
+    /// Returns the databases and tables of an account that were dropped or renamed since the start of their window, by
+    /// the names that they had.
+    fn gone(&self, account: AccountId, start: impl Fn(&Scope) -> Time) -> Result<Vec<Scope>> {
+        let metastore = self.metastore();
+        let mut gone = Vec::new();
+        let mut add = |scope: Scope, end: Version| -> Result<()> {
+            if end != Version::MAX && metastore.newest_at(start(&scope))?.is_none_or(|first| end > first.version) {
+                gone.push(scope);
+            }
+            Ok(())
         };
-        Ok(scopes
-            .into_iter()
-            .map(|scope| RecoveryWindow {
-                windows: windows(&scope),
-                snapshots: pins.iter().filter(|pin| pin.scope.holds(&scope)).cloned().collect(),
-                scope,
-            })
-            .collect())
+        let mut homes = HashMap::new();
+        for id in metastore.ids(ObjectKind::Database)? {
+            for row in metastore.object(ObjectKind::Database, id)? {
+                if let Change::PutDatabase(database) = &row.object
+                    && database.account == account
+                {
+                    homes.insert(database.id, database.name.clone());
+                    add(Scope::Database(database.name.clone()), row.end)?;
+                }
+            }
+        }
+        for id in metastore.ids(ObjectKind::Table)? {
+            for row in metastore.object(ObjectKind::Table, id)? {
+                if let Change::PutTable(table) = &row.object
+                    && !table.is_view()
+                    && let Some(home) = homes.get(&table.database)
+                {
+                    add(Scope::Tables(home.clone(), vec![table.name.clone()]), row.end)?;
+                }
+            }
+        }
+        Ok(gone)
     }
 
     fn put_pitr(&self, pitr: &Pitr) -> Result<()> {

@@ -7,7 +7,7 @@
 //! everything, and snapshots dated in the future neither go nor push others out.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::tz::TimeZone;
@@ -19,8 +19,8 @@ use crate::history::schedule::Schedule;
 use crate::history::snapshot::{Decision, check_scope, keep_bases};
 use crate::ids::{AccountId, Time};
 use crate::log::policy::{self, PolicyKind};
-use crate::log::{Pin, Scope};
-use crate::schema::fold;
+use crate::log::{Pin, Run, Scope};
+use crate::schema::{fold, same_name};
 use crate::txn::Author;
 use crate::when;
 
@@ -172,14 +172,14 @@ impl Database {
             modified: self.env().now(),
             author: author.name.clone(),
         };
-        let name = retention.scope.to_string();
+        let name = name_of(&retention.scope)?;
         policy::put(&**self.metastore(), PolicyKind::Retention, author.account, &name, &retention)?;
         Ok(retention)
     }
 
     /// Drops the rules for a scope; no snapshot is dropped for that.
     pub fn drop_retention(&self, scope: &Scope, author: &Author) -> Result<()> {
-        match policy::remove(&**self.metastore(), PolicyKind::Retention, author.account, &scope.to_string())? {
+        match policy::remove(&**self.metastore(), PolicyKind::Retention, author.account, &name_of(scope)?)? {
             true => Ok(()),
             false => Err(no_rules(scope)),
         }
@@ -226,7 +226,7 @@ impl Database {
                 let reason = format!("schedule '{}' has rules of its own", schedule.name);
                 decisions.push(Decision { pin: pin.clone(), keep: true, reason });
             } else if let Some(rule) = rules.iter().position(|(own, ..)| own.holds(&pin.scope)) {
-                let group = (rule, fold(&pin.scope.to_string()), format!("{:?}", pin.columns));
+                let group = (rule, name_of(&pin.scope)?, format!("{:?}", pin.columns));
                 groups.entry(group).or_default().push(pin.clone());
             }
         }
@@ -255,18 +255,9 @@ impl Database {
         scope: &Scope,
         given: Option<(Keep, &str)>,
     ) -> Result<Vec<Decision>> {
-        loop {
-            let mut decisions = self.plan_retention(account, scope, given)?;
-            match self.apply_decisions(&decisions) {
-                // Somebody took another one on what was to be dropped.
-                Err(error) if error.kind() == Kind::Conflict => {}
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    decisions.retain(|decision| !decision.keep);
-                    return Ok(decisions);
-                }
-            }
-        }
+        let mut decisions = self.apply_plan(|| self.plan_retention(account, scope, given))?;
+        decisions.retain(|decision| !decision.keep);
+        Ok(decisions)
     }
 }
 
@@ -276,7 +267,8 @@ fn own_rules<'a>(pin: &Pin, schedules: &'a [Schedule]) -> Option<&'a Schedule> {
 }
 
 fn taken_by(pin: &Pin, schedule: &Schedule) -> bool {
-    pin.terms.schedule.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&schedule.name))
+    let of = |run: &Run| run.created == schedule.created && same_name(&run.name, &schedule.name);
+    pin.terms.schedule.as_ref().is_some_and(of)
 }
 
 /// Returns how narrow a scope is: what lies in another is narrower.
@@ -287,6 +279,20 @@ fn narrowness(scope: &Scope) -> (u8, Reverse<usize>) {
         Scope::Database(_) => (2, Reverse(0)),
         Scope::Tables(_, tables) => (3, Reverse(tables.len())),
     }
+}
+
+/// Names a scope such that the same tables have the same name, however they are written, and others another.
+fn name_of(scope: &Scope) -> Result<String> {
+    let folded = match scope {
+        Scope::Cluster => Scope::Cluster,
+        Scope::Account(name) => Scope::Account(fold(name)),
+        Scope::Database(name) => Scope::Database(fold(name)),
+        Scope::Tables(name, tables) => {
+            let tables: BTreeSet<String> = tables.iter().map(|table| fold(table)).collect();
+            Scope::Tables(fold(name), tables.into_iter().collect())
+        }
+    };
+    Ok(serde_json::to_string(&folded)?)
 }
 
 fn no_rules(scope: &Scope) -> Error {

@@ -3,11 +3,13 @@
 //! A background task looks every second at what is due by the clock of `env`. Runs that were missed, while the server was
 //! down or busy, are caught up once. A run that fails is told in the schedule and in the log, and the next one is tried.
 
+use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use croner::Cron;
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::suggest;
@@ -16,8 +18,9 @@ use crate::error::{Error, Kind, Result, What, closest};
 use crate::history::retention::Keep;
 use crate::history::snapshot::{SnapshotSpec, Term, check_name, check_scope};
 use crate::ids::{AccountId, Time};
-use crate::log::Scope;
 use crate::log::policy::{self, PolicyKind};
+use crate::log::{Pin, Run, Scope};
+use crate::schema::same_name;
 use crate::txn::Author;
 use crate::when;
 
@@ -116,14 +119,15 @@ impl Database {
             last_snapshot: None,
             last_error: None,
         };
-        check_name("snapshot", &schedule.name_at(now)?)?;
-        schedule.next_run = schedule.next_after(now, now)?;
+        // A name that is taken gets a number of up to three digits behind it.
+        check_name("snapshot", &format!("{}_999", schedule.name_at(now)?))?;
+        schedule.next_run = schedule.next_after(now)?;
         if schedule.next_run.is_none() {
             return Err(Error::invalid("The schedule would never run.")
                 .with_hint("Choose a CRON expression with a time to come."));
         }
         let _lock = self.0.policies.lock();
-        if self.schedules(author.account)?.iter().any(|other| other.name.eq_ignore_ascii_case(&spec.name)) {
+        if self.schedules(author.account)?.iter().any(|other| same_name(&other.name, &spec.name)) {
             return Err(Error::already_exists(What::Schedule, &spec.name));
         }
         self.put_schedule(&schedule)?;
@@ -135,8 +139,7 @@ impl Database {
         let _lock = self.0.policies.lock();
         let mut schedule = self.schedule(name, author.account)?;
         if schedule.paused && !paused {
-            let now = self.env().now();
-            schedule.next_run = schedule.next_after(schedule.next_run.unwrap_or(now), now)?;
+            schedule.next_run = schedule.next_after(self.env().now())?;
         }
         schedule.paused = paused;
         self.put_schedule(&schedule)?;
@@ -169,82 +172,96 @@ impl Database {
     async fn run_schedules_that(&self, compress: bool) -> Result<Vec<Schedule>> {
         let mut ran = Vec::new();
         let all = policy::read::<Schedule>(&**self.metastore(), PolicyKind::Schedule)?;
-        for schedule in all.into_iter().filter(|schedule| schedule.compress == compress) {
-            let now = self.env().now();
-            if schedule.paused || schedule.next_run.is_none_or(|next| next > now) {
+        for known in all.into_iter().filter(|schedule| schedule.compress == compress) {
+            if !known.is_due(self.env().now()) {
                 continue;
             }
-            let outcome = self.run_schedule(&schedule, now).await;
-            if let Err(error) = &outcome {
+            // The runs before took their time: it may have been paused, dropped or made anew meanwhile.
+            let Ok(schedule) = self.schedule(&known.name, known.account) else { continue };
+            let now = self.env().now();
+            let Some(due) = schedule.next_run.filter(|_| schedule.is_due(now)) else { continue };
+            // What cannot be reckoned does not run, or it would run again at once.
+            let (next_run, outcome) = match schedule.next_after(now) {
+                Ok(next) => (next, self.run_schedule(&schedule, due, now).await),
+                Err(error) => (Some(now.plus_micros(PAUSE_SECONDS as i64 * 1_000_000)), Err(error)),
+            };
+            let (snapshot, error) = match outcome {
+                Ok((snapshot, error)) => (Some(snapshot), error),
+                Err(error) => (None, Some(error)),
+            };
+            if let Some(error) = &error {
                 tracing::warn!(schedule = schedule.name, %error, "a schedule's run failed; the next one is tried at its time");
             }
             let _lock = self.0.policies.lock();
-            // It may have been dropped or made anew meanwhile.
             let Ok(mut stands) = self.schedule(&schedule.name, schedule.account) else { continue };
             if stands.created != schedule.created {
                 continue;
             }
             stands.last_run = Some(now);
-            stands.next_run = stands.next_after(schedule.next_run.unwrap_or(now), now)?;
-            match outcome {
-                Ok(snapshot) => (stands.last_snapshot, stands.last_error) = (Some(snapshot), None),
-                Err(error) => stands.last_error = Some(error.to_string()),
-            }
+            stands.next_run = next_run;
+            stands.last_snapshot = snapshot.or(stands.last_snapshot);
+            stands.last_error = error.map(|error| error.to_string());
             self.put_schedule(&stands)?;
             ran.push(stands);
         }
         Ok(ran)
     }
 
-    /// Takes a schedule's snapshot and then drops what the rules do not keep.
-    async fn run_schedule(&self, schedule: &Schedule, now: Time) -> Result<String> {
+    /// Takes a schedule's snapshot and then drops what the rules do not keep; returns the snapshot's name, and why the
+    /// rules were not followed, if they were not.
+    async fn run_schedule(&self, schedule: &Schedule, due: Time, now: Time) -> Result<(String, Option<Error>)> {
         let author = Author { account: schedule.account, name: schedule.author.clone() };
         let zone = when::zone(&schedule.zone)?;
-        let retain_until = schedule.term.map(|term| term.after(now, &zone)).transpose()?;
-        let spec = SnapshotSpec {
-            comment: schedule.comment.clone(),
-            retain_until,
-            schedule: Some(schedule.name.clone()),
-            compress: schedule.compress,
-            ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
+        let run = Run { name: schedule.name.clone(), created: schedule.created, due };
+        let name =
+            match self.snapshots(schedule.account)?.into_iter().find(|pin| pin.terms.schedule.as_ref() == Some(&run)) {
+                // The process ended before the run was noted.
+                Some(taken) => taken.name,
+                None => {
+                    let retain_until = schedule.term.map(|term| term.after(now, &zone)).transpose()?;
+                    let spec = SnapshotSpec {
+                        comment: schedule.comment.clone(),
+                        retain_until,
+                        schedule: Some(run),
+                        compress: schedule.compress,
+                        ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
+                    };
+                    self.create_numbered(spec, &author).await?.name
+                }
+            };
+        let kept = match &schedule.keep {
+            Some(keep) => self.apply_plan(|| self.plan_own_retention(schedule, keep)),
+            None => self.apply_retention(schedule.account, &schedule.scope, None),
         };
-        let pin = self.create_numbered(spec, &author).await?;
         let told = |error: Error| {
-            Error::new(error.kind(), format!("Snapshot '{}' was taken, but retention failed: {error}", pin.name))
+            Error::new(error.kind(), format!("Snapshot '{name}' was taken, but retention failed: {error}"))
         };
-        match &schedule.keep {
-            Some(keep) => {
-                let decisions = self.plan_own_retention(schedule, keep).map_err(told)?;
-                self.apply_decisions(&decisions).map_err(told)?;
-            }
-            None => match self.apply_retention(schedule.account, &schedule.scope, None) {
-                Err(error) if error.kind() == Kind::NotFound(What::Retention) => {}
-                outcome => drop(outcome.map_err(told)?),
-            },
-        }
-        Ok(pin.name)
+        let error = kept.err().filter(|error| error.kind() != Kind::NotFound(What::Retention)).map(told);
+        Ok((name, error))
     }
 
     /// Creates a snapshot under its name, or, where that is taken, with the next free number behind it.
-    async fn create_numbered(&self, mut spec: SnapshotSpec, author: &Author) -> Result<crate::log::Pin> {
+    async fn create_numbered(&self, mut spec: SnapshotSpec, author: &Author) -> Result<Pin> {
         let name = spec.name.clone();
-        for number in 2.. {
+        let mut number = 1;
+        loop {
             match self.create_snapshot(&spec, author).await {
-                Err(error) if error.kind() == Kind::AlreadyExists(What::Snapshot) && number < 1000 => {
+                Err(error) if error.kind() == Kind::AlreadyExists(What::Snapshot) && number < 999 => {
+                    number += 1;
                     spec.name = format!("{name}_{number}");
                 }
                 outcome => return outcome,
             }
         }
-        Err(Error::already_exists(What::Snapshot, &name))
     }
 
     /// Runs schedules and drops snapshots whose term has ended, until the database is closed or dropped. Copies take their
     /// time: nothing else waits for them.
     pub fn start_policies(&self) {
         self.every_second(|database| async move {
-            database.run_schedules_that(false).await?;
-            database.drop_what_expired()
+            let ran = database.run_schedules_that(false).await;
+            database.drop_what_expired()?;
+            ran.map(drop)
         });
         self.every_second(|database| async move { database.run_schedules_that(true).await.map(drop) });
     }
@@ -263,10 +280,14 @@ impl Database {
                 if database.0.closing.load(Ordering::SeqCst) {
                     return;
                 }
-                let done = work(database).await;
-                pause = if done.is_ok() { 0 } else { PAUSE_SECONDS };
-                if let Err(error) = done {
-                    tracing::warn!(%error, "policies could not be looked at; they will be tried again");
+                let done = AssertUnwindSafe(work(database)).catch_unwind().await;
+                pause = if matches!(done, Ok(Ok(()))) { 0 } else { PAUSE_SECONDS };
+                match done {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "policies could not be looked at; they will be tried again");
+                    }
+                    Err(_) => tracing::error!("BUG: a look at the policies panicked; they will be tried again"),
                 }
             }
         });
@@ -274,8 +295,9 @@ impl Database {
 
     /// Does what is due now: schedules, and terms that have ended.
     pub async fn tick_policies(&self) -> Result<()> {
-        self.run_schedules().await?;
-        self.drop_what_expired()
+        let ran = self.run_schedules().await;
+        self.drop_what_expired()?;
+        ran.map(drop)
     }
 
     fn drop_what_expired(&self) -> Result<()> {
@@ -287,7 +309,7 @@ impl Database {
 
     fn schedule(&self, name: &str, account: AccountId) -> Result<Schedule> {
         let own = self.schedules(account)?;
-        own.iter().find(|schedule| schedule.name.eq_ignore_ascii_case(name)).cloned().ok_or_else(|| {
+        own.iter().find(|schedule| same_name(&schedule.name, name)).cloned().ok_or_else(|| {
             let error = Error::not_found(What::Schedule, name);
             match closest(name, own.iter().map(|schedule| schedule.name.as_str())) {
                 Some(like) => suggest(error, Some(like)),
@@ -302,14 +324,18 @@ impl Database {
 }
 
 impl Schedule {
+    fn is_due(&self, now: Time) -> bool {
+        !self.paused && self.next_run.is_some_and(|next| next <= now)
+    }
+
     /// Returns the name of a snapshot that is taken then.
     fn name_at(&self, time: Time) -> Result<String> {
         let local = time.to_jiff().to_zoned(when::zone(&self.zone)?);
         Ok(self.snapshot_name.replace(TIME, &local.strftime("%Y%m%d_%H%M%S").to_string()))
     }
 
-    /// Returns the first time of the rhythm after `now`, `planned` being one of its times; `None` if there is none.
-    fn next_after(&self, planned: Time, now: Time) -> Result<Option<Time>> {
+    /// Returns the first time of the rhythm after `now`; `None` if there is none.
+    fn next_after(&self, now: Time) -> Result<Option<Time>> {
         let zone = when::zone(&self.zone)?;
         match &self.rhythm {
             Rhythm::Cron(expression) => {
@@ -321,13 +347,7 @@ impl Schedule {
                 let local = now.to_jiff().to_zoned(zone);
                 Ok(cron.find_next_occurrence(&local, false).ok().map(|next| Time(next.timestamp().as_microsecond())))
             }
-            Rhythm::Every(term) => {
-                let mut next = term.after(planned, &zone)?;
-                while next <= now {
-                    next = term.after(next, &zone)?;
-                }
-                Ok(Some(next))
-            }
+            Rhythm::Every(term) => term.first_after(self.created, now, &zone).map(Some),
         }
     }
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Catalog;
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
-use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, Time, Version};
-use crate::log::{Pin, Scope, Terms};
+use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
+use crate::log::{Pin, Run, Scope, Terms};
 use crate::moment::Moment;
 use crate::schema::{Table, same_name};
 use crate::txn::Author;
@@ -33,8 +33,8 @@ pub struct SnapshotSpec {
     pub base: Option<String>,
     /// When it is dropped; `None` is never.
     pub retain_until: Option<Time>,
-    /// The schedule that takes it.
-    pub schedule: Option<String>,
+    /// The run of a schedule that takes it.
+    pub schedule: Option<Run>,
     /// It gets a compressed copy of its own.
     pub compress: bool,
 }
@@ -75,6 +75,33 @@ pub enum TermUnit {
 }
 
 impl Term {
+    /// Returns the first of the times `from`, one term later, two terms later … that is after `now`.
+    pub fn first_after(self, from: Time, now: Time, zone: &TimeZone) -> Result<Time> {
+        // Counted from the beginning each time: a month that is too short moves its own time only.
+        let mut times = 1 + now.0.saturating_sub(from.0).max(0) / self.longest_micros().max(1);
+        loop {
+            let count = u32::try_from(i64::from(self.count).saturating_mul(times)).unwrap_or(u32::MAX);
+            let next = Term { count, ..self }.after(from, zone)?;
+            if next > now {
+                return Ok(next);
+            }
+            times += 1;
+        }
+    }
+
+    /// Returns how long a term is at most, in microseconds.
+    fn longest_micros(self) -> i64 {
+        let hours = match self.unit {
+            TermUnit::Minute => return i64::from(self.count) * 60 * 1_000_000,
+            TermUnit::Hour => 1,
+            TermUnit::Day => 25,
+            TermUnit::Week => 7 * 24 + 1,
+            TermUnit::Month => 31 * 24 + 1,
+            TermUnit::Year => 366 * 24 + 1,
+        };
+        i64::from(self.count) * hours * 60 * 60 * 1_000_000
+    }
+
     /// Returns when a term ends that begins then: by the calendar of `zone`.
     pub fn after(self, from: Time, zone: &TimeZone) -> Result<Time> {
         if self.count == 0 {
@@ -146,6 +173,11 @@ impl Database {
     /// Returns what a snapshot is to be, and its moment, held.
     fn draft(&self, spec: &SnapshotSpec, author: &Author) -> Result<(Pin, Moment)> {
         check_name("snapshot", &spec.name)?;
+        // A name that is taken is said first: whoever wants the snapshot just once need not care what became of the rest.
+        let pins = self.metastore().pins()?;
+        if pins.iter().any(|pin| pin.account == author.account && same_name(&pin.name, &spec.name)) {
+            return Err(Error::already_exists(What::Snapshot, &spec.name));
+        }
         let resolved = self.resolve(&spec.when, author.account)?;
         if let Some(limit) = &resolved.limit {
             limit.admits_scope(&spec.scope)?;
@@ -153,6 +185,18 @@ impl Database {
         // The moment is held from here on, so that its version cannot be collected before the pin stands.
         let moment = self.moment(&resolved)?;
         let columns = check_scope(moment.catalog(), author.account, &spec.scope, &spec.columns)?;
+        let mut copy = None;
+        if let Some(limit) = &resolved.limit {
+            let tables = tables_of(moment.catalog(), author.account, &spec.scope);
+            for table in &tables {
+                let all: Vec<ColumnId> = table.columns.iter().map(|column| column.id).collect();
+                limit.admits_columns(table, if columns.is_empty() { &all } else { &columns })?;
+            }
+            // Of what a compressed snapshot names, its copy may be all that there is.
+            let held = limit.pin().and_then(|pin| pin.terms.copy.clone());
+            let inside = |id: &TableId| tables.iter().any(|table| table.id == *id);
+            copy = held.map(|held| held.into_iter().filter(|(id, _)| inside(id)).collect());
+        }
         let base = match &spec.base {
             Some(base) => Some(self.base_of(author.account, base, (&spec.scope, &columns), moment.version())?),
             None => None,
@@ -169,7 +213,7 @@ impl Database {
             author: author.name.clone(),
             comment: spec.comment.clone(),
             columns,
-            terms: Terms { base, retain_until: spec.retain_until, schedule: spec.schedule.clone(), copy: None },
+            terms: Terms { base, retain_until: spec.retain_until, schedule: spec.schedule.clone(), copy },
         };
         Ok((pin, moment))
     }
@@ -190,10 +234,12 @@ impl Database {
             return Err(Error::invalid(format!(
                 "Snapshot '{}' is of {which}{}; an incremental snapshot of {scope} needs a base of the same scope.",
                 base.name, base.scope
-            )));
+            ))
+            .with_hint("SHOW SNAPSHOTS lists what each snapshot holds."));
         }
         if base.version > version {
-            return Err(Error::invalid(format!("Snapshot '{}' is newer than what is based on it.", base.name)));
+            return Err(Error::invalid(format!("Snapshot '{}' is newer than what is based on it.", base.name))
+                .with_hint("Choose an older base, or leave INCREMENTAL FROM out."));
         }
         Ok(base.id)
     }
@@ -218,7 +264,7 @@ impl Database {
             match self.drop_all(&dropped) {
                 // Somebody took another one on it meanwhile.
                 Err(error) if error.kind() == Kind::Conflict => {}
-                outcome => return outcome.map(|_| dropped),
+                outcome => return outcome.map(|()| dropped),
             }
         }
     }
@@ -245,6 +291,18 @@ impl Database {
         Ok(decisions)
     }
 
+    /// Plans and drops; plans again where somebody meanwhile took another snapshot on what was to be dropped. Returns the
+    /// plan that was carried out.
+    pub fn apply_plan(&self, plan: impl Fn() -> Result<Vec<Decision>>) -> Result<Vec<Decision>> {
+        loop {
+            let decisions = plan()?;
+            match self.apply_decisions(&decisions) {
+                Err(error) if error.kind() == Kind::Conflict => {}
+                outcome => return outcome.map(|_| decisions),
+            }
+        }
+    }
+
     /// Drops what a plan drops, all or nothing; returns what that was.
     pub fn apply_decisions(&self, decisions: &[Decision]) -> Result<Vec<Pin>> {
         let dropped: Vec<Pin> = decisions.iter().filter(|d| !d.keep).map(|d| d.pin.clone()).collect();
@@ -266,9 +324,9 @@ impl Database {
         self.apply_decisions(&decisions)
     }
 
-    fn drop_all(&self, pins: &[Pin]) -> Result<u64> {
+    fn drop_all(&self, pins: &[Pin]) -> Result<()> {
         let ids: Vec<PinId> = pins.iter().map(|pin| pin.id).collect();
-        if ids.is_empty() { Ok(0) } else { self.metastore().drop_pins(&ids) }
+        if ids.is_empty() { Ok(()) } else { self.metastore().drop_pins(&ids).map(drop) }
     }
 
     /// Returns the snapshots of an account, newest first.
@@ -504,12 +562,7 @@ pub fn tables_of(catalog: &Catalog, account: AccountId, scope: &Scope) -> Vec<Ar
 }
 
 /// Checks that everything a scope names exists, and returns the ids of the named columns.
-pub(crate) fn check_scope(
-    catalog: &Catalog,
-    account: AccountId,
-    scope: &Scope,
-    columns: &[String],
-) -> Result<Vec<ColumnId>> {
+pub fn check_scope(catalog: &Catalog, account: AccountId, scope: &Scope, columns: &[String]) -> Result<Vec<ColumnId>> {
     match scope {
         Scope::Cluster => {}
         Scope::Account(name) => {
@@ -549,13 +602,15 @@ pub(crate) fn check_scope(
 }
 
 /// Checks the name that somebody gives to a thing of this kind.
-pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+pub fn check_name(what: &str, name: &str) -> Result<()> {
     let length = name.chars().count();
     if length == 0 || length > NAME_MAX {
-        return Err(Error::invalid(format!("A {what}'s name has 1 to {NAME_MAX} characters; this one has {length}.")));
+        return Err(Error::invalid(format!("A {what}'s name has 1 to {NAME_MAX} characters; this one has {length}."))
+            .with_hint("Choose another name."));
     }
     if name.chars().any(char::is_control) || name.trim() != name {
-        return Err(Error::invalid(format!("A {what}'s name has no control characters, and no spaces at its ends.")));
+        return Err(Error::invalid(format!("A {what}'s name has no control characters, and no spaces at its ends."))
+            .with_hint("Choose another name."));
     }
     Ok(())
 }

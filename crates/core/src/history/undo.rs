@@ -12,7 +12,8 @@ use crate::history::diff::{Diff, TableAt};
 use crate::history::restore::{Action, ReportLine, RestoreReport, check_foreign_keys, with_counters};
 use crate::ids::{TableId, Version};
 use crate::log::delta::Delta;
-use crate::log::{EntryHead, EntryQuery, Scope};
+use crate::log::{Entry, EntryHead, EntryQuery, Scope};
+use crate::moment::Moment;
 use crate::rows::{columns_of, entry_text, key_batch};
 use crate::schema::{self, Table, same_name};
 use crate::txn::{Author, OnDuplicate, Txn};
@@ -45,6 +46,11 @@ impl Database {
         }
     }
 
+    /// Returns what `undo` would do now, and does nothing.
+    pub async fn plan_undo(&self, version: Version, author: &Author) -> Result<Vec<ReportLine>> {
+        self.write_undo(version, &mut self.begin(author.clone())).await
+    }
+
     async fn write_undo(&self, version: Version, txn: &mut Txn) -> Result<Vec<ReportLine>> {
         let entry = self.metastore().entry(version)?.ok_or_else(|| {
             Error::not_found(What::Version, &version.to_string()).with_hint("List commits with SHOW COMMITS.")
@@ -55,13 +61,8 @@ impl Database {
             )));
         }
         let then = self.at(version).await?;
-        if let Some(limit) = self.resolve(&When::Version(version), entry.head.account)?.limit {
-            for table in entry.deltas.iter().filter_map(|delta| then.catalog().table_by_id(delta.table)) {
-                let home = then.catalog().database_by_id(table.database).map_or("", |database| database.name.as_str());
-                limit.admits_scope(&Scope::Tables(home.to_owned(), vec![table.name.clone()]))?;
-            }
-        }
         let before = self.moment_before(version)?;
+        self.check_kept(&entry, &[&before, &then])?;
         let mut steps = Vec::new();
         let mut altered: Vec<Arc<Table>> = Vec::new();
         for change in &entry.changes {
@@ -92,7 +93,7 @@ impl Database {
                 }
                 Change::PutTable(table) => match before.catalog().table_by_id(table.id) {
                     Some(old) if old != table => {
-                        self.undo_alter(old, table, version, &before, txn)?;
+                        self.undo_alter(old, table, &entry, &before, txn)?;
                         altered.push(old.clone());
                         Some((Action::Restore, old.clone()))
                     }
@@ -179,7 +180,26 @@ impl Database {
         Ok(steps)
     }
 
-    fn undo_drop(&self, table: &Arc<Table>, before: &crate::moment::Moment, txn: &mut Txn) -> Result<()> {
+    /// Checks that what an undo reads is kept: what the commit found, and what it left.
+    fn check_kept(&self, entry: &Entry, read: &[&Moment]) -> Result<()> {
+        let dropped = entry.changes.iter().filter_map(|change| match change {
+            Change::DropTable(id) => Some(*id),
+            _ => None,
+        });
+        let touched: Vec<TableId> = entry.deltas.iter().map(|delta| delta.table).chain(dropped).collect();
+        for moment in read.iter().filter(|moment| moment.version() > Version(0)) {
+            let resolved = self.resolve(&When::Version(moment.version()), entry.head.account)?;
+            let Some(limit) = resolved.limit else { continue };
+            for table in touched.iter().filter_map(|id| moment.catalog().table_by_id(*id)) {
+                let home = moment.catalog().database_by_id(table.database);
+                let home = home.map_or_else(String::new, |database| database.name.clone());
+                limit.admits_scope(&Scope::Tables(home, vec![table.name.clone()]))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn undo_drop(&self, table: &Arc<Table>, before: &Moment, txn: &mut Txn) -> Result<()> {
         let database = txn.catalog().database_by_id(table.database).cloned().ok_or_else(|| {
             Error::invalid(format!("The database of table '{}' was dropped since.", table.name))
                 .with_hint("Bring it back with UNDROP DATABASE.")
@@ -206,10 +226,11 @@ impl Database {
         &self,
         old: &Arc<Table>,
         new: &Arc<Table>,
-        version: Version,
-        before: &crate::moment::Moment,
+        entry: &Entry,
+        before: &Moment,
         txn: &mut Txn,
     ) -> Result<()> {
+        let version = entry.head.version;
         let present = self.unchanged_since(new, version, txn)?;
         if !same_name(&old.name, &present.name) || old.database != present.database {
             let home = txn.catalog().database_by_id(old.database).cloned().ok_or_else(|| {
@@ -218,7 +239,9 @@ impl Database {
             })?;
             // Names that the same commit gave to others go back with it.
             let taken = txn.catalog().table(&home, &old.name).ok();
-            if let Some(taken) = taken.filter(|taken| before.catalog().table_by_id(taken.id).is_none()) {
+            let gave =
+                |id| entry.changes.iter().any(|change| matches!(change, Change::PutTable(table) if table.id == id));
+            if let Some(taken) = taken.filter(|taken| taken.id != old.id && !gave(taken.id)) {
                 return Err(Error::already_exists(What::Table, &format!("{}.{}", home.name, taken.name))
                     .with_hint("Rename the table that has the name now."));
             }
@@ -336,13 +359,7 @@ fn lost_column(diff: &Diff, present: &Table) -> Result<Option<String>> {
     Ok(None)
 }
 
-fn line(
-    action: Action,
-    table: &Table,
-    moment: &crate::moment::Moment,
-    before: Option<u64>,
-    after: Option<u64>,
-) -> ReportLine {
+fn line(action: Action, table: &Table, moment: &Moment, before: Option<u64>, after: Option<u64>) -> ReportLine {
     let database = moment.catalog().database_by_id(table.database);
     ReportLine {
         action,

@@ -62,7 +62,7 @@ impl Database {
         author: &Author,
     ) -> Result<RestorePlan> {
         let then = self.moment_before(dropped)?;
-        // The same rule as for every address: outside the window only what a snapshot keeps.
+        // The same rule as for every address: outside the window only what something keeps.
         if let Some(limit) = self.resolve(&When::Version(then.version()), author.account)?.limit {
             limit.admits_scope(&scope)?;
         }

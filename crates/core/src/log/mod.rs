@@ -166,12 +166,23 @@ pub struct Terms {
     /// The snapshot that it counts from. A base stands as long as what is based on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<PinId>,
-    /// The schedule that took it.
+    /// The run of a schedule that took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<String>,
+    pub schedule: Option<Run>,
     /// Its own copy of each table's rows, if it has one: what is read in the place of the tables' contents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<Vec<(TableId, Content)>>,
+}
+
+/// One run of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The schedule's name.
+    pub name: String,
+    /// When the schedule was created: another one may have the name now.
+    pub created: Time,
+    /// The time that the run was for. It may have begun later.
+    pub due: Time,
 }
 
 /// How much of the store a snapshot speaks of. Names are those of its version.
@@ -275,8 +286,8 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Makes `group` durable, all or nothing, in this order; versions continue the newest entry's without a gap (the
     /// first is 1), and times increase. Pins get their ids, and files lose their intents. After an error nothing has
-    /// changed: `AlreadyExists` if a pin's name is taken, `Conflict` if a pin's base is gone, `Unavailable` if the disk is full, `Closed` if an earlier write
-    /// failed such that nobody knows what the disk holds.
+    /// changed: `AlreadyExists` if a pin's name is taken, `Conflict` if a pin's base is gone, `Unavailable` if the disk is
+    /// full, `Closed` if an earlier write failed such that nobody knows what the disk holds.
     fn append(&self, group: &[Entry]) -> Result<()>;
 
     /// Returns one entry whole: as it was appended, but with its hash, with the ids of its pins (also of those dropped

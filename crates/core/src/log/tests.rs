@@ -423,7 +423,10 @@ fn pins_are_unique_by_name_within_their_account() {
         let first = store.put_pin(&pin("nightly", 1)).unwrap();
         let taken = store.put_pin(&pin("NIGHTLY", 1)).unwrap_err();
         assert_eq!(taken.kind(), Kind::AlreadyExists(What::Snapshot));
-        assert_eq!(taken.to_string(), "A snapshot 'NIGHTLY' exists already.");
+        assert_eq!(
+            taken.to_string(),
+            "A snapshot 'NIGHTLY' exists already. Take another name, DROP SNAPSHOT it, or keep it with IF NOT EXISTS."
+        );
         let other = store.put_pin(&Pin { account: AccountId(2), ..pin("nightly", 1) }).unwrap();
         let mut taken = entry(2);
         taken.pins = vec![pin("fresh", 2), pin("Nightly", 2)];

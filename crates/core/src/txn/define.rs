@@ -241,6 +241,11 @@ impl Txn {
         self.change(Change::PutContent(table, Arc::new(content)));
     }
 
+    /// Words the transaction's own content of a table anew; its counters are those that it goes on from.
+    pub(super) fn put_raised(&mut self, table: TableId, content: Content) {
+        self.change(Change::PutContent(table, Arc::new(content)));
+    }
+
     /// Makes the transaction conflict with everyone who wrote into the table, or leaned on its rows, meanwhile.
     pub(crate) fn write_whole(&mut self, table: &Table) {
         self.footprint.writes.push(footprint::table(table.id));
@@ -302,6 +307,21 @@ impl Txn {
         self.change(Change::DropUser(user.id));
     }
 
+    /// Checks that no snapshot has this name.
+    pub fn check_snapshot_name(&self, name: &str) -> Result<()> {
+        let pins = self.moment.store().metastore.pins()?;
+        let stands = pins.iter().any(|pin| pin.account == self.author.account && same_name(&pin.name, name));
+        match stands || self.takes_snapshot(name) {
+            true => Err(Error::already_exists(What::Snapshot, name)),
+            false => Ok(()),
+        }
+    }
+
+    /// Tells whether this transaction takes a snapshot of this name.
+    pub fn takes_snapshot(&self, name: &str) -> bool {
+        self.pins.iter().any(|pin| same_name(&pin.name, name))
+    }
+
     /// Takes a snapshot that means this transaction's commit, and goes with its rollback.
     pub fn create_snapshot(
         &mut self,
@@ -317,11 +337,7 @@ impl Txn {
 
     /// Stores a pin with the commit. Without a version it is of the commit itself.
     pub(crate) fn put_pin(&mut self, pin: Pin) -> Result<()> {
-        let pins = self.moment.store().metastore.pins()?;
-        let taken = |other: &Pin| other.account == pin.account && same_name(&other.name, &pin.name);
-        if pins.iter().any(taken) || self.pins.iter().any(taken) {
-            return Err(Error::already_exists(What::Snapshot, &pin.name));
-        }
+        self.check_snapshot_name(&pin.name)?;
         self.pins.push(pin);
         Ok(())
     }

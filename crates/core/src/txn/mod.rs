@@ -196,6 +196,11 @@ impl Txn {
         self.rows.keys().copied()
     }
 
+    /// Returns the snapshots that it takes with its commit: what they mean is not known before.
+    pub fn snapshots(&self) -> &[Pin] {
+        &self.pins
+    }
+
     /// Tells whether it has written nothing.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
@@ -492,6 +497,24 @@ impl Txn {
     /// Moves the AUTO_INCREMENT counter past a value that was given.
     pub async fn saw_auto(&mut self, table: &Arc<Table>, value: u64) -> Result<()> {
         self.counters(table)?.next_auto.fetch_max(value.saturating_add(1), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Moves the AUTO_INCREMENT counter up to `next` by a definition: the commit keeps it, also without a row. It never
+    /// moves down.
+    pub fn raise_auto(&mut self, table: &Arc<Table>, next: u64) -> Result<()> {
+        let counters = self.counters(table)?;
+        counters.next_auto.fetch_max(next, Ordering::Relaxed);
+        let content = self.catalog.content(table.id).cloned();
+        let content = content.ok_or_else(|| Error::internal(format!("Table '{}' has no content.", table.name)))?;
+        let next_auto = counters.next_auto.load(Ordering::Relaxed).max(content.next_auto);
+        let next_row_id = counters.next_row_id.load(Ordering::Relaxed).max(content.next_row_id);
+        let raised = Content { next_auto, next_row_id, ..content.as_ref().clone() };
+        match self.counters.contains_key(&table.id) {
+            // The content is the transaction's own.
+            true => self.put_raised(table.id, raised),
+            false => self.replace_content(table.id, &content, raised),
+        }
         Ok(())
     }
 

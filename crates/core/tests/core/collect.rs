@@ -171,6 +171,27 @@ async fn a_compressed_snapshot_keeps_its_copy_and_not_what_it_was_copied_from() 
 }
 
 #[tokio::test]
+async fn a_snapshot_at_a_compressed_one_holds_its_copy() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    let packed = SnapshotSpec { compress: true, ..SnapshotSpec::of("packed", Scope::Database("d".to_owned())) };
+    store.db.create_snapshot(&packed, &author()).await.unwrap();
+    let mut txn = store.db.begin(author());
+    txn.drop_table(&store.t).unwrap();
+    txn.commit().await.unwrap();
+    store.pass(100).await;
+    store.collect().await;
+    let at = SnapshotSpec { when: When::Snapshot("packed".to_owned()), ..SnapshotSpec::of("at", only("t")) };
+    let held = store.db.create_snapshot(&at, &author()).await.unwrap().terms.copy.expect("the copy of the one table");
+    assert_eq!(held.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [store.t.id]);
+    store.db.drop_snapshot("packed", false, &author()).unwrap();
+    store.collect().await;
+    let resolved = store.db.resolve(&When::Snapshot("at".to_owned()), SYS).unwrap();
+    let moment = store.db.moment(&resolved).unwrap();
+    assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(2, 2)]);
+}
+
+#[tokio::test]
 async fn a_policy_keeps_what_it_names_and_nothing_else() {
     let store = Store::new().await;
     let spec = PitrSpec { name: "p".to_owned(), scope: only("t"), length: 7, unit: RangeUnit::Day };

@@ -1,4 +1,4 @@
-//! A metastore whose next append fails, or whose next intent waits, when told.
+//! A metastore that fails, waits, or does something of its own, when told.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -13,9 +13,13 @@ use strandline_core::log::{
     Entry, EntryHead, EntryQuery, EntrySummary, FileHead, FileKind, FileRecord, Metastore, ObjectRow, Pin, Trimmed,
 };
 
+type AfterPin = Box<dyn FnOnce(&MemoryMetastore) + Send>;
+
 pub struct FailingMetastore {
     inner: MemoryMetastore,
     next: Mutex<Option<Kind>>,
+    next_drop: Mutex<Option<Kind>>,
+    after_pin: Mutex<Option<AfterPin>>,
     gate: Mutex<Option<mpsc::Receiver<()>>>,
     /// How many entries were read whole.
     pub whole_entries: AtomicUsize,
@@ -26,6 +30,8 @@ impl FailingMetastore {
         FailingMetastore {
             inner: MemoryMetastore::new(),
             next: Mutex::new(None),
+            next_drop: Mutex::new(None),
+            after_pin: Mutex::new(None),
             gate: Mutex::new(None),
             whole_entries: AtomicUsize::new(0),
         }
@@ -41,6 +47,16 @@ impl FailingMetastore {
     /// Makes the next append fail so, with nothing appended.
     pub fn fail_next(&self, kind: Kind) {
         *self.next.lock() = Some(kind);
+    }
+
+    /// Makes the next drop of pins fail so, with nothing dropped.
+    pub fn fail_next_drop(&self, kind: Kind) {
+        *self.next_drop.lock() = Some(kind);
+    }
+
+    /// Does something when the next pin has been stored, before whoever stored it goes on.
+    pub fn after_next_pin(&self, work: impl FnOnce(&MemoryMetastore) + Send + 'static) {
+        *self.after_pin.lock() = Some(Box::new(work));
     }
 }
 
@@ -102,11 +118,18 @@ impl Metastore for FailingMetastore {
     }
 
     fn put_pin(&self, pin: &Pin) -> Result<PinId> {
-        self.inner.put_pin(pin)
+        let id = self.inner.put_pin(pin)?;
+        if let Some(work) = self.after_pin.lock().take() {
+            work(&self.inner);
+        }
+        Ok(id)
     }
 
     fn drop_pins(&self, ids: &[PinId]) -> Result<u64> {
-        self.inner.drop_pins(ids)
+        match self.next_drop.lock().take() {
+            Some(kind) => Err(Error::new(kind, "The disk gave up.")),
+            None => self.inner.drop_pins(ids),
+        }
     }
 
     fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {

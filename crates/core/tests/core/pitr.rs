@@ -96,7 +96,8 @@ async fn a_new_or_longer_policy_reaches_only_what_is_still_kept() {
     let (db, options, t, _) = store().await;
     insert(&db, &t, &[(1, 1)]).await;
     let lost = options.env.now();
-    pass(&db, &options, &t, 30, 2).await;
+    pass(&db, &options, &t, 1, 9).await;
+    pass(&db, &options, &t, 29, 2).await;
     let made = options.env.now();
     let pitr = db.create_pitr(&spec("p", Scope::Cluster, 7, RangeUnit::Day), &author()).unwrap();
     assert_eq!(pitr.kept_from, made.plus_micros(-24 * HOUR));
@@ -105,7 +106,7 @@ async fn a_new_or_longer_policy_reaches_only_what_is_still_kept() {
     // A day later the window has grown, and not beyond where it began.
     pass(&db, &options, &t, 24, 3).await;
     assert!(db.resolve(&When::Time(made.plus_micros(-23 * HOUR)), SYS).is_ok());
-    assert!(db.resolve(&When::Time(made.plus_micros(-25 * HOUR)), SYS).is_err());
+    assert!(db.resolve(&When::Time(lost), SYS).is_err());
     assert!(db.resolve(&When::Pitr("P".to_owned(), made), SYS).is_ok());
 
     // Shorter forgets; longer again does not bring back.
@@ -114,7 +115,7 @@ async fn a_new_or_longer_policy_reaches_only_what_is_still_kept() {
     db.alter_pitr("p", 1, RangeUnit::Month, &author()).unwrap();
     let start = db.window_start_of(SYS, &Scope::Cluster).unwrap();
     assert_eq!(start, shortened.plus_micros(-25 * HOUR));
-    let refused = db.resolve(&When::Pitr("p".to_owned(), made.plus_micros(-HOUR * 2)), SYS).unwrap_err();
+    let refused = db.resolve(&When::Pitr("p".to_owned(), lost), SYS).unwrap_err();
     assert!(refused.message().contains("recovery window of PITR 'p', which begins at"), "{refused}");
     db.drop_pitr("p", &author()).unwrap();
     assert_eq!(db.window_start_of(SYS, &Scope::Cluster).unwrap(), db.window_start());
@@ -179,4 +180,134 @@ async fn policies_outlive_the_process() {
     let db = Database::open(folder.path(), options()).await.unwrap();
     assert_eq!(db.pitrs(SYS).unwrap(), [made]);
     assert!(db.metastore().check().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn undo_brings_back_nothing_that_is_not_kept() {
+    let (db, options, t, u) = store().await;
+    db.create_pitr(&spec("p", only("t"), 7, RangeUnit::Day), &author()).unwrap();
+    insert(&db, &t, &[(1, 1)]).await;
+    insert(&db, &u, &[(1, 1)]).await;
+    options.env.advance(HOUR);
+    let mut txn = db.begin(author());
+    txn.drop_table(&u).unwrap();
+    let of_u = txn.commit().await.unwrap().version;
+    let mut txn = db.begin(author());
+    txn.drop_table(&t).unwrap();
+    let of_t = txn.commit().await.unwrap().version;
+    options.env.advance(HOUR);
+    create_database(&db, "other").await;
+    options.env.advance(72 * HOUR);
+    create_database(&db, "another").await;
+
+    let refused = db.undo(of_u, &author()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::OutOfWindow, "{refused}");
+    assert!(refused.message().contains("outside the recovery window of table 'd.u'"), "{refused}");
+    db.undo(of_t, &author()).await.unwrap();
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn undo_reads_what_was_before_and_that_must_be_kept_too() {
+    let (db, options, t, _) = store().await;
+    insert(&db, &t, &[(1, 1)]).await;
+    let version = pass(&db, &options, &t, 1, 2).await;
+    // The newest when the window begins, but what was before it is outside.
+    options.env.advance(30 * HOUR);
+    assert!(db.resolve(&When::Version(version), SYS).unwrap().limit.is_none());
+    assert_eq!(db.undo(version, &author()).await.unwrap_err().kind(), Kind::OutOfWindow);
+    assert_eq!(pairs(&db, &t).await, [(1, 1), (2, 2)]);
+}
+
+#[tokio::test]
+async fn who_was_told_of_a_time_by_a_policy_is_not_told_otherwise_later() {
+    let (db, options, t, _) = store().await;
+    db.create_pitr(&spec("p", Scope::Cluster, 7, RangeUnit::Day), &author()).unwrap();
+    options.env.advance(HOUR);
+    let at = When::Pitr("p".to_owned(), options.env.now());
+    let told = db.resolve(&at, SYS).unwrap().version;
+    // The clock has not moved: the commit must not get the time that was asked about.
+    insert(&db, &t, &[(1, 1)]).await;
+    assert_eq!(db.resolve(&at, SYS).unwrap().version, told);
+    let ahead = When::Pitr("p".to_owned(), options.env.now().plus_micros(HOUR));
+    let refused = db.resolve(&ahead, SYS).unwrap_err();
+    assert!(refused.to_string().contains("Give a time in the past"), "{refused}");
+}
+
+#[tokio::test]
+async fn names_compare_without_case_in_every_script() {
+    let (db, ..) = store().await;
+    let made = db.create_pitr(&spec("\u{c4}rger", Scope::Cluster, 30, RangeUnit::Day), &author()).unwrap();
+    let taken = db.create_pitr(&spec("\u{e4}rger", only("t"), 2, RangeUnit::Day), &author()).unwrap_err();
+    assert_eq!(taken.kind(), Kind::AlreadyExists(What::Pitr));
+    assert_eq!(db.pitrs(SYS).unwrap(), [made]);
+}
+
+#[tokio::test]
+async fn what_was_the_newest_when_a_window_began_is_inside_by_its_time_too() {
+    let (db, options, t, _) = store().await;
+    db.create_pitr(&spec("p", only("t"), 2, RangeUnit::Day), &author()).unwrap();
+    insert(&db, &t, &[(1, 1)]).await;
+    let time = pass(&db, &options, &t, 1, 2).await;
+    let time = db.resolve(&When::Version(time), SYS).unwrap().time;
+    for rest in [40 * HOUR, 20 * HOUR] {
+        options.env.advance(rest);
+        assert!(db.resolve(&When::Time(time), SYS).unwrap().limit.is_none());
+        db.resolve(&When::Pitr("p".to_owned(), time), SYS).unwrap();
+        let points = db.recovery_points(SYS, &only("t"), None, None, 10).unwrap();
+        assert!(points.iter().any(|point| point.time == time));
+    }
+    assert!(db.resolve(&When::Time(time.plus_micros(-1)), SYS).is_err());
+    // Another commit ends that: a while later only the policy reaches it, and then nothing does.
+    insert(&db, &t, &[(3, 3)]).await;
+    options.env.advance(30 * HOUR);
+    assert!(db.resolve(&When::Time(time), SYS).unwrap().limit.is_some());
+    options.env.advance(30 * HOUR);
+    assert!(db.resolve(&When::Time(time), SYS).is_err());
+    assert!(db.resolve(&When::Pitr("p".to_owned(), time), SYS).is_err());
+}
+
+#[tokio::test]
+async fn two_policies_together_keep_what_neither_keeps_alone() {
+    let (db, options, t, u) = store().await;
+    for (name, table) in [("a", "t"), ("b", "u")] {
+        db.create_pitr(&spec(name, only(table), 7, RangeUnit::Day), &author()).unwrap();
+    }
+    insert(&db, &t, &[(1, 1)]).await;
+    insert(&db, &u, &[(1, 1)]).await;
+    let then = When::Time(options.env.now());
+    pass(&db, &options, &t, 1, 2).await;
+    pass(&db, &options, &t, 72, 3).await;
+    let both = Scope::Tables("d".to_owned(), vec!["t".to_owned(), "u".to_owned()]);
+    db.resolve(&then, SYS).unwrap().limit.unwrap().admits_scope(&both).unwrap();
+    db.drop_pitr("b", &author()).unwrap();
+    let refused = db.resolve(&then, SYS).unwrap().limit.unwrap().admits_scope(&both).unwrap_err();
+    assert!(refused.message().contains("of table 'd.u'"), "{refused}");
+}
+
+#[tokio::test]
+async fn windows_of_what_was_dropped_are_listed_as_long_as_they_reach_it() {
+    let (db, options, t, _) = store().await;
+    let begin = options.env.now();
+    let database = Scope::Database("d".to_owned());
+    db.create_pitr(&spec("p", database.clone(), 7, RangeUnit::Day), &author()).unwrap();
+    options.env.advance(HOUR);
+    let mut txn = db.begin(author());
+    txn.drop_table(&t).unwrap();
+    txn.commit().await.unwrap();
+    let listed = |scope: &Scope| -> Vec<String> {
+        let windows = db.recovery_windows(SYS, scope).unwrap();
+        assert!(windows.iter().flat_map(|window| &window.windows).all(|(_, start)| *start >= begin));
+        windows.into_iter().map(|window| window.scope.to_string()).collect()
+    };
+    options.env.advance(72 * HOUR);
+    assert_eq!(listed(&only("T")), ["table 'd.T'"]);
+    assert_eq!(listed(&database), ["database 'd'", "table 'd.u'", "table 'd.t'"]);
+    let unknown = db.recovery_windows(SYS, &only("never")).unwrap_err();
+    assert_eq!(unknown.kind(), Kind::NotFound(What::Table));
+    options.env.advance(96 * HOUR);
+    create_database(&db, "other").await;
+    options.env.advance(240 * HOUR);
+    assert_eq!(db.recovery_windows(SYS, &only("t")).unwrap_err().kind(), Kind::NotFound(What::Table));
+    assert_eq!(listed(&database), ["database 'd'", "table 'd.u'"]);
 }

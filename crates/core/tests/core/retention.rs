@@ -242,3 +242,36 @@ async fn the_narrowest_rules_count_and_each_scope_is_a_group() {
     assert!(zone.message().contains("Mars/Olympus"), "{zone}");
     assert_eq!(db.set_retention(d(), last(0), "UTC", &author()).unwrap_err().kind(), Kind::Invalid);
 }
+
+#[tokio::test]
+async fn one_set_of_tables_has_one_set_of_rules_and_two_have_two() {
+    let db = Database::in_memory(options()).await.unwrap();
+    for (database, tables) in [("d", &["a", "b"][..]), ("a", &["b.c"]), ("a.b", &["c"])] {
+        let home = create_database(&db, database).await;
+        for name in tables {
+            create_table(&db, table(home, name, Shape::Keyed)).await;
+        }
+    }
+    let scope = |database: &str, tables: &[&str]| {
+        Scope::Tables(database.to_owned(), tables.iter().map(|table| (*table).to_owned()).collect())
+    };
+    let set = |scope: &Scope, last: u32| {
+        db.set_retention(scope.clone(), Keep { last, ..Keep::default() }, "UTC", &author()).unwrap();
+    };
+    set(&scope("d", &["a", "b"]), 9);
+    set(&scope("D", &["B", "A"]), 1);
+    assert_eq!(db.retentions(SYS).unwrap().len(), 1);
+    db.drop_retention(&scope("d", &["b", "a", "a"]), &author()).unwrap();
+    assert!(db.retentions(SYS).unwrap().is_empty());
+
+    // Both read "a.b.c".
+    let alike = [scope("a", &["b.c"]), scope("a.b", &["c"])];
+    for scope in &alike {
+        set(scope, 1);
+        let name = scope.level().to_owned() + &db.snapshots(SYS).unwrap().len().to_string();
+        db.create_snapshot(&SnapshotSpec::of(&name, scope.clone()), &author()).await.unwrap();
+    }
+    assert_eq!(db.retentions(SYS).unwrap().len(), 2);
+    let rules = Keep { last: 1, ..Keep::default() };
+    assert!(db.apply_retention(SYS, &Scope::Cluster, Some((rules, "UTC"))).unwrap().is_empty());
+}

@@ -1,13 +1,17 @@
 //! Schedules, by a clock that only moves when told.
 
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
 use strandline_core::history::retention::Keep;
 use strandline_core::history::schedule::{Rhythm, Schedule, ScheduleSpec};
 use strandline_core::history::snapshot::{SnapshotSpec, Term, TermUnit};
 use strandline_core::ids::Time;
-use strandline_core::log::Scope;
+use strandline_core::log::{Metastore, Scope};
 
+use crate::failing::FailingMetastore;
 use crate::support::*;
 
 const MINUTE: i64 = 60 * 1_000_000;
@@ -66,7 +70,10 @@ async fn a_schedule_runs_at_its_time_in_its_zone() {
     assert_eq!(ran.last_snapshot.as_deref(), Some("nightly_20260101_020000"));
     assert_eq!(ran.next_run, Some(at("2026-01-02T01:00:00Z")));
     let pin = &db.snapshots(SYS).unwrap()[0];
-    assert_eq!((pin.comment.as_str(), pin.terms.schedule.as_deref()), ("taken by itself", Some("nightly")));
+    assert_eq!(
+        (pin.comment.as_str(), pin.terms.schedule.as_ref().unwrap().name.as_str()),
+        ("taken by itself", "nightly")
+    );
 }
 
 #[tokio::test]
@@ -213,6 +220,183 @@ async fn what_makes_no_sense_is_refused() {
     assert_eq!(bad(cron("X", "0 3 * * *", "UTC")).kind(), Kind::AlreadyExists(What::Schedule));
     db.drop_schedule("X", &author()).unwrap();
     assert_eq!(db.drop_schedule("x", &author()).unwrap_err().kind(), Kind::NotFound(What::Schedule));
+}
+
+#[tokio::test]
+async fn a_new_schedule_of_an_old_name_leaves_what_the_old_one_took() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    create_database(&db, "e").await;
+    db.create_schedule(&cron("n", "0 * * * *", "UTC"), &author()).unwrap();
+    for _ in 0..3 {
+        options.env.advance(HOUR);
+        db.tick_policies().await.unwrap();
+    }
+    db.drop_schedule("n", &author()).unwrap();
+    let keep = Some(Keep { last: 1, ..Keep::default() });
+    let anew = ScheduleSpec { scope: Scope::Database("e".to_owned()), keep, ..cron("n", "0 * * * *", "UTC") };
+    db.create_schedule(&anew, &author()).unwrap();
+    for _ in 0..2 {
+        options.env.advance(HOUR);
+        db.tick_policies().await.unwrap();
+    }
+    let old = ["n_20260101_010000", "n_20260101_020000", "n_20260101_030000"];
+    assert_eq!(names(&db), [&old[..], &["n_20260101_050000"]].concat());
+    // Nor does the new one hold the old ones back from the rules of their scope.
+    let rules = Keep { last: 1, ..Keep::default() };
+    let dropped = db.apply_retention(SYS, &Scope::Database("d".to_owned()), Some((rules, "UTC"))).unwrap();
+    assert_eq!(dropped.len(), 2);
+}
+
+#[tokio::test]
+async fn every_counts_from_the_creation() {
+    for (created, every, zone, times) in [
+        (
+            "2026-01-31T12:00:00Z",
+            (1, TermUnit::Month),
+            "UTC",
+            ["2026-02-28T12:00:00Z", "2026-03-31T12:00:00Z", "2026-04-30T12:00:00Z", "2026-05-31T12:00:00Z"],
+        ),
+        (
+            "2024-02-29T12:00:00Z",
+            (1, TermUnit::Year),
+            "UTC",
+            ["2025-02-28T12:00:00Z", "2026-02-28T12:00:00Z", "2027-02-28T12:00:00Z", "2028-02-29T12:00:00Z"],
+        ),
+        (
+            // Half past two, which does not exist on the 29th.
+            "2026-03-27T01:30:00Z",
+            (1, TermUnit::Day),
+            "Europe/Berlin",
+            ["2026-03-28T01:30:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z", "2026-03-31T00:30:00Z"],
+        ),
+        (
+            "2026-01-01T00:00:00Z",
+            (90, TermUnit::Minute),
+            "UTC",
+            ["2026-01-01T01:30:00Z", "2026-01-01T03:00:00Z", "2026-01-01T04:30:00Z", "2026-01-01T06:00:00Z"],
+        ),
+    ] {
+        let (db, options) = store(created).await;
+        let rhythm = Rhythm::Every(Term { count: every.0, unit: every.1 });
+        db.create_schedule(&ScheduleSpec { rhythm, ..cron("e", "", zone) }, &author()).unwrap();
+        for time in times {
+            let next = the(&db, "e").next_run.unwrap();
+            assert_eq!(next, at(time), "{created}");
+            options.env.advance(next.0 - options.env.now().0);
+            db.tick_policies().await.unwrap();
+        }
+    }
+}
+
+/// Changes a schedule's row behind the store's back.
+fn rewrite(db: &Database, name: &str, from: &str, to: &str) {
+    let key = format!("schedule/1/{name}");
+    let body = db.metastore().setting(&key).unwrap().unwrap();
+    assert!(body.contains(from), "{body}");
+    db.metastore().put_setting(&key, &body.replace(from, to)).unwrap();
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_reckoned_holds_nothing_else_up() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_schedule(&cron("a", "0 * * * *", "Europe/Berlin"), &author()).unwrap();
+    db.create_schedule(&cron("b", "0 * * * *", "UTC"), &author()).unwrap();
+    let until = Some(options.env.now().plus_micros(MINUTE));
+    let short = SnapshotSpec { retain_until: until, ..SnapshotSpec::of("short", Scope::Cluster) };
+    db.create_snapshot(&short, &author()).await.unwrap();
+    rewrite(&db, "a", "Europe/Berlin", "Europe/Atlantis");
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    assert_eq!(names(&db), ["b_20260101_010000"]);
+    let failed = the(&db, "a");
+    assert!(failed.last_error.as_deref().unwrap().contains("Europe/Atlantis"), "{failed:?}");
+    // It is tried again, a minute later, and well again when the zone is known.
+    db.tick_policies().await.unwrap();
+    assert_eq!(the(&db, "a"), failed);
+    rewrite(&db, "a", "Europe/Atlantis", "Europe/Berlin");
+    options.env.advance(MINUTE);
+    db.tick_policies().await.unwrap();
+    let well = the(&db, "a");
+    assert_eq!((well.last_error, well.last_snapshot.as_deref()), (None, Some("a_20260101_020100")));
+    assert_eq!(well.next_run, Some(at("2026-01-01T02:00:00Z")));
+}
+
+#[tokio::test]
+async fn a_run_that_was_cut_off_before_it_was_noted_is_not_repeated() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    let keep = Some(Keep { last: 2, ..Keep::default() });
+    db.create_schedule(&ScheduleSpec { keep, ..cron("h", "0 * * * *", "UTC") }, &author()).unwrap();
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    let before = db.metastore().setting("schedule/1/h").unwrap().unwrap();
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    // The snapshot is there; the schedule's row is not.
+    db.metastore().put_setting("schedule/1/h", &before).unwrap();
+    options.env.advance(MINUTE);
+    db.tick_policies().await.unwrap();
+    assert_eq!(names(&db), ["h_20260101_010000", "h_20260101_020000"]);
+    let caught_up = the(&db, "h");
+    assert_eq!(caught_up.last_snapshot.as_deref(), Some("h_20260101_020000"));
+    assert_eq!(caught_up.next_run, Some(at("2026-01-01T03:00:00Z")));
+}
+
+async fn failing_store() -> (Database, Options, Arc<FailingMetastore>) {
+    let (options, metastore) = (options(), Arc::new(FailingMetastore::new()));
+    let db = Database::start(metastore.clone(), Arc::new(InMemory::new()), options.clone(), None).await.unwrap();
+    create_database(&db, "d").await;
+    (db, options, metastore)
+}
+
+#[tokio::test]
+async fn one_that_is_dropped_while_another_runs_does_not_run() {
+    let (db, options, metastore) = failing_store().await;
+    for name in ["a", "b"] {
+        db.create_schedule(&cron(name, "0 * * * *", "UTC"), &author()).unwrap();
+    }
+    metastore.after_next_pin(|inner| assert!(inner.drop_setting("schedule/1/b").unwrap()));
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    assert_eq!(names(&db), ["a_20260101_010000"]);
+}
+
+#[tokio::test]
+async fn a_retention_that_fails_does_not_hide_the_snapshot() {
+    let (db, options, metastore) = failing_store().await;
+    let keep = Some(Keep { last: 1, ..Keep::default() });
+    db.create_schedule(&ScheduleSpec { keep, ..cron("h", "0 * * * *", "UTC") }, &author()).unwrap();
+    let run = async |kind: Option<Kind>| {
+        kind.into_iter().for_each(|kind| metastore.fail_next_drop(kind));
+        options.env.advance(HOUR);
+        db.tick_policies().await.unwrap();
+        the(&db, "h")
+    };
+    run(None).await;
+    let failed = run(Some(Kind::Unavailable)).await;
+    assert_eq!(failed.last_snapshot.as_deref(), Some("h_20260101_020000"));
+    assert_eq!(
+        failed.last_error.as_deref(),
+        Some("Snapshot 'h_20260101_020000' was taken, but retention failed: The disk gave up.")
+    );
+    // Somebody took another one on what was to be dropped: the plan is made again.
+    let well = run(Some(Kind::Conflict)).await;
+    assert_eq!(well.last_error, None);
+    assert_eq!(names(&db), ["h_20260101_030000"]);
+}
+
+#[tokio::test]
+async fn names_leave_room_for_a_number_and_compare_in_every_script() {
+    let (db, _) = store("2026-01-01T00:00:00Z").await;
+    let named = |length: usize| ScheduleSpec {
+        snapshot_name: Some("x".repeat(length - "_20260101_000000".len())),
+        ..cron("x", "0 2 * * *", "UTC")
+    };
+    assert_eq!(db.create_schedule(&named(61), &author()).unwrap_err().kind(), Kind::Invalid);
+    db.create_schedule(&named(60), &author()).unwrap();
+    db.create_schedule(&cron("\u{c4}rger", "0 2 * * *", "UTC"), &author()).unwrap();
+    let taken = db.create_schedule(&cron("\u{e4}rger", "0 2 * * *", "UTC"), &author()).unwrap_err();
+    assert_eq!(taken.kind(), Kind::AlreadyExists(What::Schedule));
+    db.drop_schedule("\u{e4}RGER", &author()).unwrap();
 }
 
 #[tokio::test]

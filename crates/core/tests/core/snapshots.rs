@@ -8,6 +8,7 @@ use strandline_core::history::snapshot::{SnapshotSize, SnapshotSpec, Term, TermU
 use strandline_core::ids::{PinId, Time};
 use strandline_core::log::{Pin, Scope, Terms};
 use strandline_core::schema::Table;
+use strandline_core::when::When;
 
 use crate::support::*;
 
@@ -234,4 +235,31 @@ async fn thousands_of_snapshots_are_sized_from_few_manifests() {
     let sizes = db.snapshot_sizes(SYS).await.unwrap();
     assert_eq!(sizes.len(), 2000);
     assert!(sizes.iter().all(|size| size.bytes > 0 && size.unique_bytes == 0));
+}
+
+#[tokio::test]
+async fn a_snapshot_of_some_columns_is_not_widened() {
+    let (db, _, _) = store().await;
+    let narrow = SnapshotSpec { columns: vec!["id".to_owned()], ..SnapshotSpec::of("narrow", only("t")) };
+    db.create_snapshot(&narrow, &author()).await.unwrap();
+    let at = |name: &str, columns: &[&str]| SnapshotSpec {
+        columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+        when: When::Snapshot("narrow".to_owned()),
+        ..SnapshotSpec::of(name, only("t"))
+    };
+    for columns in [&[][..], &["id", "v"]] {
+        let refused = db.create_snapshot(&at("wide", columns), &author()).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::NotFound(What::Column), "{refused}");
+    }
+    db.create_snapshot(&at("same", &["id"]), &author()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_said_before_all_else() {
+    let (db, _, _) = store().await;
+    take(&db, "base", only("t")).await;
+    db.drop_snapshot("base", false, &author()).unwrap();
+    take(&db, "s", only("t")).await;
+    let taken = take_on(&db, "S", only("t"), "base").await.unwrap_err();
+    assert_eq!(taken.kind(), Kind::AlreadyExists(What::Snapshot));
 }

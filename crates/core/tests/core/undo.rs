@@ -50,6 +50,16 @@ async fn a_definition_goes_back_where_nothing_came_since() {
 }
 
 #[tokio::test]
+async fn a_name_that_another_has_taken_stays_with_it() {
+    let (db, t) = store().await;
+    let other = create_table(&db, table(t.database, "other", Shape::Keyed)).await;
+    let renamed = alter(&db, Table { name: "u".to_owned(), ..t.as_ref().clone() }).await;
+    alter(&db, Table { name: "t".to_owned(), ..other.as_ref().clone() }).await;
+    assert!(refused(&db, renamed).await.contains("Rename the table that has the name now"));
+    assert_eq!((named(&db, "d", "t").id, named(&db, "d", "u").id), (other.id, t.id));
+}
+
+#[tokio::test]
 async fn databases_come_and_go() {
     let (db, t) = store().await;
     insert(&db, &t, &[(1, 1)]).await;

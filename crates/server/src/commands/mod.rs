@@ -4,6 +4,7 @@
 //! there.
 
 mod clone;
+mod collect;
 mod commits;
 mod connection;
 pub mod debug;
@@ -58,6 +59,7 @@ pub enum Command {
     Schedule(schedule::Arguments),
     User(user::Arguments),
     Jobs(jobs::Arguments),
+    Collect(collect::Arguments),
     Debug(debug::Arguments),
 }
 
@@ -80,6 +82,7 @@ impl Cli {
             Command::Schedule(arguments) => arguments.remote.run(&arguments.statement()),
             Command::User(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Jobs(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Collect(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Debug(arguments) => debug::run(&arguments),
         };
         result.unwrap_or_else(|error| tell(&*error))
@@ -144,6 +147,7 @@ mod tests {
             Command::Schedule(arguments) => arguments.statement(),
             Command::User(arguments) => arguments.statement(),
             Command::Jobs(arguments) => arguments.statement(),
+            Command::Collect(arguments) => arguments.statement(),
             other => panic!("{other:?} is no single statement"),
         };
         statement.unwrap_or_else(|error| error.to_string())
@@ -203,8 +207,11 @@ mod tests {
             ("schedule resume n", "ALTER SCHEDULE `n` RESUME"),
             ("schedule drop n --if-exists", "DROP SCHEDULE IF EXISTS `n`"),
             ("schedule list --like |\"n%", "SHOW SCHEDULES LIKE 'n%'"),
+            ("collect", "COLLECT GARBAGE"),
+            ("collect --dry-run", "EXPLAIN COLLECT GARBAGE"),
             ("jobs", "SHOW JOBS"),
             ("jobs list --json", "SHOW JOBS"),
+            ("collect --dry-run", "EXPLAIN COLLECT GARBAGE"),
             ("jobs cancel 3", "CANCEL JOB 3"),
             ("restore table d.t --from-snapshot s", "RESTORE TABLE `d`.`t` FROM SNAPSHOT `s`"),
             ("restore table d.a d.b --version 4", "RESTORE TABLES `d` (`a`, `b`) FROM VERSION 4"),
@@ -312,7 +319,7 @@ mod tests {
             ("restore table d.a e.b --version 4", "one database"),
             ("restore table d.a d.b --version 4 --to d.c", "--to"),
             ("snapshot create s --database d --columns a", "--table"),
-            ("snapshot create s --cluster --retain soon", "RETAIN"),
+            ("snapshot create s --cluster --retain soon", "no period"),
         ];
         for (line, expected) in cases {
             let said = statement(line);

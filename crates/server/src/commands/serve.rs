@@ -126,7 +126,12 @@ async fn serve(arguments: &Arguments) -> Result<()> {
     let tls = match (&arguments.tls_cert, &arguments.tls_key) {
         _ if arguments.no_tls => None,
         (Some(certificate), Some(key)) => Some(tls::Files { certificate: certificate.clone(), key: key.clone() }),
-        _ => Some(tls::own_files(&arguments.data)?),
+        _ => Some(tls::own_files(&arguments.data).map_err(|error| {
+            let folder = arguments.data.display();
+            format!(
+                "Cannot keep a certificate in {folder}/tls: {error}. Make room there, or give --tls-cert and --tls-key."
+            )
+        })?),
     };
     let options = Options {
         max_connections: arguments.max_connections as usize,

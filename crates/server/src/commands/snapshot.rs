@@ -165,7 +165,9 @@ impl Create {
 
 /// Reads `30 days`, `30d` and the like as SQL has it: `30 DAY`.
 pub fn parse_period(text: &str) -> Result<String> {
-    let bad = || format!("RETAIN '{text}' is no period. Write '12 hours', '30 days', '6 months' or '1 year'.");
+    let bad = || {
+        format!("'{text}' is no period. Write '90 minutes', '12 hours', '30 days', '2 weeks', '6 months' or '1 year'.")
+    };
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let count: u32 = text[..digits].parse().map_err(|_| bad())?;

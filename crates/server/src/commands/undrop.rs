@@ -17,6 +17,7 @@ pub struct Arguments {
 
 #[derive(clap::Subcommand, Debug)]
 pub enum What {
+    /// Bring back a table
     Table {
         /// As database.table
         table: TableName,
@@ -27,6 +28,7 @@ pub enum What {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Bring back a database with its tables
     Database {
         database: String,
         /// Bring it back under this name

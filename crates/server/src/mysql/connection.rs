@@ -413,7 +413,10 @@ impl Connection<'_> {
         // A transaction may have ended with the last row.
         let status = self.status(more);
         match &failed {
-            None => put_rows_end(&mut self.channel.out, self.capabilities, rows.warnings, status),
+            None => {
+                let warnings = self.session.warning_count();
+                put_rows_end(&mut self.channel.out, self.capabilities, warnings, status);
+            }
             Some(error) => {
                 // Nothing of this result was sent: the client need not hear of its columns.
                 if !is_started {

@@ -78,6 +78,7 @@ pub async fn check(session: &Session, statement: &HistoryStatement) -> Result<()
             let schedule = schedules.iter().find(|schedule| same_name(&schedule.name, name));
             on_named(&state.rights, schedule.map(|schedule| &schedule.scope), of_schedules())
         }
+        HistoryStatement::Collect { .. } => state.rights.require_one_of(Privileges::SUPER),
         // These show what the user may see, row by row; a job that the user may not see is not there.
         HistoryStatement::ShowJobs { .. }
         | HistoryStatement::CancelJob { .. }

@@ -143,6 +143,8 @@ const CASES: &[Case] = &[
     ("SHOW MASTER STATUS", &[("REPLICATION CLIENT ON *.*", 1227)]),
     ("DESCRIBE d.t", &[("UPDATE (b) ON d.t", 1142)]),
     ("SET GLOBAL wait_timeout = 100", &[("SUPER ON *.*", 1227)]),
+    ("COLLECT GARBAGE", &[("SUPER ON *.*", 1227)]),
+    ("EXPLAIN COLLECT GARBAGE", &[("SUPER ON *.*", 1227)]),
     ("SET GLOBAL TRANSACTION READ WRITE", &[("SUPER ON *.*", 1227)]),
     ("SET PASSWORD FOR other = 'x'", &[("CREATE USER ON *.*", 1227)]),
     ("CREATE USER n", &[("CREATE USER ON *.*", 1227)]),
@@ -488,6 +490,7 @@ fn kind(statement: &S) -> &'static str {
             H::DropSchedule { .. } => "drop schedule",
             H::ShowSchedules { .. } => "show schedules",
             H::ShowJobs { .. } => "show jobs",
+            H::Collect { .. } => "collect",
             // Whose job it is decides.
             H::CancelJob { .. } => "",
             H::MatrixOne(M::CreatePitr { .. }) => "create pitr",
@@ -501,7 +504,7 @@ fn kind(statement: &S) -> &'static str {
     }
 }
 
-const KINDS: usize = 62;
+const KINDS: usize = 63;
 
 #[test]
 fn every_kind_of_statement_has_a_case() {

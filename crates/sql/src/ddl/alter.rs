@@ -256,7 +256,7 @@ impl Work {
         };
         self.check_rows(cx, &altered).await?;
         self.follow_renamed_columns(cx)?;
-        set_next_auto(cx, &altered, self.next_auto).await?;
+        set_next_auto(cx, &altered, self.next_auto)?;
         if let Some((database, name)) = &self.rename_to {
             let home = match database {
                 Some(database) => cx.database(Some(database))?,

@@ -254,14 +254,14 @@ pub fn empty(name: &str, database: DatabaseId) -> Table {
 /// Hands a new table to the transaction and sets its counter.
 pub async fn put(cx: &mut Ddl<'_>, table: Table, next_auto: Option<u64>) -> Result<Arc<Table>> {
     let table = cx.txn.create_table(table)?;
-    set_next_auto(cx, &table, next_auto).await?;
+    set_next_auto(cx, &table, next_auto)?;
     Ok(table)
 }
 
 /// Moves the AUTO_INCREMENT counter up to `next`; it never moves down.
-pub async fn set_next_auto(cx: &mut Ddl<'_>, table: &Arc<Table>, next: Option<u64>) -> Result<()> {
+pub fn set_next_auto(cx: &mut Ddl<'_>, table: &Arc<Table>, next: Option<u64>) -> Result<()> {
     if let Some(next) = next.filter(|next| *next > 1 && table.columns.iter().any(|column| column.auto_increment)) {
-        cx.txn.saw_auto(table, next - 1).await?;
+        cx.txn.raise_auto(table, next)?;
     }
     Ok(())
 }

@@ -198,7 +198,7 @@ async fn run(state: &mut State, txn: &mut Txn, load: &LoadData, mut pieces: mpsc
     loader.write(state, txn).await?;
     let records = loader.read;
     let done = loader.bulk.finish(txn).await?;
-    state.warn_of_divisions();
+    state.hear();
     let (deleted, skipped) = (done.replaced - done.unchanged, done.ignored);
     state.warnings.extend(done.collisions.into_iter().map(|message| Warning::warning(1062, message)));
     let warnings = u16::try_from(state.warnings.len()).unwrap_or(u16::MAX);

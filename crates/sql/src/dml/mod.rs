@@ -71,7 +71,7 @@ pub async fn execute(
         Statement::Delete(delete) => Box::pin(delete::execute(state, txn, delete, parameters)).await,
         _ => Err(Error::internal("BUG: the statement changes no rows")),
     };
-    state.warn_of_divisions();
+    state.hear();
     effect
 }
 

@@ -465,11 +465,16 @@ fn case_types(case: Case, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
             Err(_) => return Ok(Transformed::no(Expr::Case(case))),
         }
     }
-    let common = unify(&fields, &[]);
+    let common = common_field(&fields).unwrap_or_else(|| fields[0].as_ref().clone());
+    // A CASE has a type, and no field that says how many digits of a second it shows.
+    let shown = |case: Case| match types::temporal(&common) {
+        Some(declared) => as_type(Expr::Case(case), &common.clone().with_metadata(declared)).map(Transformed::yes),
+        None => Ok(Transformed::yes(Expr::Case(case))),
+    };
     let settled = |field: &FieldRef| field.data_type() == common.data_type() || *field.data_type() == DataType::Null;
     let same = fields.windows(2).all(|pair| pair[0].data_type() == pair[1].data_type());
     if same || fields.iter().all(settled) {
-        return Ok(Transformed::no(Expr::Case(case)));
+        return shown(case);
     }
     let mut fields = fields.iter();
     let mut convert = |expr: Expr| match fields.next() {
@@ -481,7 +486,7 @@ fn case_types(case: Case, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {
         pairs.push((when, Box::new(convert(*then)?)));
     }
     let otherwise = case.else_expr.map(|expr| convert(*expr).map(Box::new)).transpose()?;
-    Ok(Transformed::yes(Expr::Case(Case::new(case.expr, pairs, otherwise))))
+    shown(Case::new(case.expr, pairs, otherwise))
 }
 
 fn like_types(like: Like, schema: &DFSchema) -> PlanResult<Transformed<Expr>> {

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, Operator, lit};
 use sqlparser::ast::BinaryOperator as Sql;
 
 use crate::error::Error;
-use crate::functions::value::{Decimal, number_prefix};
+use crate::functions::value::Decimal;
 use crate::functions::{calendar, call, external};
 use crate::types::{self, MySqlType, is_json};
 
@@ -273,7 +273,8 @@ fn literal_number(text: &str) -> Expr {
         Some(decimal) if decimal.units.abs() < 10_i128.pow(15) && decimal.scale <= 15 => {
             lit(ScalarValue::Decimal128(Some(decimal.units), 16.max(decimal.scale + 1), decimal.scale as i8))
         }
-        _ => lit(number_prefix(text).0),
+        // With a warning if it is not a number throughout.
+        _ => call("mysql_number", vec![lit(text)]),
     }
 }
 

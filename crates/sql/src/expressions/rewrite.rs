@@ -9,7 +9,8 @@ use sqlparser::ast::{
     self, BinaryOperator as Op, CaseWhen, DataType, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr, GroupByWithModifier,
     Ident, Interval, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement, TableWithJoins, TrimWhereField, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    Statement, TableFactor, TableVersion, TableWithJoins, TrimWhereField, UnaryOperator, Value, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 
 use crate::error::{Error, Result};
@@ -140,6 +141,18 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         order_by_totals(query);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        // A moment may be worded in more ways than a literal of MySQL's: '-10 minutes'.
+        if let TableFactor::Table { version: Some(version), .. } = factor
+            && let TableVersion::TimestampAsOf(moment) | TableVersion::ForSystemTimeAsOf(moment) = version
+            && let Expr::TypedString(typed) = moment
+            && let Value::SingleQuotedString(text) = &typed.value.value
+        {
+            *moment = string(text);
+        }
         ControlFlow::Continue(())
     }
 

@@ -11,15 +11,20 @@ use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result as PlanResult, ScalarValue, exec_err};
+use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, SetMonotonicity, Signature,
+    StatisticsArgs, Volatility,
+};
 use serde_json::{Map, Value};
 
 use super::column::Column;
 use super::json;
 use super::{decimal_field, field, json_field};
+use crate::types::temporal;
 
 /// Digits that SUM adds to a decimal's precision.
 pub(super) const SUM_DIGITS: u8 = 22;
@@ -29,6 +34,10 @@ pub(super) fn all() -> Vec<Arc<AggregateUDF>> {
         inner: sum_udaf(),
         signature: Signature::user_defined(Volatility::Immutable),
     }))];
+    for inner in [min_udaf(), max_udaf()] {
+        let signature = inner.signature().clone();
+        list.push(Arc::new(AggregateUDF::from(Extreme { inner, signature })));
+    }
     list.push(Arc::new(AggregateUDF::from(OnlyRow { signature: Signature::any(1, Volatility::Immutable) })));
     for (name, kind, arity) in
         [("group_concat", Kind::Concat, 2), ("json_arrayagg", Kind::Array, 1), ("json_objectagg", Kind::Object, 2)]
@@ -108,6 +117,79 @@ impl AggregateUDFImpl for Sum {
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::Insensitive
+    }
+}
+
+/// DataFusion's MIN or MAX, whose answer shows as many digits of a second as its argument.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Extreme {
+    inner: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+impl AggregateUDFImpl for Extreme {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> PlanResult<Vec<DataType>> {
+        self.inner.coerce_types(types)
+    }
+
+    fn return_type(&self, types: &[DataType]) -> PlanResult<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> PlanResult<FieldRef> {
+        let answer = self.inner.return_field(fields)?;
+        Ok(match fields.first().and_then(|field| temporal(field)) {
+            Some(declared) => Arc::new(answer.as_ref().clone().with_metadata(declared)),
+            None => answer,
+        })
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> PlanResult<Box<dyn Accumulator>> {
+        self.inner.accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> PlanResult<Vec<FieldRef>> {
+        self.inner.state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.inner.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> PlanResult<Box<dyn GroupsAccumulator>> {
+        self.inner.create_groups_accumulator(args)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> PlanResult<Box<dyn Accumulator>> {
+        self.inner.create_sliding_accumulator(args)
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.inner.is_descending()
+    }
+
+    fn value_from_stats(&self, args: &StatisticsArgs) -> Option<ScalarValue> {
+        self.inner.value_from_stats(args)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner.order_sensitivity()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::Identical
+    }
+
+    fn set_monotonicity(&self, ty: &DataType) -> SetMonotonicity {
+        self.inner.inner().set_monotonicity(ty)
     }
 }
 

@@ -199,12 +199,14 @@ fn run(op: Op, args: &ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
         None => {
             let left = Column::new(sides.left.as_ref(), &args.arg_fields[0], sides.left_constant)?;
             let right = Column::new(sides.right.as_ref(), &args.arg_fields[1], sides.right_constant)?;
-            let division = &super::settings::of(&args.config_options).division;
+            let settings = super::settings::of(&args.config_options);
             let values = (0..rows).map(|row| {
                 let (left, right) = (left.get(row), right.get(row));
+                settings.reads_number(&left, "DOUBLE");
+                settings.reads_number(&right, "DOUBLE");
                 let answer = apply(op, &left, &right, returns).map_err(external)?;
                 if answer.is_null() && !left.is_null() && !right.is_null() {
-                    division.by_zero().map_err(external)?;
+                    settings.divided_by_zero().map_err(external)?;
                 }
                 Ok(answer)
             });

@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 
 pub(super) fn list() -> Vec<Def> {
     vec![
-        strict("cast_signed", 1..=1, Ret::Int, |_, args| {
+        strict("cast_signed", 1..=1, Ret::Int, |env, args| {
+            env.settings.reads_number(&args[0], "INTEGER");
             Ok(Val::Int(match &args[0] {
                 Val::UInt(value) => *value as i64,
                 Val::Text(_) | Val::Json(_) => match args[0].to_i128() {
@@ -24,7 +25,8 @@ pub(super) fn list() -> Vec<Def> {
                 other => other.to_int(),
             }))
         }),
-        strict("cast_unsigned", 1..=1, Ret::UInt, |_, args| {
+        strict("cast_unsigned", 1..=1, Ret::UInt, |env, args| {
+            env.settings.reads_number(&args[0], "INTEGER");
             Ok(Val::UInt(match &args[0] {
                 Val::Int(value) => *value as u64,
                 other => match other.to_i128() {
@@ -54,11 +56,18 @@ pub(super) fn list() -> Vec<Def> {
         .alias(&["to_binary"]),
         strict("cast_date", 1..=1, Ret::Date, |env, args| {
             let days = args[0].to_date(env.settings.now_local());
+            if days.is_none() {
+                env.settings.no_moment(&args[0], "date");
+            }
             Ok(days.map_or(Val::Null, |days| Val::Date(days as i32)))
         }),
         strict("cast_datetime", 1..=2, Ret::By(|_, constants| Ok(datetime_field(fsp(constants)))), |env, args| {
             let fsp = args.get(1).map_or(0, |fsp| fsp.to_int() as u8);
-            Ok(datetime(&args[0], env.settings.now_local(), fsp))
+            let answer = datetime(&args[0], env.settings.now_local(), fsp);
+            if answer.is_null() {
+                env.settings.no_moment(&args[0], "datetime");
+            }
+            Ok(answer)
         })
         .stable(),
         // For comparisons: keeps the whole fraction.
@@ -66,14 +75,19 @@ pub(super) fn list() -> Vec<Def> {
             Ok(datetime(&args[0], env.settings.now_local(), 6))
         })
         .stable(),
-        strict("cast_time", 1..=2, Ret::By(|_, constants| Ok(time_field(fsp(constants)))), |_, args| {
+        strict("cast_time", 1..=2, Ret::By(|_, constants| Ok(time_field(fsp(constants)))), |env, args| {
             let fsp = args.get(1).map_or(0, |fsp| fsp.to_int() as u8);
-            Ok(args[0].to_time().map_or(Val::Null, |(micros, _)| Val::Time(calendar::round_fsp(micros, fsp), fsp)))
+            let time = args[0].to_time();
+            if time.is_none() {
+                env.settings.no_moment(&args[0], "time");
+            }
+            Ok(time.map_or(Val::Null, |(micros, _)| Val::Time(calendar::round_fsp(micros, fsp), fsp)))
         }),
         strict("mysql_time", 1..=1, Ret::By(|_, _| Ok(time_field(6))), |_, args| {
             Ok(args[0].to_time().map_or(Val::Null, |(micros, _)| Val::Time(micros, 6)))
         }),
-        strict("cast_decimal", 3..=3, Ret::By(decimal), |_, args| {
+        strict("cast_decimal", 3..=3, Ret::By(decimal), |env, args| {
+            env.settings.reads_number(&args[0], "DECIMAL");
             let (precision, scale) = (args[1].to_int() as u8, args[2].to_int() as u8);
             let limit = pow10(precision.min(38));
             let value = args[0].to_decimal().and_then(|value| value.rescale(scale));
@@ -85,7 +99,11 @@ pub(super) fn list() -> Vec<Def> {
             };
             Ok(Val::Dec(Decimal { units, scale }))
         }),
-        strict("cast_double", 1..=1, Ret::Double, |_, args| Ok(Val::Float(args[0].to_f64()))).alias(&["mysql_number"]),
+        strict("cast_double", 1..=1, Ret::Double, |env, args| {
+            env.settings.reads_number(&args[0], "DOUBLE");
+            Ok(Val::Float(args[0].to_f64()))
+        })
+        .alias(&["mysql_number"]),
         strict("cast_float", 1..=1, Ret::By(|_, _| Ok(field(DataType::Float64))), |_, args| {
             let narrow = args[0].to_f64() as f32;
             if !narrow.is_finite() {

@@ -20,8 +20,11 @@ use crate::types::{MySqlType, is_json};
 
 pub(super) fn list() -> Vec<Def> {
     vec![
-        called("mysql_truth", 1..=1, Ret::Bool, |_, args| Ok(args[0].truth().map_or(Val::Null, Val::bool)))
-            .simplified(truth),
+        called("mysql_truth", 1..=1, Ret::Bool, |env, args| {
+            env.settings.reads_number(&args[0], "DOUBLE");
+            Ok(args[0].truth().map_or(Val::Null, Val::bool))
+        })
+        .simplified(truth),
         called("mysql_xor", 2..=2, Ret::Bool, |_, args| {
             Ok(args[0].truth().zip(args[1].truth()).map_or(Val::Null, |(left, right)| Val::bool(left != right)))
         }),

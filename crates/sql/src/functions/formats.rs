@@ -24,7 +24,13 @@ pub(super) fn list() -> Vec<Def> {
         strict("str_to_date", 2..=2, Ret::By(parsed_field), |env, args| {
             let (text, format) = (args[0].clone().into_text(), args[1].clone().into_text());
             Ok(match (read(&text, &format), env.returns.data_type()) {
-                (None, _) => Val::Null,
+                (None, ty) => {
+                    let what = if matches!(ty, DataType::Duration(_)) { "time" } else { "datetime" };
+                    env.settings
+                        .said
+                        .warn(1411, || format!("Incorrect {what} value: '{text}' for function str_to_date"));
+                    Val::Null
+                }
                 (Some(read), DataType::Duration(_)) => Val::Time(read.time, 6),
                 (Some(read), _) => read.days.map_or(Val::Null, |days| Val::DateTime(days * DAY + read.time, 6)),
             })

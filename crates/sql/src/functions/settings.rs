@@ -1,16 +1,21 @@
 //! What the session tells functions about a statement: its start and its zone. It travels in DataFusion's options.
 
 use std::any::Any;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{Result as PlanResult, exec_err};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use parking_lot::Mutex;
 
 use super::calendar;
+use super::value::{Val, int_prefix, number_prefix};
 use crate::error::{Error, Result};
+use crate::warning::Warning;
+
+/// How many warnings of one statement are kept: `max_error_count`.
+const SAID_MAX: usize = 64;
 
 /// The clock and zone of one statement. The session puts a fresh one into the options before each statement:
 /// `options.extensions.insert(StatementSettings { .. })`.
@@ -20,6 +25,24 @@ pub struct StatementSettings {
     pub now_micros: i64,
     pub zone: Zone,
     pub division: Division,
+    pub said: Arc<Said>,
+}
+
+/// What functions of a running statement say besides their answers: SHOW WARNINGS lists it.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<Vec<Warning>>);
+
+impl Said {
+    pub fn warn(&self, code: u16, message: impl FnOnce() -> String) {
+        let mut said = self.0.lock();
+        if said.len() < SAID_MAX {
+            said.push(Warning::warning(code, message()));
+        }
+    }
+
+    pub fn take(&self) -> Vec<Warning> {
+        std::mem::take(&mut self.0.lock())
+    }
 }
 
 /// What a division by zero does besides answering NULL.
@@ -27,8 +50,8 @@ pub struct StatementSettings {
 pub enum Division {
     #[default]
     Silent,
-    /// It is counted, for a warning each.
-    Counted(Arc<AtomicU64>),
+    /// There is a warning.
+    Warned,
     /// The statement fails.
     Refused,
 }
@@ -38,18 +61,6 @@ impl Division {
     pub fn error() -> Error {
         Error::new(1365, "22012", "Division by 0")
     }
-
-    /// Answers for a division by zero.
-    pub fn by_zero(&self) -> Result<()> {
-        match self {
-            Division::Silent => Ok(()),
-            Division::Counted(count) => {
-                count.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            Division::Refused => Err(Division::error()),
-        }
-    }
 }
 
 /// A time zone as `SET time_zone` names it.
@@ -58,11 +69,39 @@ pub struct Zone(TimeZone);
 
 impl Default for StatementSettings {
     fn default() -> StatementSettings {
-        StatementSettings { now_micros: 0, zone: Zone::UTC, division: Division::Silent }
+        StatementSettings { now_micros: 0, zone: Zone::UTC, division: Division::Silent, said: Arc::default() }
     }
 }
 
 impl StatementSettings {
+    /// Answers for a division by zero.
+    pub fn divided_by_zero(&self) -> Result<()> {
+        match self.division {
+            Division::Silent => Ok(()),
+            Division::Warned => {
+                self.said.warn(1365, || Division::error().message);
+                Ok(())
+            }
+            Division::Refused => Err(Division::error()),
+        }
+    }
+
+    /// Warns where a text that is read as a number is none, or goes on behind it. `ty` is what it is read as.
+    pub fn reads_number(&self, value: &Val<'_>, ty: &str) {
+        let Val::Text(text) = value else { return };
+        let whole = if ty == "INTEGER" { int_prefix(text).1 } else { number_prefix(text).1 };
+        if !whole {
+            self.said.warn(1292, || format!("Truncated incorrect {ty} value: '{text}'"));
+        }
+    }
+
+    /// Warns of a text that is no date or time. `ty` is what it is read as.
+    pub fn no_moment(&self, value: &Val<'_>, ty: &str) {
+        if let Val::Text(text) = value {
+            self.said.warn(1292, || format!("Incorrect {ty} value: '{text}'"));
+        }
+    }
+
     /// Returns the statement's start by the session's clock.
     pub fn now_local(&self) -> i64 {
         self.zone.to_local(self.now_micros)
@@ -117,7 +156,8 @@ impl Zone {
 
 /// Returns the statement's settings, or those of 1970 in UTC where nobody set any.
 pub(super) fn of(options: &ConfigOptions) -> &StatementSettings {
-    static UNSET: StatementSettings = StatementSettings { now_micros: 0, zone: Zone::UTC, division: Division::Silent };
+    // Nobody asks what was said there: it is kept up to its bound.
+    static UNSET: LazyLock<StatementSettings> = LazyLock::new(StatementSettings::default);
     options.extensions.get::<StatementSettings>().unwrap_or(&UNSET)
 }
 

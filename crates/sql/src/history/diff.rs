@@ -175,5 +175,5 @@ fn labelled(changes: &Changes, labels: &[(&str, Vec<&str>)], batches: &[RecordBa
     }
     let schema = Arc::new(Schema::new(fields));
     let batch = RecordBatch::try_new(schema.clone(), columns).map_err(arrow)?;
-    Ok(Outcome::Rows(Rows { columns: metas, schema, batches: stream::iter([Ok(batch)]).boxed(), warnings: 0 }))
+    Ok(Outcome::Rows(Rows { columns: metas, schema, batches: stream::iter([Ok(batch)]).boxed() }))
 }

@@ -1,7 +1,8 @@
 //! The statements about history: one verb per file, over the core's verbs.
 //!
-//! They define what the store is, as MySQL's DDL does: an open transaction is committed first. CREATE SNAPSHOT and CLONE
-//! are the exceptions: inside a transaction they belong to it and go with its rollback.
+//! RESTORE, UNDROP and UNDO are as MySQL's DDL: an open transaction is committed first. CREATE SNAPSHOT of now and CLONE
+//! belong to an open transaction and go with its rollback. Everything else stands beside the log: it neither ends a
+//! transaction nor belongs to one, and no rollback takes it back.
 
 use strandline_core::error::Kind;
 use strandline_core::history::snapshot::{Term, TermUnit};
@@ -17,6 +18,7 @@ use crate::session::{Session, State};
 use crate::warning::Warning;
 
 mod clone;
+mod collect;
 mod commits;
 mod diff;
 mod jobs;
@@ -61,6 +63,8 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
         HistoryStatement::ShowSchedules { filter } => schedule::show(session, filter.as_ref()).await,
         HistoryStatement::ShowJobs { filter } => jobs::show(session, filter.as_ref()).await,
         HistoryStatement::CancelJob { id } => jobs::cancel(session, *id),
+        HistoryStatement::Collect { explain: true } => collect::explain(session).await,
+        HistoryStatement::Collect { explain: false } => collect::collect(session).await,
         HistoryStatement::MatrixOne(statement) => matrixone(session, statement).await,
     }
 }
@@ -124,7 +128,7 @@ async fn matrixone(session: &mut Session, statement: &MatrixOne) -> Result<Outco
 
 /// MatrixOne's own bookkeeping makes policies that nobody sees; there are none here.
 fn not_internal(internal: bool) -> Result<()> {
-    if internal { Err(Error::unsupported("CREATE PITR … INTERNAL")) } else { Ok(()) }
+    if internal { Err(Error::unsupported("PITR … INTERNAL")) } else { Ok(()) }
 }
 
 /// Lets IF [NOT] EXISTS turn the error that it speaks of into a note.
@@ -208,7 +212,14 @@ impl State {
                 let (database, name) = self.full_name(table)?;
                 log::Scope::Tables(database, vec![name])
             }
-            Scope::Tables { database, tables } => log::Scope::Tables(self.home(database.as_deref())?, tables.clone()),
+            Scope::Tables { database, tables } => {
+                let twice =
+                    tables.iter().enumerate().find(|(at, name)| tables[..*at].iter().any(|n| same_name(n, name)));
+                if let Some((_, name)) = twice {
+                    return Err(Error::new(1066, "42000", format!("Not unique table/alias: '{name}'")));
+                }
+                log::Scope::Tables(self.home(database.as_deref())?, tables.clone())
+            }
         };
         let own = match &scope {
             log::Scope::Cluster => self.account == strandline_core::db::SYS,

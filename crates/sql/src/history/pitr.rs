@@ -68,7 +68,6 @@ fn note_default(session: &mut Session, pitr: &Pitr) {
 pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outcome> {
     let state = &session.state;
     let database = state.engine.database();
-    let now = database.env().now();
     let mut rows = Vec::new();
     for pitr in database.pitrs(state.account)? {
         if !state.rights.sees_scope(&pitr.scope) {
@@ -85,7 +84,7 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             table,
             u64::from(pitr.length),
             pitr.unit.letter(),
-            pitr.start(now).min(database.window_start()).to_string(),
+            database.recoverable_from(Some(&pitr))?.to_string(),
             &pitr.author,
         ]);
     }

@@ -87,11 +87,22 @@ impl Planning {
 }
 
 pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
+    let author = session.state.author();
     if undo.explain {
-        return Err(Error::unsupported("EXPLAIN UNDO VERSION"));
+        let steps = session.state.engine.database().plan_undo(Version(undo.version), &author).await?;
+        let columns = [
+            ("action", CellKind::Text),
+            ("database", CellKind::Text),
+            ("table", CellKind::Text),
+            ("rows_now", CellKind::UInt),
+            ("rows_then", CellKind::UInt),
+        ];
+        let rows = steps
+            .iter()
+            .map(|line| row![line.action.to_string(), &line.database, &line.table, line.rows_before, line.rows_after]);
+        return Ok(Outcome::Rows(rows_of(answer(&columns, rows.collect())?)));
     }
     session.commit().await?;
-    let author = session.state.author();
     let report = session.state.engine.database().undo(Version(undo.version), &author).await?;
     Ok(Outcome::Rows(rows_of(report_answer(&report, &[])?)))
 }

@@ -3,6 +3,7 @@
 use strandline_core::error::{Kind, What};
 use strandline_core::history::schedule::{Rhythm, Schedule, ScheduleSpec};
 use strandline_core::history::snapshot::{Term, TermUnit};
+use strandline_core::ids::Time;
 
 use super::retention::{keep_of, zone_of};
 use super::{done, forgiving, names, term_of};
@@ -70,7 +71,7 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             &schedule.zone,
             &schedule.snapshot_name,
             keeps(&schedule),
-            condition(&schedule),
+            condition(&schedule, state.now),
             schedule.last_run.map(|time| time.to_string()),
             schedule.last_snapshot.clone(),
             schedule.last_error.clone(),
@@ -102,9 +103,13 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
     crate::statements::filtered(session, answer(&columns, rows)?, filter).await
 }
 
-fn condition(schedule: &Schedule) -> &'static str {
+/// How long after its time a run may begin without being called late, in microseconds: runs follow one another.
+const LATE_MICROS: i64 = 60 * 1_000_000;
+
+fn condition(schedule: &Schedule, now: Time) -> &'static str {
     match schedule {
         Schedule { paused: true, .. } => "paused",
+        Schedule { next_run: Some(next), .. } if next.plus_micros(LATE_MICROS) < now => "late",
         Schedule { last_error: Some(_), .. } => "failed",
         Schedule { next_run: None, .. } => "finished",
         _ => "active",

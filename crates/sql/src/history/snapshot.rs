@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use strandline_core::error::{Kind, What};
-use strandline_core::history::snapshot::{Decision, SnapshotSpec};
+use strandline_core::history::snapshot::{Decision, SnapshotSpec, check_name, check_scope};
 use strandline_core::ids::{Time, Version};
 use strandline_core::log::{Pin, Scope, Terms};
 use strandline_core::txn::Author;
@@ -20,7 +20,7 @@ use crate::statements::rows_of;
 use crate::warning::Warning;
 
 pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Outcome> {
-    if create.compression && create.at.is_none() && session.in_transaction() {
+    if create.compression && create.at.is_none() && session.has_work() {
         return Err(Error::wrong_arguments(
             "A compressed snapshot is a copy of what is committed: COMMIT first, or say AT NOW for what others see",
         ));
@@ -31,7 +31,7 @@ pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Ou
         Some(period) => Some(term_of(period).after(session.state.now, session.state.variables.time_zone())?),
         None => None,
     };
-    let result = match (&create.at, session.in_transaction()) {
+    let result = match (&create.at, session.has_work()) {
         (None, true) => inside(session, create, scope, &comment, retain_until),
         (at, _) => {
             let when = match at {
@@ -70,27 +70,13 @@ fn inside(
     let account = session.state.account;
     let database = session.state.engine.database().clone();
     let txn = session.txn()?;
-    let columns = match &scope {
-        Scope::Database(name) => {
-            txn.catalog().database(account, name)?;
-            Vec::new()
-        }
-        Scope::Tables(name, tables) => {
-            let database = txn.catalog().database(account, name)?.clone();
-            let mut ids = Vec::new();
-            for table in tables {
-                let table = txn.catalog().table(&database, table)?;
-                for name in &create.columns {
-                    let column = table.column(name).ok_or_else(|| Error::unknown_column(name, &table.name))?;
-                    ids.push(column.id);
-                }
-            }
-            ids
-        }
-        _ => Vec::new(),
-    };
-    if !create.columns.is_empty() && !matches!(&scope, Scope::Tables(_, tables) if tables.len() == 1) {
-        return Err(Error::wrong_arguments("COLUMNS needs a snapshot of exactly one table."));
+    check_name("snapshot", &create.name)?;
+    txn.check_snapshot_name(&create.name)?;
+    let columns = check_scope(txn.catalog(), account, &scope, &create.columns)?;
+    if let Some(base) = create.incremental_from.as_ref().filter(|base| txn.takes_snapshot(base)) {
+        return Err(Error::wrong_arguments(&format!(
+            "Snapshot '{base}' is not committed yet: COMMIT before it can be a base."
+        )));
     }
     let base = match &create.incremental_from {
         Some(base) => Some(database.base_of(account, base, (&scope, &columns), Version::MAX)?),
@@ -98,6 +84,9 @@ fn inside(
     };
     let terms = Terms { base, retain_until, ..Terms::default() };
     txn.create_snapshot(&create.name, scope, comment, columns, terms)?;
+    let message =
+        format!("Snapshot '{}' is taken by the COMMIT of the open transaction; a ROLLBACK takes it back", create.name);
+    session.state.warnings.push(Warning::note(1105, message));
     Ok(())
 }
 
@@ -118,26 +107,31 @@ pub async fn drop_older(
 ) -> Result<Outcome> {
     let state = &session.state;
     let scope = state.scope(target)?;
-    let before = super::commits::time_of(state, older_than).await?;
     let database = state.engine.database().clone();
     let account = state.account;
-    loop {
-        let mut decisions = database.plan_drop_older(account, &scope, before, cascade)?;
-        if explain {
-            return decided(&session.state.account_name, &decisions, true);
-        }
-        match database.apply_decisions(&decisions) {
-            // Somebody took another one on what was to be dropped.
-            Err(error) if error.kind() == Kind::Conflict => continue,
-            dropped => dropped.map(|_| ())?,
-        }
-        for decision in decisions.iter().filter(|decision| decision.keep && decision.pin.created < before) {
-            let message = format!("Snapshot '{}' stays: {}.", decision.pin.name, decision.reason);
-            session.state.warnings.push(Warning::note(1105, message));
-        }
-        decisions.retain(|decision| !decision.keep);
-        return decided(&session.state.account_name, &decisions, false);
+    let before = match state.address(older_than).await? {
+        // As the others: by when it was created, not by the time of its version.
+        when::When::Snapshot(name) => when::find_snapshot(&database.snapshots(account)?, account, &name)?.created,
+        _ => super::commits::time_of(state, older_than).await?,
+    };
+    if before > state.now {
+        let message = format!(
+            "'{before}' UTC is in the future: every snapshot is older. Give a time in the past, or drop them by name with DROP \
+             SNAPSHOT."
+        );
+        return Err(Error::wrong_arguments(message));
     }
+    let plan = || database.plan_drop_older(account, &scope, before, cascade);
+    if explain {
+        return decided(&state.account_name, &plan()?, true);
+    }
+    let mut decisions = database.apply_plan(plan)?;
+    for decision in decisions.iter().filter(|decision| decision.keep && decision.pin.created < before) {
+        let message = format!("Snapshot '{}' stays: {}.", decision.pin.name, decision.reason);
+        session.state.warnings.push(Warning::note(1105, message));
+    }
+    decisions.retain(|decision| !decision.keep);
+    decided(&session.state.account_name, &decisions, false)
 }
 
 /// Lists what was or would be done with snapshots: all of it with what stays, or just what was dropped.
@@ -210,9 +204,18 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             status,
             pin.terms.base.map(|base| bases.get(&base).cloned().unwrap_or_default()),
             until.map(|until| until.to_string()),
-            pin.terms.schedule.clone(),
+            pin.terms.schedule.as_ref().map(|run| run.name.clone()),
             if pin.terms.copy.is_some() { "yes" } else { "no" },
         ]);
+    }
+    for pin in session.pending_snapshots() {
+        let (of_account, of_database, of_table) = names_of(pin);
+        let mut pending = row![&pin.name, Cell::Null, pin.scope.level(), of_account, of_database, of_table];
+        pending.extend(row![Cell::Null, Cell::Null, &pin.comment, Cell::Null, &pin.author, Cell::Null, "pending"]);
+        let until = pin.terms.retain_until;
+        let base = pin.terms.base.map(|base| bases.get(&base).cloned().unwrap_or_default());
+        pending.extend(row![base, until.map(|until| until.to_string()), Cell::Null, "no"]);
+        rows.push(pending);
     }
     let columns = [
         ("SNAPSHOT_NAME", CellKind::Text),

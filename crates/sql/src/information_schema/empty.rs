@@ -238,5 +238,8 @@ pub(super) const TABLES: &[VirtualTable] = &[
         ],
     ),
     empty_in("mysql", "event", &[("db", Text), ("name", Text), ("body", Long), ("definer", Text)]),
+    // mysqldump asks for these two by name.
+    empty_in("mysql", "general_log", &[("event_time", Time), ("user_host", Long), ("argument", Long)]),
+    empty_in("mysql", "slow_log", &[("start_time", Time), ("user_host", Long), ("sql_text", Long)]),
     empty_in("mysql", "help_topic", &[("help_topic_id", UInt), ("name", Text)]),
 ];

@@ -33,9 +33,17 @@ pub fn virtual_table(database: &str, name: &str, cx: &ShowContext<'_>) -> Option
     Some(batch(&schema, table.columns, (table.rows)(cx)).map(|batch| (schema, batch)))
 }
 
-/// Returns the tables of a made-up database.
+/// Tells whether a made-up table says how large tables are.
+pub fn tells_sizes(database: &str, name: &str) -> bool {
+    same_name(database, "information_schema") && ["TABLES", "STATISTICS"].iter().any(|other| same_name(name, other))
+}
+
+/// Returns the tables of a made-up database, by name.
 pub fn table_names(database: &str) -> impl Iterator<Item = &'static str> {
-    all().filter(move |table| same_name(&table.database, database)).map(|table| table.name)
+    let tables = all().filter(|table| same_name(&table.database, database));
+    let mut names: Vec<&'static str> = tables.map(|table| table.name).collect();
+    names.sort_unstable();
+    names.into_iter()
 }
 
 /// Returns the columns of a made-up table.

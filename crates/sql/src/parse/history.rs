@@ -129,6 +129,10 @@ pub enum HistoryStatement {
     ShowSchedules {
         filter: Option<Filter>,
     },
+    /// `[EXPLAIN] COLLECT GARBAGE`
+    Collect {
+        explain: bool,
+    },
     /// Long work that runs now.
     ShowJobs {
         filter: Option<Filter>,
@@ -291,6 +295,8 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         apply_retention(c, true)?
     } else if c.eat_all(&["DROP", "SNAPSHOTS"]) {
         drop_snapshots(c, explain)?
+    } else if c.eat_all(&["COLLECT", "GARBAGE"]) {
+        HistoryStatement::Collect { explain }
     } else if explain {
         c.at = 0;
         return Ok(None);

@@ -187,8 +187,8 @@ fn statement(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
         "UPDATE" => return dml::update(c),
         "DELETE" => return dml::delete(c),
         // Words that only begin a statement of ours, or that one of ours shares with MySQL.
-        "EXPLAIN" | "RESTORE" | "UNDROP" | "FLASHBACK" | "RECOVER" | "UNDO" | "CANCEL" | "CREATE" | "DROP" | "SHOW"
-        | "DIFF" | "SET" | "APPLY" | "ALTER" | "DATA" => {
+        "EXPLAIN" | "RESTORE" | "UNDROP" | "FLASHBACK" | "RECOVER" | "UNDO" | "CANCEL" | "COLLECT" | "CREATE"
+        | "DROP" | "SHOW" | "DIFF" | "SET" | "APPLY" | "ALTER" | "DATA" => {
             if let Some(history) = history::parse(c)? {
                 return Ok((Statement::History(Box::new(history)), false));
             }
@@ -214,7 +214,14 @@ fn statement(c: &mut Cursor<'_>) -> Result<(Statement, bool)> {
         "SET" => set::set(c)?,
         "USE" => {
             c.at += 1;
-            let database = c.name("USE needs the name of a database")?;
+            let database = match c.peek() {
+                // Connector/J's setCatalog(""): MySQL takes it for a name, too.
+                Some(Token::Word(word)) if word.quote_style.is_some() && word.value.is_empty() => {
+                    c.at += 1;
+                    String::new()
+                }
+                _ => c.name("USE needs the name of a database")?,
+            };
             c.expect_end()?;
             Statement::Use(database)
         }

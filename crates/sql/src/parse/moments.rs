@@ -202,7 +202,9 @@ pub fn when_of(version: &TableVersion) -> Result<When> {
             match name.value.to_ascii_uppercase().as_str() {
                 "SNAPSHOT" => string(value).map(When::Snapshot).ok_or_else(|| bad_moment(version)),
                 "TIMESTAMP" => Ok(time_of(value.clone())),
-                "MO_TS" => mo_ts_of(value.clone()).ok_or_else(|| bad_moment(version)),
+                "MO_TS" => mo_ts_of(value.clone()).ok_or_else(|| {
+                    Error::syntax(format!("MO_TS = {value} is no moment: it counts nanoseconds since 1970, UTC"))
+                }),
                 "VERSION" => version_of(value),
                 "REFERENCE" => Ok(match string(value) {
                     Some(text) => When::Reference(text),

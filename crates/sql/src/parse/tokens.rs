@@ -440,9 +440,10 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    /// `TIMESTAMP` in front of anything but a literal only says what the expression is.
+    /// `TIMESTAMP` in front of anything but its arguments only says what the expression is. A text there is no literal of
+    /// MySQL's, which could not say '-10 minutes': `when` reads it, as it reads every time that names a moment.
     fn skip_type(&mut self) {
-        if self.is(0, "TIMESTAMP") && !matches!(self.token(1), Some(Token::SingleQuotedString(_) | Token::LParen)) {
+        if self.is(0, "TIMESTAMP") && !matches!(self.token(1), Some(Token::LParen)) {
             self.at += 1;
         }
     }

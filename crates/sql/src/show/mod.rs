@@ -14,7 +14,7 @@ use strandline_core::when;
 use strandline_core::when::Pitr;
 
 use crate::access::show::{self as access, Reader};
-use crate::create_text::{create_database_text, create_table_text, create_view_text};
+use crate::create_text::{create_database_text, create_table_text, create_view_text, quote};
 use crate::ddl::{attributes, is_virtual, no_database, no_table, unknown_database};
 use crate::error::{Error, Result};
 use crate::information_schema as schema;
@@ -94,7 +94,7 @@ impl ShowContext<'_> {
             .collect()
     }
 
-    /// Fails if the snapshot speaks of nothing in a database.
+    /// Fails if nothing is kept of a database.
     fn check_database(&self, name: &str) -> Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
         match limit.admits_scope(&Scope::Tables(name.to_owned(), Vec::new())) {
@@ -619,6 +619,13 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
 }
 
 fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
+    let columns = [("Table", Text), ("Create Table", Long)];
+    if let Some(home) = name.database.as_deref().or(cx.database).filter(|home| is_virtual(home)) {
+        let made_up = schema::columns_of(home, &name.name).ok_or_else(|| no_table(home, &name.name))?;
+        let lines = made_up.iter().map(|(name, kind)| format!("  {} {}", quote(name), schema::declared(*kind)));
+        let text = format!("CREATE TABLE {} (\n{}\n)", quote(&name.name), lines.collect::<Vec<_>>().join(",\n"));
+        return answer(&columns, vec![row![&name.name, text]]);
+    }
     let (home, table) = find(cx, name, "SHOW")?;
     if table.is_view() {
         return create_view(cx, &home, &table);
@@ -626,7 +633,7 @@ fn create_table(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     cx.check_whole(&table)?;
     let next_auto = table.columns.iter().any(|column| column.auto_increment).then(|| (cx.stats)(&table).next_auto);
     let text = create_table_text(&table, next_auto);
-    answer(&[("Table", Text), ("Create Table", Long)], vec![row![&table.name, text]])
+    answer(&columns, vec![row![&table.name, text]])
 }
 
 fn create_view(cx: &ShowContext<'_>, home: &Database, view: &Table) -> Result<ShowAnswer> {
@@ -739,7 +746,14 @@ fn home_name(cx: &ShowContext<'_>, name: Option<&str>) -> Result<String> {
     let name = name.or(cx.database).ok_or_else(no_database)?;
     cx.reader.rights.require_any_in_database(name)?;
     match cx.catalog.database(cx.account, name) {
-        Ok(database) => cx.check_database(&database.name).map(|()| database.name.clone()),
+        Ok(database) => {
+            cx.check_database(&database.name)?;
+            // Who named no snapshot asks for the whole database, and is not shown a part of it in silence.
+            if let Some(limit @ (when::Limit::Kept(_) | when::Limit::Pitr(_))) = cx.limit {
+                limit.admits_scope(&Scope::Database(database.name.clone()))?;
+            }
+            Ok(database.name.clone())
+        }
         Err(_) if is_virtual(name) => Ok(name.to_lowercase()),
         Err(_) => Err(unknown_database(name)),
     }

@@ -4,6 +4,7 @@
 //! it reads back to the same type. On Arrow fields it travels under the metadata key [`DECLARED`]. Text is always
 //! utf8mb4 with the collation utf8mb4_bin: comparisons see bytes.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
@@ -507,6 +508,14 @@ pub fn declared_fsp(field: &Field) -> Option<u8> {
     }
     let digits = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     Some(digits.and_then(|digits| digits.parse().ok()).unwrap_or(0))
+}
+
+/// Returns the metadata that a value of a time, datetime, timestamp or year field keeps when it becomes another column's:
+/// how it is declared, which says how it is shown, and nothing else of its column.
+pub fn temporal(field: &Field) -> Option<HashMap<String, String>> {
+    use MySqlType as M;
+    let is_temporal = matches!(declared(field)?, M::Time(_) | M::DateTime(_) | M::Timestamp(_) | M::Year);
+    is_temporal.then(|| HashMap::from([(DECLARED.to_owned(), field.metadata()[DECLARED].clone())]))
 }
 
 /// Returns what the protocol says of a result column: (kind, unsigned, decimals, length). A column that passed through

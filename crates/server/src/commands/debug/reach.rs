@@ -8,7 +8,9 @@ use strandline_core::cold::{Manifest, Part};
 use strandline_core::db::Database;
 use strandline_core::error::{Error, Result};
 use strandline_core::ids::{Digest, FileId, TableId, Version};
+use strandline_core::log::policy::{self, PolicyKind};
 use strandline_core::log::{FileKind, Pin, Scope};
+use strandline_core::schema::{Account, same_name};
 use strandline_core::when::Pitr;
 
 use super::resolved;
@@ -110,11 +112,9 @@ impl Keepers {
         let metastore = database.metastore();
         let at_start = metastore.newest_at(database.window_start())?;
         let mut policies = Vec::new();
-        for account in database.now().catalog().accounts() {
-            for pitr in database.pitrs(account.id)? {
-                let from = metastore.newest_at(pitr.start(database.env().now()))?;
-                policies.push((pitr, from.map_or(Version(1), |entry| entry.version)));
-            }
+        for pitr in policy::read::<Pitr>(&**metastore, PolicyKind::Pitr)? {
+            let from = metastore.newest_at(pitr.start(database.env().now()))?;
+            policies.push((pitr, from.map_or(Version(1), |entry| entry.version)));
         }
         let mut catalogs: HashMap<Version, Arc<Catalog>> = HashMap::new();
         let mut pins = Vec::new();
@@ -152,14 +152,9 @@ impl Keepers {
             if held.end == Version::MAX || held.end <= *from {
                 continue;
             }
-            // A rename in between: either name counts.
-            let ends = [held.begin.max(*from), Version(held.end.0 - 1)];
-            for version in ends {
-                let catalog = database.moment(&resolved(database, version)?)?.catalog().clone();
-                if scope_of(&catalog, held.table).is_some_and(|scope| pitr.scope.holds(&scope)) {
-                    reasons.push(format!("PITR '{}' reaches back to version {from}", pitr.name));
-                    break;
-                }
+            if names_between(database, held.table, held.begin.max(*from), held.end)?.iter().any(|name| name.is_of(pitr))
+            {
+                reasons.push(format!("PITR '{}' reaches back to version {from}", pitr.name));
             }
         }
         // A compressed snapshot keeps its copy, and nothing else.
@@ -184,11 +179,42 @@ fn admits(pin: &Pin, catalog: &Catalog, table: TableId) -> bool {
     pin.admits_table(account, &database.name, &table.name).is_ok()
 }
 
-/// Returns the scope that is just this table, by the names of a catalog.
-fn scope_of(catalog: &Catalog, table: TableId) -> Option<Scope> {
-    let table = catalog.table_by_id(table)?;
-    let database = catalog.database_by_id(table.database)?;
-    Some(Scope::Tables(database.name.clone(), vec![table.name.clone()]))
+/// What a table was called at some time.
+struct Name {
+    account: Account,
+    scope: Scope,
+}
+
+impl Name {
+    fn is_of(&self, pitr: &Pitr) -> bool {
+        match &pitr.scope {
+            Scope::Cluster => true,
+            Scope::Account(name) => same_name(name, &self.account.name),
+            scope => pitr.account == self.account.id && scope.holds(&self.scope),
+        }
+    }
+}
+
+/// Returns every name that a table had from `begin` to before `end`: a rename does not end a content.
+fn names_between(database: &Database, table: TableId, begin: Version, end: Version) -> Result<Vec<Name>> {
+    let metastore = database.metastore();
+    let rows = |kind, id| -> Result<Vec<Change>> {
+        let rows = metastore.object(kind, id)?.into_iter();
+        Ok(rows.filter(|row| row.begin < end && begin < row.end).map(|row| row.object).collect())
+    };
+    let mut names = Vec::new();
+    for change in rows(ObjectKind::Table, table.0)? {
+        let Change::PutTable(table) = change else { continue };
+        for change in rows(ObjectKind::Database, table.database.0)? {
+            let Change::PutDatabase(home) = change else { continue };
+            for change in rows(ObjectKind::Account, home.account.0)? {
+                let Change::PutAccount(account) = change else { continue };
+                let scope = Scope::Tables(home.name.clone(), vec![table.name.clone()]);
+                names.push(Name { account, scope });
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// Returns the files that a kept content needs: `(file, kind)`, each once.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use serde_json::Value as Json;
 use strandline_core::db::SYS;
+use strandline_core::history::pitr::PitrSpec;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::{ColumnId, DatabaseId};
 use strandline_core::log::Scope;
 use strandline_core::schema::{Column, Table, Type};
 use strandline_core::txn::{Author, OnDuplicate};
+use strandline_core::when::RangeUnit;
 use tempfile::TempDir;
 
 use super::*;
@@ -163,6 +165,32 @@ async fn part_and_why_kept_name_who_refers() {
     let error = run_verb(&store, "why-kept|0199c0ffee0070008000000000000001").await.err().expect("unknown").to_string();
     assert!(error.contains("has no file"), "{error}");
     assert!(run_verb(&store, "part|nonsense").await.is_err());
+}
+
+#[tokio::test]
+async fn a_policy_keeps_what_bore_its_name_for_a_while() {
+    let store = make_store().await;
+    let parts = texts(&json(&store, "moment|before").await["parts"], "part");
+    let database = Database::open(store.path(), Options::default()).await.expect("opened");
+    let author = Author { account: SYS, name: "ada@localhost".to_owned() };
+    let rename = async |name: &str| {
+        let mut txn = database.begin(author.clone());
+        let home = txn.catalog().database(SYS, "shop").expect("there").clone();
+        let table = txn.catalog().tables_of(home.id).remove(0);
+        txn.alter_table(Table { name: name.to_owned(), ..(*table).clone() }).expect("renamed");
+        txn.commit().await.expect("committed");
+    };
+    rename("between").await;
+    let scope = Scope::Tables("shop".to_owned(), vec!["between".to_owned()]);
+    let spec = PitrSpec { name: "p".to_owned(), scope, length: 7, unit: RangeUnit::Day };
+    database.create_pitr(&spec, &author).expect("made");
+    rename("goods").await;
+    // Ends the content under its third name.
+    database.flush().await.expect("flushed");
+    database.close().await.expect("closed");
+    drop(database);
+    let kept = json(&store, &format!("why-kept|parts/{}.parquet", parts[0])).await;
+    assert!(kept["references"].to_string().contains("PITR 'p' reaches back"), "{kept}");
 }
 
 #[tokio::test]

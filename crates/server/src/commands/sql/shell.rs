@@ -17,7 +17,7 @@ const HELP: &str = "\
 Statements end with ';', or with '\\G' to show each row as lines. Within several lines, \\c starts over.
   \\?, help         this text
   \\q, quit, exit   leave (as does Ctrl-D)
-  USE database      change the database
+  USE database      change the database (';' may be left out)
 Ctrl-C stops a running statement.
 To look back: SHOW COMMITS; SHOW SNAPSHOTS; SHOW RECOVERY POINTS FOR DATABASE d;
               SELECT * FROM t AS OF TIMESTAMP '2026-01-31 10:00:00'; UNDO VERSION n;
@@ -41,7 +41,11 @@ pub fn run(config: &Config, format: Format) -> Result<()> {
             Ok(line) if text.is_empty() && is_command(&line, &["\\q", "quit", "exit"]) => break,
             Ok(line) if text.is_empty() && is_command(&line, &["\\?", "\\h", "help"]) => emit(HELP)?,
             Ok(line) if line.trim_end().ends_with("\\c") && split(&text).1.open.is_none() => text.clear(),
-            Ok(line) => {
+            Ok(mut line) => {
+                // As in the mysql client, a line of its own.
+                if text.is_empty() && used_database(line.trim()).is_some_and(|name| is_one_name(&name)) {
+                    line.push(';');
+                }
                 text += &line;
                 text.push('\n');
                 let (statements, rest) = split(&text);
@@ -170,6 +174,11 @@ fn used_database(text: &str) -> Option<String> {
     word.eq_ignore_ascii_case("use").then(|| inner.unwrap_or_else(|| name.to_owned()))
 }
 
+/// Tells whether a name is not the begin of more.
+fn is_one_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains([';', '`', '\'', '"', '\\', '#', '/']) && !name.contains(char::is_whitespace)
+}
+
 /// Tells statements that must not lie about in a file.
 fn holds_password(text: &str) -> bool {
     let text = text.to_lowercase();
@@ -214,6 +223,7 @@ mod tests {
         assert_eq!(used_database("USE shop").as_deref(), Some("shop"));
         assert_eq!(used_database("use `a``b`").as_deref(), Some("a`b"));
         assert_eq!(used_database("SELECT 1"), None);
+        assert!(is_one_name("shop") && !is_one_name("shop;") && !is_one_name("`a") && !is_one_name("a b"));
         assert!(holds_password("CREATE USER a IDENTIFIED BY 'x'") && !holds_password("SELECT 1"));
     }
 }
