@@ -189,7 +189,7 @@ async fn a_policy_keeps_what_bore_its_name_for_a_while() {
     database.flush().await.expect("flushed");
     database.close().await.expect("closed");
     drop(database);
-    let kept = json(&store, &format!("why-kept|parts/{}.parquet", parts[1])).await;
+    let kept = json(&store, &format!("why-kept|parts/{}.parquet", parts[0])).await;
     assert!(kept["references"].to_string().contains("PITR 'p' reaches back"), "{kept}");
 }
 
