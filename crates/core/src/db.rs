@@ -339,6 +339,7 @@ impl Database {
             footprint: Footprint::default(),
             loads: Vec::new(),
             expects: Vec::new(),
+            sources: Vec::new(),
         };
         self.0.sequencer.commit(prepared).await?;
         Ok(())

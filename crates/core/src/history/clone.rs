@@ -30,6 +30,7 @@ impl Txn {
             .content(source.id)
             .ok_or_else(|| Error::internal(format!("Table '{}' has no content.", source.name)))?;
         let content = with_counters(moment, source, content.as_of(source.id, moment.version()))?;
+        self.draw_on(moment);
         let mut table = Table { name: name.to_owned(), database: target.id, ..source.as_ref().clone() };
         if target.id != source.database {
             let home = moment.catalog().database_by_id(source.database);
@@ -65,6 +66,7 @@ impl Txn {
             match moment.catalog().content(table.id) {
                 Some(content) => {
                     let content = with_counters(moment, table, content.as_of(table.id, moment.version()))?;
+                    self.draw_on(moment);
                     clones.push((table, self.create_table_with(new, content)?));
                 }
                 None => {

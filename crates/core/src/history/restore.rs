@@ -287,6 +287,7 @@ impl RestorePlan {
 
 /// Writes the plan into a transaction, and checks the foreign keys that it may break.
 pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
+    txn.draw_on(&plan.then);
     let mut touched: Vec<Arc<Table>> = Vec::new();
     let mut kept: Vec<TableId> = Vec::new();
     plan.keeps.iter().for_each(|hash| txn.keep(*hash));
@@ -831,7 +832,11 @@ impl Planner<'_> {
         let rows = self.database.metastore().object(ObjectKind::Table, then.id.0)?;
         let dropped = rows.last().map(|row| row.end).filter(|end| *end != Version::MAX);
         let Some(dropped) = dropped else { return Ok(content) };
-        with_counters(&self.database.moment_before(dropped)?, then, content)
+        match with_counters(&self.database.moment_before(dropped)?, then, content.clone()) {
+            // What used higher numbers can no longer be read by anybody.
+            Err(error) if error.kind() == Kind::OutOfWindow => with_counters(self.then, then, content),
+            counted => counted,
+        }
     }
 }
 

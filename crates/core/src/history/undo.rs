@@ -211,6 +211,7 @@ impl Database {
         txn.put_table(table.clone());
         if let Some(content) = before.catalog().content(table.id) {
             let content = with_counters(before, table, content.as_of(table.id, before.version()))?;
+            txn.draw_on(before);
             txn.put_content(table, content);
         }
         Ok(())
@@ -232,6 +233,7 @@ impl Database {
     ) -> Result<()> {
         let version = entry.head.version;
         let present = self.unchanged_since(new, version, txn)?;
+        txn.draw_on(before);
         if !same_name(&old.name, &present.name) || old.database != present.database {
             let home = txn.catalog().database_by_id(old.database).cloned().ok_or_else(|| {
                 Error::invalid(format!("The database of table '{}' was dropped since.", old.name))

@@ -112,6 +112,8 @@ pub struct Txn {
     foreign_key_checks: bool,
     upkeep: bool,
     expects: Vec<(TableId, Arc<Content>)>,
+    /// The past that its contents show: it is held until they are committed.
+    sources: Vec<Moment>,
     /// Rows written without passing through the log, per table: for the list of commits.
     counted: HashMap<TableId, (u64, u64)>,
     /// The counters of tables that the transaction gave their content.
@@ -171,6 +173,7 @@ impl Txn {
             foreign_key_checks: true,
             upkeep: false,
             expects: Vec::new(),
+            sources: Vec::new(),
             counted: HashMap::new(),
             counters: HashMap::new(),
             shelved: Vec::new(),
@@ -237,6 +240,11 @@ impl Txn {
             let counted = self.counted.entry(table).or_default();
             *counted = (counted.0 + puts, counted.1 + deletes);
         }
+    }
+
+    /// Holds a moment of which the transaction commits a content.
+    pub(crate) fn draw_on(&mut self, moment: &Moment) {
+        self.sources.push(moment.clone());
     }
 
     /// Adds files that the commit makes reachable.
@@ -559,6 +567,9 @@ impl Txn {
             let outcome = self.sequencer.commit(prepared).await;
             let retry = match &outcome {
                 Ok(_) => return outcome,
+                // Nobody knows whether it stands: its files stay, and when the store is opened again they have a record
+                // or an intent.
+                Err(error) if !is_surely_refused(error) => return outcome,
                 // A flush moved the content under a load, or somebody wrote between its check and its turn: lay the
                 // parts on the new content and check again. A true conflict shows itself there.
                 Err(error) => error.kind() == Kind::Conflict && tries > 0,
@@ -678,6 +689,7 @@ impl Txn {
             footprint,
             loads,
             expects,
+            sources: self.sources.clone(),
         })
     }
 
@@ -882,6 +894,11 @@ impl Txn {
         }
         Ok(duplicates)
     }
+}
+
+/// Tells whether an error of a commit says that nothing was applied. Others leave it open.
+fn is_surely_refused(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Conflict | Kind::AlreadyExists(_) | Kind::Unavailable)
 }
 
 impl Drop for Txn {

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, Digest, TableId, Time, Version};
 use crate::log::delta::Delta;
 use crate::log::{Entry, EntryHead, FileRecord, Pin, TableDelta};
+use crate::moment::Moment;
 use crate::store::{Head, Hold, Store};
 use crate::txn::footprint::{Footprint, Recent};
 
@@ -52,6 +53,8 @@ pub struct Prepared {
     pub loads: Vec<(u64, Version)>,
     /// Contents that must still be the newest ones: the new content was made from them.
     pub expects: Vec<(TableId, Arc<Content>)>,
+    /// The past that its contents show, held until the commit is decided.
+    pub sources: Vec<Moment>,
 }
 
 /// What became of a transaction.
@@ -160,6 +163,8 @@ impl Writer {
         let mut earliest = self.store.stamps.begin(self.store.env.now().max(head.time.plus_micros(1)));
         let mut entries = Vec::with_capacity(group.len());
         let mut accepted = Vec::with_capacity(group.len());
+        // Held until the commits are visible: then their contents are roots themselves.
+        let mut sources = Vec::new();
         for request in group {
             let Request { mut prepared, reply } = request;
             if !self.recent.allows(&prepared.footprint, prepared.read.version())
@@ -202,6 +207,7 @@ impl Writer {
                 pins: prepared.pins,
                 files: prepared.files,
             });
+            sources.append(&mut prepared.sources);
             accepted.push((Head { version, time, catalog: catalog.clone() }, prepared.deltas, reply));
         }
         if entries.is_empty() {

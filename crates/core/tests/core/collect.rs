@@ -9,6 +9,7 @@ use object_store::memory::InMemory;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::Kind;
 use strandline_core::history::pitr::PitrSpec;
+use strandline_core::history::restore::{RestoreRequest, Target};
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::Version;
 use strandline_core::log::memory::MemoryMetastore;
@@ -274,4 +275,52 @@ async fn rows_that_stay_leave_the_log_when_their_window_is_over() {
     assert_eq!(store.metastore.deltas(store.t.id, Version(0), then).unwrap_err().kind(), Kind::OutOfWindow);
     let store = store.reopen().await;
     assert_eq!(pairs(&store.db, &store.t).await, [(1, 1)]);
+}
+
+#[tokio::test]
+async fn invariant_10_a_clone_holds_what_it_shows_until_it_is_committed() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    insert(&store.db, &store.t, &[(3, 3)]).await;
+    store.db.create_snapshot(&SnapshotSpec::of("s", only("t")), &author()).await.unwrap();
+    let mut drop = store.db.begin(author());
+    drop.drop_table(&store.t).unwrap();
+    drop.commit().await.unwrap();
+    store.pass(100).await;
+    let mut txn = store.db.begin(author());
+    {
+        let resolved = store.db.resolve(&When::Snapshot("s".to_owned()), SYS).unwrap();
+        let moment = store.db.moment(&resolved).unwrap();
+        txn.clone_table(&moment, &store.t, SYS, "d", "clone").await.unwrap();
+    }
+    store.db.drop_snapshot("s", false, &author()).unwrap();
+    store.collect().await;
+    txn.commit().await.unwrap();
+    let store = store.reopen().await;
+    store.collect().await;
+    assert_eq!(pairs(&store.db, &named(&store.db, "d", "clone")).await, [(2, 2), (3, 3)]);
+}
+
+#[tokio::test]
+async fn a_dropped_table_comes_back_from_its_snapshot_when_the_drop_is_long_ago() {
+    let store = Store::new().await;
+    insert(&store.db, &store.t, &[(1, 1)]).await;
+    store.db.create_snapshot(&SnapshotSpec::of("s", only("t")), &author()).await.unwrap();
+    insert(&store.db, &store.t, &[(2, 2)]).await;
+    let mut drop = store.db.begin(author());
+    drop.drop_table(&store.t).unwrap();
+    drop.commit().await.unwrap();
+    store.pass(100).await;
+    assert!(store.collect().await.entries > 0, "the row after the snapshot is gone");
+    let request = RestoreRequest {
+        scope: only("t"),
+        when: When::Snapshot("s".to_owned()),
+        target: Target::InPlace,
+        overwrite: false,
+        keep_copy: false,
+        create_database: false,
+        foreign_key_checks: true,
+    };
+    store.db.restore(request, &author()).await.unwrap();
+    assert_eq!(pairs(&store.db, &named(&store.db, "d", "t")).await, [(1, 1)]);
 }

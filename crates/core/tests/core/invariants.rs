@@ -426,6 +426,27 @@ async fn invariant_9_a_failed_append_poisons_the_writer() {
     assert_eq!(pairs(&db, &t).await, [(1, 1), (2, 2)]);
 }
 
+/// What a failed write has left on the disk is known when it is read again: until then the files of its commit stay.
+#[tokio::test]
+async fn a_commit_whose_outcome_is_unknown_keeps_its_files() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let db = Database::start(metastore.clone(), objects.clone(), options(), None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    insert(&db, &t, &[(1, 1)]).await;
+    for (kind, left) in [(Kind::Unavailable, 0), (Kind::Internal, 2)] {
+        metastore.fail_next(kind);
+        assert_eq!(db.flush().await.unwrap_err().kind(), kind);
+        // Whoever deletes does it in the background.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let files: Vec<_> = objects.list(None).try_collect().await.unwrap();
+        assert_eq!(files.len(), left, "{files:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_one_commit_and_no_more() {
     let metastore = Arc::new(FailingMetastore::new());
