@@ -110,16 +110,27 @@ impl Files {
         }
     }
 
-    /// Deletes those of the files that are pending. Their intents are left to the collector, and what cannot be deleted
-    /// now.
-    pub async fn discard(&self, ids: &[FileId]) {
-        for id in ids {
-            let Some(record) = self.inner.pending.lock().remove(id) else { continue };
-            self.inner.abandoned.lock().insert((record.id, record.kind));
-            if let Err(error) = self.delete(record.kind, record.id).await {
-                tracing::warn!(file = %path(record.kind, record.id), %error, "left an uncommitted file to the collector");
+    /// Gives those of the files that are pending to the collector, with their intents, and returns them.
+    pub fn abandon(&self, ids: &[FileId]) -> Vec<(FileId, FileKind)> {
+        let mut pending = self.inner.pending.lock();
+        let files: Vec<_> = ids.iter().filter_map(|id| pending.remove(id)).map(|file| (file.id, file.kind)).collect();
+        self.inner.abandoned.lock().extend(&files);
+        files
+    }
+
+    /// Deletes abandoned files before the collector does. Their intents are left to it, and what cannot be deleted now.
+    pub async fn delete_abandoned(&self, files: &[(FileId, FileKind)]) {
+        for (id, kind) in files {
+            if let Err(error) = self.delete(*kind, *id).await {
+                tracing::warn!(file = %path(*kind, *id), %error, "left an uncommitted file to the collector");
             }
         }
+    }
+
+    /// Gives up those of the files that are pending.
+    pub async fn discard(&self, ids: &[FileId]) {
+        let files = self.abandon(ids);
+        self.delete_abandoned(&files).await;
     }
 
     /// Deletes a file that nothing can reach any more; one that is gone already is no error. Only the collector calls

@@ -590,9 +590,10 @@ impl Txn {
         }
         let files = self.moment.store().cold.files().clone();
         let ids: Vec<_> = unused.iter().map(|file| file.id).collect();
-        // Without a runtime to delete them in, the files are left to the collector: their intents stand.
+        let unused = files.abandon(&ids);
+        // Without a runtime to delete them in, the files are left to the collector.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { files.discard(&ids).await });
+            runtime.spawn(async move { files.delete_abandoned(&unused).await });
         }
     }
 
