@@ -640,7 +640,13 @@ impl Machine {
         if report.version_after == before {
             // Nothing had changed since.
             for name in &names {
-                assert_eq!(self.history.newest().get(name), then.get(name));
+                // Which number the next column gets does not go back.
+                let shown = |state: &State| {
+                    let tab = state.get(name)?.clone();
+                    let def = Table { next_column: ColumnId(0), ..tab.def.as_ref().clone() };
+                    Some(Tab { def: Arc::new(def), ..tab })
+                };
+                assert_eq!(shown(self.history.newest()), shown(then));
             }
             return;
         }
