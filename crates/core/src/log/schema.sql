@@ -63,7 +63,7 @@ CREATE TABLE file (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX file_digest ON file (digest);
 
--- Files that are being written.
+-- Files that are being written, or that are withdrawn and not yet deleted.
 CREATE TABLE intent (
     id BLOB NOT NULL PRIMARY KEY,
     kind TEXT NOT NULL,

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::commands::connection::Remote;
 use crate::commands::retention::Rules;
 use crate::commands::scope::Scope;
-use crate::commands::snapshot::parse_period;
+use crate::commands::snapshot::{parse_period, terms};
 
 /// Create, list, pause and drop schedules of snapshots.
 #[derive(clap::Args, Debug)]
@@ -111,15 +111,7 @@ impl Create {
         if let Some(name) = &self.snapshot_name {
             statement += &format!(" SNAPSHOT NAME {}", sql::text(name));
         }
-        if self.compression {
-            statement += " COMPRESSION";
-        }
-        if let Some(comment) = &self.comment {
-            statement += &format!(" COMMENT {}", sql::text(comment));
-        }
-        if let Some(period) = &self.retain {
-            statement += &format!(" RETAIN {}", parse_period(period)?);
-        }
+        statement += &terms(self.compression, self.comment.as_deref(), self.retain.as_deref())?;
         if let Some(keep) = self.rules.keep() {
             statement += &format!(" {keep}");
         }

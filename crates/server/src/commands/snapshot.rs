@@ -150,17 +150,24 @@ impl Create {
         if let Some(base) = &self.incremental_from {
             statement += &format!(" INCREMENTAL FROM {}", sql::name(base));
         }
-        if self.compression {
-            statement += " COMPRESSION";
-        }
-        if let Some(comment) = &self.comment {
-            statement += &format!(" COMMENT {}", sql::text(comment));
-        }
-        if let Some(period) = &self.retain {
-            statement += &format!(" RETAIN {}", parse_period(period)?);
-        }
+        statement += &terms(self.compression, self.comment.as_deref(), self.retain.as_deref())?;
         Ok(statement)
     }
+}
+
+/// Writes what a snapshot gets, taken now or by a schedule.
+pub fn terms(compression: bool, comment: Option<&str>, retain: Option<&str>) -> Result<String> {
+    let mut terms = String::new();
+    if compression {
+        terms += " COMPRESSION";
+    }
+    if let Some(comment) = comment {
+        terms += &format!(" COMMENT {}", sql::text(comment));
+    }
+    if let Some(period) = retain {
+        terms += &format!(" RETAIN {}", parse_period(period)?);
+    }
+    Ok(terms)
 }
 
 /// Reads `30 days`, `30d` and the like as SQL has it: `30 DAY`.

@@ -8,13 +8,13 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    self, Expr, FunctionArguments, JoinConstraint, JoinOperator, ObjectName, TableFactor, TableWithJoins, Visit,
-    Visitor,
+    self, Expr, FunctionArguments, JoinConstraint, ObjectName, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use strandline_core::grants::Privileges;
 
 use crate::dml::Target;
 use crate::error::Result;
+use crate::hidden::constraint;
 use crate::parse::name_parts;
 use crate::session::State;
 
@@ -123,20 +123,5 @@ impl Visitor for Reads {
             _ => {}
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::Right(constraint)
-        | JoinOperator::RightOuter(constraint)
-        | JoinOperator::FullOuter(constraint)
-        | JoinOperator::CrossJoin(constraint)
-        | JoinOperator::StraightJoin(constraint) => Some(constraint),
-        _ => None,
     }
 }
