@@ -105,7 +105,7 @@ fn main() -> ExitCode {
 fn check(context: &Context, _: &[String]) -> Result<(), String> {
     run(context.cargo(&["fmt", "--all", "--check"]))?;
     run(context.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    run(context.cargo(&["test", "--package", "strandline-core", "--test", "tidy"]))
+    run(context.cargo(&["test", "--workspace", "--test", "tidy"]))
 }
 
 fn test(context: &Context, _: &[String]) -> Result<(), String> {

@@ -102,9 +102,11 @@ pub(crate) struct Inner {
 pub(crate) struct Holdings {
     /// The manifests that a pin refers to.
     pub pins: Mutex<HashMap<PinId, Arc<[Digest]>>>,
-    /// The files of a manifest, with their lengths in bytes.
-    pub manifests: Mutex<HashMap<Digest, Arc<[(FileId, u64)]>>>,
+    pub manifests: Mutex<HashMap<Digest, ListedFiles>>,
 }
+
+/// The files of a manifest, with their lengths in bytes.
+pub(crate) type ListedFiles = Arc<[(FileId, u64)]>;
 
 /// How many catalogs of the past are kept.
 const CATALOGS_MAX: usize = 64;

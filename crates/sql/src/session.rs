@@ -786,6 +786,7 @@ impl Session {
 }
 
 /// What a reading statement reads, held while it is planned.
+#[expect(clippy::large_enum_variant, reason = "there is one, for a moment")]
 pub(crate) enum Reader {
     Moment(Moment, Option<Limit>),
     Transaction,

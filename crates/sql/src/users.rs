@@ -51,11 +51,8 @@ pub struct LoginName {
 
 /// Takes `user`, `account:user[:role]` or `account#user[#role]` apart.
 pub fn parse_login(login: &str) -> LoginName {
-    let separator = login.find([':', '#']).map(|at| &login[at..=at]);
-    let mut parts = match separator {
-        Some(separator) => login.splitn(3, separator),
-        None => login.splitn(1, ":"),
-    };
+    let separator = login.chars().find(|mark| matches!(mark, ':' | '#')).unwrap_or(':');
+    let mut parts = login.splitn(3, separator);
     let first = parts.next().unwrap_or_default().to_owned();
     match parts.next() {
         Some(user) => LoginName { account: first, user: user.to_owned(), role: parts.next().map(str::to_owned) },

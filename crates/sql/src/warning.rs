@@ -33,6 +33,7 @@ impl Warning {
         Warning { level: Level::Note, code, message: message.into() }
     }
 
+    #[expect(clippy::self_named_constructors, reason = "it is one of the levels")]
     pub fn warning(code: u16, message: impl Into<String>) -> Warning {
         Warning { level: Level::Warning, code, message: message.into() }
     }

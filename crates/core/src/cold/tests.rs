@@ -140,8 +140,8 @@ async fn a_large_part_is_read_by_key_by_position_and_in_order() {
     assert_eq!(metadata.num_row_groups(), 2);
     assert_eq!(metadata.row_group(0).num_rows(), 131_072);
     let pages = metadata.offset_index().unwrap();
-    for column in 0..3 {
-        let starts = pages[0][column].page_locations().iter().map(|page| page.first_row_index);
+    for (column, pages) in pages[0].iter().enumerate().take(3) {
+        let starts = pages.page_locations().iter().map(|page| page.first_row_index);
         assert!(starts.eq((0..64).map(|n| n * i64::from(BLOCK_ROWS))), "pages of column {column} are blocks");
     }
     let has_dictionary = |column: usize| metadata.row_group(0).column(column).dictionary_page_offset().is_some();
@@ -241,7 +241,7 @@ async fn values_that_are_not_there_are_excluded_without_reading_rows() {
     let fresh = Cold::new(cold.files().clone(), 64 << 20);
     assert_eq!(look_up(&fresh, &[-1, 300_001]).await.unwrap(), []);
     assert_eq!(look_up(&fresh, &[5, 77_777, 123_457]).await.unwrap(), []);
-    let value = (100 * 7919 % 150_000 * 2) as i32;
+    let value = 100 * 7919 % 150_000 * 2;
     assert_eq!(look_up(&fresh, &[value]).await.unwrap_err().kind(), Kind::Corrupt);
 }
 
@@ -250,7 +250,8 @@ async fn values_that_are_not_there_are_excluded_without_reading_rows() {
 async fn wide_rows_make_short_blocks_and_bounded_row_groups() {
     let (cold, _, _) = cold();
     let table = table(vec![column(1, Type::Text, true)], &[]);
-    let text = |n: usize| (n % 7 > 0).then(|| format!("{n:08}").repeat(if n == 400 { 700_000 } else { 8_000 }));
+    let text =
+        |n: usize| (!n.is_multiple_of(7)).then(|| format!("{n:08}").repeat(if n == 400 { 700_000 } else { 8_000 }));
     let batches: Vec<RecordBatch> = (0..10)
         .map(|piece| {
             let rows = piece * 100..(piece + 1) * 100;

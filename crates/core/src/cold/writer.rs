@@ -317,7 +317,7 @@ async fn write_with(
     part_bytes: u64,
 ) -> Result<Vec<(Part, FileRecord)>> {
     let mut parts = Vec::new();
-    let result = write_all(writer, batches, part_bytes, &mut parts).await;
+    let result = Box::pin(write_all(writer, batches, part_bytes, &mut parts)).await;
     if let Err(error) = result {
         let written: Vec<FileId> = parts.iter().map(|(part, _): &(Part, FileRecord)| part.file).collect();
         files.discard(&written).await;

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
-use crate::db::Database;
+use crate::db::{Database, ListedFiles};
 use crate::error::{Error, Kind, Result, What};
 use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::log::{Pin, Run, Scope, Terms};
@@ -356,7 +356,7 @@ impl Database {
         let live: HashSet<Digest> = contents.filter_map(|content| content.manifest).collect();
         live.iter().for_each(|digest| Holder::add(&mut holders, *digest, Holder::Many));
         holdings.manifests.lock().retain(|digest, _| holders.contains_key(digest));
-        let mut files: HashMap<Digest, Result<Arc<[(FileId, u64)]>, String>> = HashMap::new();
+        let mut files: HashMap<Digest, Result<ListedFiles, String>> = HashMap::new();
         let mut owners: HashMap<FileId, Holder> = HashMap::new();
         for (digest, holder) in &holders {
             let listed = self.files_of(*digest).await.map_err(|error| error.to_string());
@@ -417,7 +417,7 @@ impl Database {
     }
 
     /// Returns the files of a manifest, each once, with their lengths.
-    async fn files_of(&self, digest: Digest) -> Result<Arc<[(FileId, u64)]>> {
+    async fn files_of(&self, digest: Digest) -> Result<ListedFiles> {
         if let Some(known) = self.0.holdings.manifests.lock().get(&digest) {
             return Ok(known.clone());
         }
@@ -429,7 +429,7 @@ impl Database {
                 files.insert(deletions.file, self.cold().files().record(deletions.file).await?.length);
             }
         }
-        let files: Arc<[(FileId, u64)]> = files.into_iter().collect();
+        let files: ListedFiles = files.into_iter().collect();
         self.0.holdings.manifests.lock().insert(digest, files.clone());
         Ok(files)
     }

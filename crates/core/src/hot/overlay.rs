@@ -62,6 +62,9 @@ impl Counters {
     }
 }
 
+/// Row numbers by the key of some columns' values.
+type RowsByKey = HashMap<Box<[u8]>, Vec<u32>>;
+
 #[derive(Default)]
 struct Inner {
     chunks: Vec<Chunk>,
@@ -71,7 +74,7 @@ struct Inner {
     kills: Vec<Kill>,
     hidden: HashMap<FileId, BTreeMap<u32, Version>>,
     /// Row numbers by the values of some columns, for unique indexes and foreign keys. Made when first asked for.
-    secondary: HashMap<Vec<ColumnId>, HashMap<Box<[u8]>, Vec<u32>>>,
+    secondary: HashMap<Vec<ColumnId>, RowsByKey>,
     /// Everything up to this version has been applied.
     upto: Version,
     bytes: usize,

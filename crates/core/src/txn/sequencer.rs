@@ -91,10 +91,9 @@ impl Sequencer {
     pub async fn commit(&self, prepared: Prepared) -> Result<Committed> {
         let (reply, answer) = oneshot::channel();
         let requests = self.requests.as_ref().expect("there until dropped");
-        let gone =
-            |_| Error::new(Kind::Closed, "No more commits are accepted: the sequencer ended.").with_hint(RESTART);
-        requests.send(Request { prepared, reply }).map_err(|error| gone(drop(error)))?;
-        answer.await.map_err(|error| gone(drop(error)))?
+        let gone = || Error::new(Kind::Closed, "No more commits are accepted: the sequencer ended.").with_hint(RESTART);
+        requests.send(Request { prepared, reply }).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 
     /// Refuses every further commit.

@@ -986,13 +986,13 @@ impl Run {
                     self.view.loaded.insert(def.id.0);
                 }
                 self.view.written.insert(def.id.0);
-                let expected = if def.has_row_id() && result.is_ok() {
+                let expected = if let (true, Ok(done)) = (def.has_row_id(), &result) {
                     // Row ids are the database's to choose: take the new ones, in their order.
                     let seen = read(machine.db().cold(), &txn.scan(&def).await.unwrap()).await;
                     let tab = self.view.tab(&name);
                     let new: Vec<Vec<u8>> = seen.keys().filter(|key| !tab.rows.contains_key(*key)).cloned().collect();
                     let keyed = new.iter().cloned().zip(rows.iter().cloned()).collect::<Vec<_>>();
-                    assert_eq!(new.len(), rows.len() - result.as_ref().unwrap().ignored as usize);
+                    assert_eq!(new.len(), rows.len() - done.ignored as usize);
                     self.view.insert(&name, &keyed, OnDuplicate::Error)
                 } else {
                     let keyed: Vec<_> = rows.iter().map(|row| (key_of(&def, row), row.clone())).collect();

@@ -312,7 +312,8 @@ mod tests {
 
     #[tokio::test]
     async fn bad_frames_are_errors() {
-        let cases: [(&[u8], fn(&ReadError) -> bool); 5] = [
+        type IsExpected = fn(&ReadError) -> bool;
+        let cases: [(&[u8], IsExpected); 5] = [
             (b"", |error| matches!(error, ReadError::Closed)),
             (b"\x01\0", |error| matches!(error, ReadError::Io(_))),
             (b"\x05\0\0\0abc", |error| matches!(error, ReadError::Io(_))),

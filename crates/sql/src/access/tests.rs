@@ -383,7 +383,7 @@ async fn fails(session: &mut Session, sql: &str, code: u16) -> Error {
 #[tokio::test]
 async fn every_statement_needs_exactly_its_privileges() {
     // Each case has a store of its own; a few at a time.
-    let outcomes = futures::stream::iter(CASES).map(|case| one_case(case)).buffer_unordered(4);
+    let outcomes = futures::stream::iter(CASES).map(one_case).buffer_unordered(4);
     outcomes.collect::<Vec<()>>().await;
 }
 

@@ -200,7 +200,6 @@ fn counted(state: &mut State, done: Inserted) -> Counts {
 }
 
 /// Writes the rows of a SELECT as they come.
-#[expect(clippy::too_many_arguments, reason = "a statement has that many parts")]
 async fn select(
     state: &mut State,
     txn: &mut Txn,
@@ -286,7 +285,6 @@ async fn upsert(
 
 /// As `upsert`, for rows that run into different rows and not into one another. Returns how many of the first are done:
 /// not all of them, where one gives another row a new key that a later one may run into.
-#[expect(clippy::too_many_arguments, reason = "a statement has that many parts")]
 async fn upsert_run(
     state: &mut State,
     txn: &mut Txn,

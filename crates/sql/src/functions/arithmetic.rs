@@ -38,9 +38,7 @@ pub(super) fn list() -> Vec<Def> {
         kernel("mod", 2..=2, Ret::By(|fields, constants| result(Op::Mod, fields, constants)), |args| {
             run(Op::Mod, args)
         }),
-        strict("mysql_negate", 1..=1, Ret::By(|fields, constants| negated(fields, constants)), |env, args| {
-            negate(env.returns, &args[0])
-        }),
+        strict("mysql_negate", 1..=1, Ret::By(negated), |env, args| negate(env.returns, &args[0])),
         // What SUM adds up: numbers as they are, other values as arithmetic takes them.
         kernel("mysql_summand", 1..=1, Ret::By(|fields, constants| Ok(summand(fields, constants))), |args| {
             let arg = &args.args[0];

@@ -124,8 +124,7 @@ pub fn parse_datetime(text: &str) -> Option<ParsedDateTime> {
     if digits == 0 {
         return None;
     }
-    let separated = bytes.get(digits).is_some_and(|byte| byte.is_ascii_punctuation() && *byte != b'.') && digits <= 4
-        || bytes.get(digits) == Some(&b'.') && digits <= 4;
+    let separated = digits <= 4 && bytes.get(digits).is_some_and(u8::is_ascii_punctuation);
     if separated { parse_separated(bytes) } else { parse_digits(bytes, digits) }
 }
 
@@ -274,17 +273,12 @@ fn parse_digits(bytes: &[u8], digits: usize) -> Option<ParsedDateTime> {
             (micro, fsp) = fraction(bytes, &mut end);
             micros += micro;
         }
-    } else if bytes.get(end) == Some(&b'T') || bytes.get(end) == Some(&b' ') {
-        if let Some(time) = parse_time(std::str::from_utf8(&bytes[end + 1..]).ok()?) {
-            if time.complete && (0..DAY).contains(&time.micros) {
-                return Some(ParsedDateTime {
-                    micros: micros + time.micros,
-                    has_time: true,
-                    fsp: time.fsp,
-                    complete: true,
-                });
-            }
-        }
+    } else if (bytes.get(end) == Some(&b'T') || bytes.get(end) == Some(&b' '))
+        && let Some(time) = parse_time(std::str::from_utf8(&bytes[end + 1..]).ok()?)
+        && time.complete
+        && (0..DAY).contains(&time.micros)
+    {
+        return Some(ParsedDateTime { micros: micros + time.micros, has_time: true, fsp: time.fsp, complete: true });
     }
     let complete = bytes[end..].iter().all(u8::is_ascii_whitespace);
     Some(ParsedDateTime { micros, has_time: with_time, fsp, complete })

@@ -207,7 +207,7 @@ fn conversions() -> Vec<Def> {
             if (0..100).contains(&year) {
                 year += if year < 70 { 2000 } else { 1900 };
             }
-            if !(0..=9999).contains(&year) || day < 1 || day > 3_700_000 {
+            if !(0..=9999).contains(&year) || !(1..=3_700_000).contains(&day) {
                 return Ok(Val::Null);
             }
             let days = calendar::days_from_civil(year, 1, 1) + day - 1;

@@ -37,10 +37,12 @@ pub(super) fn list() -> Vec<Def> {
         }),
         strict("json_unquote", 1..=1, Ret::Text, |_, args| {
             let text = args[0].clone().into_text();
-            if text.starts_with('"') && text.ends_with('"') && text.len() > 1 {
-                if let Value::String(inner) = parse(&text, "json_unquote", 1)? {
-                    return Ok(Val::text(inner));
-                }
+            if text.starts_with('"')
+                && text.ends_with('"')
+                && text.len() > 1
+                && let Value::String(inner) = parse(&text, "json_unquote", 1)?
+            {
+                return Ok(Val::text(inner));
             }
             Ok(Val::Text(text))
         }),

@@ -272,7 +272,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 /// RAND() is unforeseeable; RAND(n) is MySQL's own sequence's first number for the seed.
 fn random(args: &[Val<'_>]) -> f64 {
     match args.first() {
-        None => (uuid::Uuid::new_v4().as_u128() >> 74) as f64 / (1_u64 << 54) as f64 % 1.0,
+        None => (super::random_uuid().as_u128() >> 74) as f64 / (1_u64 << 54) as f64 % 1.0,
         Some(seed) => {
             const MAX: u64 = 0x3FFF_FFFF;
             let seed = seed.to_int() as u32;

@@ -234,7 +234,7 @@ pub(super) fn list() -> Vec<Def> {
                 _ => Val::Null,
             })
         }),
-        strict("uuid", 0..=0, Ret::Text, |_, _| Ok(Val::text(uuid::Uuid::new_v4().to_string()))).volatile(),
+        strict("uuid", 0..=0, Ret::Text, |_, _| Ok(Val::text(super::random_uuid().to_string()))).volatile(),
         strict("is_uuid", 1..=1, Ret::Bool, |_, args| {
             Ok(Val::bool(uuid::Uuid::try_parse(text_of(&args[0]).trim_matches(['{', '}'])).is_ok()))
         }),
@@ -387,7 +387,7 @@ fn base64(bytes: &[u8]) -> String {
 
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();

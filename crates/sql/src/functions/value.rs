@@ -250,22 +250,23 @@ impl<'a> Val<'a> {
             return Some(self.to_bytes().cmp(&other.to_bytes()));
         }
         let temporal = |value: &Val<'_>| matches!(value, Val::Date(_) | Val::DateTime(..));
-        if (temporal(self) && !other.is_number()) || (temporal(other) && !self.is_number()) {
-            if let (Some((left, _)), Some((right, _))) = (self.to_datetime(0), other.to_datetime(0)) {
-                return Some(left.cmp(&right));
-            }
+        if ((temporal(self) && !other.is_number()) || (temporal(other) && !self.is_number()))
+            && let (Some((left, _)), Some((right, _))) = (self.to_datetime(0), other.to_datetime(0))
+        {
+            return Some(left.cmp(&right));
         }
         let time = |value: &Val<'_>| matches!(value, Val::Time(..));
-        if (time(self) && !other.is_number()) || (time(other) && !self.is_number()) {
-            if let (Some((left, _)), Some((right, _))) = (self.to_time(), other.to_time()) {
-                return Some(left.cmp(&right));
-            }
+        if ((time(self) && !other.is_number()) || (time(other) && !self.is_number()))
+            && let (Some((left, _)), Some((right, _))) = (self.to_time(), other.to_time())
+        {
+            return Some(left.cmp(&right));
         }
         let inexact = |value: &Val<'_>| matches!(value, Val::Float(_)) || value.is_text();
-        if !inexact(self) && !inexact(other) {
-            if let (Some(left), Some(right)) = (self.to_decimal(), other.to_decimal()) {
-                return Some(left.compare(&right));
-            }
+        if !inexact(self)
+            && !inexact(other)
+            && let (Some(left), Some(right)) = (self.to_decimal(), other.to_decimal())
+        {
+            return Some(left.compare(&right));
         }
         self.to_f64().partial_cmp(&other.to_f64())
     }

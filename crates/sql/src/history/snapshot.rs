@@ -74,7 +74,7 @@ fn inside(
     txn.check_snapshot_name(&create.name)?;
     let columns = check_scope(txn.catalog(), account, &scope, &create.columns)?;
     if let Some(base) = create.incremental_from.as_ref().filter(|base| txn.takes_snapshot(base)) {
-        return Err(Error::wrong_arguments(&format!(
+        return Err(Error::wrong_arguments(format!(
             "Snapshot '{base}' is not committed yet: COMMIT before it can be a base."
         )));
     }

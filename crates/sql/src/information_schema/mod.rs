@@ -40,7 +40,7 @@ pub fn tells_sizes(database: &str, name: &str) -> bool {
 
 /// Returns the tables of a made-up database, by name.
 pub fn table_names(database: &str) -> impl Iterator<Item = &'static str> {
-    let tables = all().filter(|table| same_name(&table.database, database));
+    let tables = all().filter(|table| same_name(table.database, database));
     let mut names: Vec<&'static str> = tables.map(|table| table.name).collect();
     names.sort_unstable();
     names.into_iter()
@@ -73,7 +73,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static VirtualTable> {
 }
 
 fn find(database: &str, name: &str) -> Option<&'static VirtualTable> {
-    all().find(|table| same_name(&table.database, database) && same_name(&table.name, name))
+    all().find(|table| same_name(table.database, database) && same_name(table.name, name))
 }
 
 #[cfg(test)]

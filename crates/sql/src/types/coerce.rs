@@ -51,15 +51,17 @@ const WARNINGS_MAX: usize = 64;
 /// Converts an array, whose field says whether it is JSON, to the column's stored type. `first_row` is the number of
 /// the first row in messages, counted from 1.
 pub fn coerce_array(array: &ArrayRef, field: &Field, target: Target<'_>, first_row: u64) -> Result<Coerced> {
-    if !target.nullable && array.is_nullable() && target.mode == Mode::Strict {
-        if (0..array.len()).any(|row| array.is_null(row)) {
-            return Err(cannot_be_null(target));
-        }
+    if !target.nullable
+        && array.is_nullable()
+        && target.mode == Mode::Strict
+        && (0..array.len()).any(|row| array.is_null(row))
+    {
+        return Err(cannot_be_null(target));
     }
-    if array.logical_null_count() == 0 || target.nullable {
-        if let Some(done) = fast(array, target)? {
-            return Ok(Coerced { array: done, warnings: Vec::new() });
-        }
+    if (array.logical_null_count() == 0 || target.nullable)
+        && let Some(done) = fast(array, target)?
+    {
+        return Ok(Coerced { array: done, warnings: Vec::new() });
     }
     let column = Column::new(array.as_ref(), field, false).map_err(|error| Error::internal(error.to_string()))?;
     let written_as_digits = field.metadata().contains_key(super::HEX);

@@ -569,7 +569,7 @@ fn decimal(info: &ExactNumberInfo, unsigned: bool) -> Result<MySqlType> {
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
     };
     let precision = if precision == 0 { 10 } else { precision };
-    if scale < 0 || scale > 30 {
+    if !(0..=30).contains(&scale) {
         return Err(Error::new(1425, "42000", format!("Too big scale {scale} specified. Maximum is 30.")));
     }
     if scale as u64 > precision {

@@ -89,7 +89,7 @@ impl Target {
         if let Some(engine) = state.engine.take() {
             engine.database().close().await.map_err(|error| refusal(error.into()))?;
         }
-        state.engine = Some(open(self.folder.as_ref()).await.map_err(|error| gone(error))?);
+        state.engine = Some(open(self.folder.as_ref()).await.map_err(gone)?);
         Ok(())
     }
 }

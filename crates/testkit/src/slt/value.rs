@@ -60,7 +60,7 @@ fn array_cell(meta: &ColumnMeta, array: &dyn Array, row: usize) -> String {
             array.as_primitive::<$ty>().value(row).to_string()
         };
     }
-    let text = match array.data_type() {
+    match array.data_type() {
         DataType::Boolean => u8::from(array.as_boolean().value(row)).to_string(),
         DataType::Int8 => number!(Int8Type),
         DataType::Int16 => number!(Int16Type),
@@ -72,19 +72,19 @@ fn array_cell(meta: &ColumnMeta, array: &dyn Array, row: usize) -> String {
         DataType::UInt64 if meta.kind == ColumnKind::Bit => {
             let bytes = array.as_primitive::<UInt64Type>().value(row).to_be_bytes();
             let width = usize::try_from(meta.length.max(1).div_ceil(8)).expect("a width fits").min(8);
-            return cell(Some(&bytes[8 - width..]), true);
+            cell(Some(&bytes[8 - width..]), true)
         }
         DataType::UInt64 => number!(UInt64Type),
         DataType::Float32 => float(f64::from(array.as_primitive::<Float32Type>().value(row)), Some(6)),
         DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row), None),
         DataType::Decimal128(_, _) => array.as_primitive::<Decimal128Type>().value_as_string(row),
-        DataType::Utf8 => return cell(Some(array.as_string::<i32>().value(row).as_bytes()), false),
-        DataType::LargeUtf8 => return cell(Some(array.as_string::<i64>().value(row).as_bytes()), false),
-        DataType::Utf8View => return cell(Some(array.as_string_view().value(row).as_bytes()), false),
-        DataType::Binary => return cell(Some(array.as_binary::<i32>().value(row)), true),
-        DataType::LargeBinary => return cell(Some(array.as_binary::<i64>().value(row)), true),
-        DataType::BinaryView => return cell(Some(array.as_binary_view().value(row)), true),
-        DataType::FixedSizeBinary(_) => return cell(Some(array.as_fixed_size_binary().value(row)), true),
+        DataType::Utf8 => cell(Some(array.as_string::<i32>().value(row).as_bytes()), false),
+        DataType::LargeUtf8 => cell(Some(array.as_string::<i64>().value(row).as_bytes()), false),
+        DataType::Utf8View => cell(Some(array.as_string_view().value(row).as_bytes()), false),
+        DataType::Binary => cell(Some(array.as_binary::<i32>().value(row)), true),
+        DataType::LargeBinary => cell(Some(array.as_binary::<i64>().value(row)), true),
+        DataType::BinaryView => cell(Some(array.as_binary_view().value(row)), true),
+        DataType::FixedSizeBinary(_) => cell(Some(array.as_fixed_size_binary().value(row)), true),
         DataType::Date32 => {
             let (year, month, day) = civil(i64::from(array.as_primitive::<Date32Type>().value(row)));
             format!("{year:04}-{month:02}-{day:02}")
@@ -94,8 +94,7 @@ fn array_cell(meta: &ColumnMeta, array: &dyn Array, row: usize) -> String {
         }
         DataType::Duration(_) => duration(array.as_primitive::<DurationMicrosecondType>().value(row), meta.decimals),
         other => panic!("column '{}' came as {other}, which the protocol has no text for", meta.name),
-    };
-    text
+    }
 }
 
 fn escaped(c: char) -> Vec<char> {

@@ -1,5 +1,6 @@
 //! Which contents refer to a file, and what keeps a content.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -56,11 +57,13 @@ impl Manifests {
     /// Returns the manifest of a content; an empty one while nothing was flushed.
     pub async fn of(&mut self, database: &Database, content: &Content) -> Result<Arc<Manifest>, String> {
         let Some(digest) = content.manifest else { return Ok(Arc::default()) };
-        if !self.known.contains_key(&digest) {
-            let read = database.cold().manifest(digest).await.map_err(|error| error.to_string());
-            self.known.insert(digest, read);
+        match self.known.entry(digest) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(unknown) => {
+                let read = database.cold().manifest(digest).await.map_err(|error| error.to_string());
+                unknown.insert(read).clone()
+            }
         }
-        self.known[&digest].clone()
     }
 }
 
