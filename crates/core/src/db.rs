@@ -13,14 +13,14 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::catalog::{Catalog, Change, ObjectKind};
 use crate::cold::Cold;
 use crate::cold::DurableLocal;
 use crate::cold::Files;
 use crate::env::Env;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, What};
 use crate::hot::Hot;
 use crate::ids::{AccountId, Digest, FileId, PinId, Time, Version};
 use crate::jobs::Jobs;
@@ -32,7 +32,7 @@ use crate::schema::Account;
 use crate::store::{Head, Stamps, Store};
 use crate::txn::sequencer::{Prepared, Sequencer};
 use crate::txn::{Author, Ids, Txn, footprint::Footprint};
-use crate::when::{self, Limit, Resolved, When, Window};
+use crate::when::{self, Resolved, When, Window};
 
 /// The account that exists from the first commit on.
 pub const SYS: AccountId = AccountId(1);
@@ -118,8 +118,9 @@ impl Database {
         let lock = lock(path)?;
         refuse_without_metastore(path)?;
         let metastore: Arc<dyn Metastore> = Arc::new(SqliteMetastore::open(&path.join("metastore.db"))?);
-        let files: Arc<dyn ObjectStore> = Arc::new(DurableLocal::open(path)?);
-        let database = Database::start(metastore, files, options, Some(lock)).await?;
+        let files = DurableLocal::open(path)?;
+        files.remove_staged();
+        let database = Database::start(metastore, Arc::new(files), options, Some(lock)).await?;
         let _ = database.0.root.set(path.to_owned());
         Ok(database)
     }
@@ -162,6 +163,7 @@ impl Database {
             cold,
             head: ArcSwap::from_pointee(head),
             opens: Arc::default(),
+            addressing: RwLock::new(()),
             transactions: Arc::default(),
             stamps: Stamps::default(),
             load_rows: options.load_rows,
@@ -217,20 +219,29 @@ impl Database {
             true => head.catalog.clone(),
             false => self.catalog_at(resolved.version)?,
         };
-        let copy = resolved.limit.as_ref().and_then(Limit::pin).and_then(|pin| pin.terms.copy.as_ref());
-        if let Some(copy) = copy {
+        if let Some(copy) = resolved.hold.copy() {
             let catalog = Arc::make_mut(&mut catalog);
             for (table, content) in copy {
                 catalog.apply(&Change::PutContent(*table, Arc::new(content.clone())));
             }
         }
-        Ok(Moment::past(store, resolved.version, resolved.time, catalog))
+        Ok(Moment::past(store, resolved.hold.clone(), resolved.time, catalog))
+    }
+
+    /// Returns a version as it stands in the log, whether or not anything keeps it: for looking into a store, where nothing
+    /// is promised of what it held.
+    pub fn look_back(&self, version: Version) -> Result<Resolved> {
+        let entry = self.0.store.entry_head(version)?;
+        let entry = entry.ok_or_else(|| Error::not_found(What::Version, &version.to_string()))?;
+        let hold = Arc::new(self.0.store.opens.hold(version));
+        Ok(Resolved { version, time: entry.time, limit: None, why: "by number".to_owned(), hold })
     }
 
     /// Returns the moment just before a commit, however old: for undo and undrop, which look a version up themselves.
     pub(crate) fn moment_before(&self, version: Version) -> Result<Moment> {
         let version = Version(version.0.saturating_sub(1));
-        Ok(Moment::past(&self.0.store, version, self.time_of(version)?, self.catalog_at(version)?))
+        let hold = Arc::new(self.0.store.opens.hold(version));
+        Ok(Moment::past(&self.0.store, hold, self.time_of(version)?, self.catalog_at(version)?))
     }
 
     /// Begins a transaction that reads the newest moment.
@@ -337,14 +348,13 @@ impl Database {
             deltas: Vec::new(),
             table_deltas: Vec::<TableDelta>::new(),
             pins: Vec::new(),
-            files: Vec::new(),
+            files: self.cold().files().drafts(),
             footprint: Footprint::default(),
             loads: Vec::new(),
             expects: Vec::new(),
             sources: Vec::new(),
         };
-        self.0.sequencer.commit(prepared).await?;
-        Ok(())
+        self.0.sequencer.commit(prepared).await.map(drop).map_err(|refused| refused.error)
     }
 
     /// Returns the author of upkeep.

@@ -13,7 +13,7 @@ use crate::cold::Keys;
 use crate::error::{Error, Result};
 use crate::ids::{TableId, Time, Version};
 use crate::log::{Entry, EntryQuery};
-use crate::scan::{Layers, OwnRows, TableScan};
+use crate::scan::{Layers, OwnRows, Place, TableScan};
 use crate::schema::Table;
 use crate::store::{Hold, Store};
 
@@ -37,7 +37,7 @@ struct Inner {
     time: Time,
     catalog: Arc<Catalog>,
     store: Arc<Store>,
-    _hold: Hold,
+    hold: Arc<Hold>,
 }
 
 impl Moment {
@@ -49,13 +49,18 @@ impl Moment {
             time: head.time,
             catalog: head.catalog.clone(),
             store: store.clone(),
-            _hold: hold,
+            hold: Arc::new(hold),
         }))
     }
 
-    /// Returns the moment of an older version, whose catalog and time the caller has read.
-    pub(crate) fn past(store: &Arc<Store>, version: Version, time: Time, catalog: Arc<Catalog>) -> Moment {
-        Moment(Arc::new(Inner { version, time, catalog, store: store.clone(), _hold: store.opens.hold(version) }))
+    /// Returns the moment of an older version, which is held, and whose catalog and time the caller has read.
+    pub(crate) fn past(store: &Arc<Store>, hold: Arc<Hold>, time: Time, catalog: Arc<Catalog>) -> Moment {
+        Moment(Arc::new(Inner { version: hold.version(), time, catalog, store: store.clone(), hold }))
+    }
+
+    /// Returns what keeps it open.
+    pub(crate) fn hold(&self) -> &Arc<Hold> {
+        &self.0.hold
     }
 
     pub fn version(&self) -> Version {
@@ -90,6 +95,25 @@ impl Moment {
             [Some(place)] => layers.fetch(&[*place]).await.map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// As `get`, with the commit that wrote the row.
+    pub async fn get_with_version(&self, table: &Arc<Table>, key: &[u8]) -> Result<Option<(RecordBatch, Version)>> {
+        let layers = self.layers(table, &self.0.catalog, None).await?;
+        let mut keys = Keys::new();
+        keys.push(key)?;
+        let [Some(place)] = layers.find(&keys).await?[..] else { return Ok(None) };
+        let version = match place {
+            Place::Part(number, position) => {
+                let part = &layers.manifest.parts[number];
+                self.0.store.cold.row_versions(part, layers.parts_version, &[position]).await?[0]
+            }
+            Place::Hot(row) => layers.overlay.row(row).1,
+            Place::Own(_) | Place::Pending(..) => {
+                return Err(Error::internal("BUG: a moment has a transaction's rows."));
+            }
+        };
+        Ok(Some((layers.fetch(&[place]).await?, version)))
     }
 
     /// As `get`, but only if no I/O is needed and nothing has to be found first: `None` means "call `get`".

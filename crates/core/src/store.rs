@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Content};
 use crate::cold::Cold;
 use crate::env::Env;
 use crate::error::Result;
 use crate::hot::Hot;
-use crate::ids::{Time, Version};
+use crate::ids::{TableId, Time, Version};
 use crate::log::{EntryHead, EntryQuery, Metastore};
 
 /// The parts of an open database that moments and transactions share.
@@ -24,6 +24,9 @@ pub struct Store {
     pub head: ArcSwap<Head>,
     /// What open moments read: it is not collected.
     pub opens: Arc<Opens>,
+    /// Shared by whoever turns an address into a version and holds that, until both are done. The collector has it alone
+    /// while it asks what is held and by what an address could still be honoured: it finds each address before or after.
+    pub addressing: RwLock<()>,
     /// What open transactions read: the memory of who wrote what reaches back to there.
     pub transactions: Arc<Opens>,
     pub stamps: Stamps,
@@ -39,14 +42,27 @@ pub struct Head {
     pub catalog: Arc<Catalog>,
 }
 
-/// Versions that somebody reads, each with how many do.
-#[derive(Default)]
-pub struct Opens(Mutex<BTreeMap<Version, usize>>);
+/// Versions that somebody reads.
+#[derive(Default, Debug)]
+pub struct Opens(Mutex<Opened>);
 
-/// Keeps a version open until it is dropped.
+#[derive(Default, Debug)]
+struct Opened {
+    /// Each with how many read it.
+    versions: BTreeMap<Version, usize>,
+    /// The copies of compressed snapshots that are read in the place of what stood at their version; once for each reader.
+    copies: Vec<(Version, Arc<Copied>)>,
+}
+
+/// A snapshot's own copy of tables: what each holds.
+pub type Copied = [(TableId, Content)];
+
+/// Keeps a version open until it is dropped, and the copy through which it is read.
+#[derive(Debug)]
 pub struct Hold {
     opens: Arc<Opens>,
     version: Version,
+    copy: Option<Arc<Copied>>,
 }
 
 /// Keeps commit times and questions about times in one order: once somebody was told what the newest commit at or before
@@ -77,33 +93,50 @@ impl Store {
         // The lock keeps whoever asks for the oldest from passing over this version between the two steps.
         let mut opens = self.opens.0.lock();
         let head = self.head.load_full();
-        *opens.entry(head.version).or_default() += 1;
+        *opens.versions.entry(head.version).or_default() += 1;
         let version = head.version;
-        (head, Hold { opens: self.opens.clone(), version })
+        (head, Hold { opens: self.opens.clone(), version, copy: None })
     }
 }
 
 impl Opens {
     /// Returns the oldest version that is open, or `newest` if none is.
     pub fn oldest(&self, newest: Version) -> Version {
-        self.0.lock().first_key_value().map_or(newest, |(version, _)| *version)
+        self.0.lock().versions.first_key_value().map_or(newest, |(version, _)| *version)
     }
 
     /// Returns the versions that are open.
     pub fn versions(&self) -> Vec<Version> {
-        self.0.lock().keys().copied().collect()
+        self.0.lock().versions.keys().copied().collect()
+    }
+
+    /// Returns the copies that are open, each with the version that is read through it.
+    pub fn copies(&self) -> Vec<(Version, Arc<Copied>)> {
+        self.0.lock().copies.clone()
     }
 
     /// Holds a version open.
     pub fn hold(self: &Arc<Self>, version: Version) -> Hold {
-        *self.0.lock().entry(version).or_default() += 1;
-        Hold { opens: self.clone(), version }
+        self.hold_with(version, None)
+    }
+
+    /// Holds a version open, and the copy through which it is read, if there is one.
+    pub fn hold_with(self: &Arc<Self>, version: Version, copy: Option<Arc<Copied>>) -> Hold {
+        let mut opened = self.0.lock();
+        *opened.versions.entry(version).or_default() += 1;
+        opened.copies.extend(copy.iter().map(|copy| (version, copy.clone())));
+        Hold { opens: self.clone(), version, copy }
     }
 }
 
 impl Hold {
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Returns the copy through which it is read.
+    pub fn copy(&self) -> Option<&Copied> {
+        self.copy.as_deref()
     }
 }
 
@@ -134,12 +167,17 @@ impl Stamps {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut opens = self.opens.0.lock();
-        if let Some(count) = opens.get_mut(&self.version) {
+        let mut opened = self.opens.0.lock();
+        if let Some(count) = opened.versions.get_mut(&self.version) {
             *count -= 1;
             if *count == 0 {
-                opens.remove(&self.version);
+                opened.versions.remove(&self.version);
             }
+        }
+        if let Some(copy) = &self.copy
+            && let Some(at) = opened.copies.iter().position(|(_, other)| Arc::ptr_eq(copy, other))
+        {
+            opened.copies.swap_remove(at);
         }
     }
 }

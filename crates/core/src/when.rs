@@ -3,6 +3,8 @@
 //! An address is a version number, a time, a snapshot's name, or now. An address by time means the newest commit at or
 //! before it. What cannot be honoured exactly is an error, never another moment.
 
+use std::sync::Arc;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
@@ -14,7 +16,7 @@ use crate::ids::{AccountId, ColumnId, Time, Version};
 use crate::log::policy::{self, PolicyKind};
 use crate::log::{EntryHead, Pin, Scope};
 use crate::schema::{Table, same_name};
-use crate::store::Store;
+use crate::store::{Hold, Store};
 
 /// An address in time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +39,8 @@ pub struct Resolved {
     pub limit: Option<Limit>,
     /// Why it is this version, for people.
     pub why: String,
+    /// What it stands for is kept as long as this is.
+    pub hold: Arc<Hold>,
 }
 
 /// What may be read at a moment that is not kept whole.
@@ -208,13 +212,29 @@ impl std::fmt::Display for Window {
     }
 }
 
-/// Resolves an address for somebody of `account`.
+/// Resolves an address for somebody of `account`, and holds what it comes to: from here on nothing of it is collected.
 pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -> Result<Resolved> {
+    let _together = store.addressing.read();
+    let found = find(store, window, when, account)?;
+    let copy = found.limit.as_ref().and_then(Limit::pin).and_then(|pin| pin.terms.copy.as_deref());
+    let hold = Arc::new(store.opens.hold_with(found.version, copy.map(Arc::from)));
+    Ok(Resolved { version: found.version, time: found.time, limit: found.limit, why: found.why, hold })
+}
+
+/// What an address comes to, while nothing holds it yet.
+struct Found {
+    version: Version,
+    time: Time,
+    limit: Option<Limit>,
+    why: String,
+}
+
+fn find(store: &Store, window: Window, when: &When, account: AccountId) -> Result<Found> {
     let head = store.head.load();
     let now = store.env.now();
     match when {
         When::Now => {
-            Ok(Resolved { version: head.version, time: head.time, limit: None, why: "the newest commit".to_owned() })
+            Ok(Found { version: head.version, time: head.time, limit: None, why: "the newest commit".to_owned() })
         }
         When::Version(version) => {
             if *version > head.version {
@@ -227,12 +247,12 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
             let entry = entry_at(store, *version)?;
             let asked = format!("Version {} of {}", entry.version, entry.time);
             let limit = limit_of(store, window, now, account, &entry, entry.time, &asked)?;
-            Ok(Resolved { version: entry.version, time: entry.time, limit, why: "by number".to_owned() })
+            Ok(Found { version: entry.version, time: entry.time, limit, why: "by number".to_owned() })
         }
         When::Time(time) => {
             let entry = newest_at(store, *time, now, head.time)?;
             let limit = limit_of(store, window, now, account, &entry, *time, &format!("'{time}'"))?;
-            Ok(Resolved {
+            Ok(Found {
                 version: entry.version,
                 time: entry.time,
                 limit,
@@ -242,7 +262,7 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
         When::Snapshot(name) => {
             let pins = store.metastore.pins()?;
             let pin = find_snapshot(&pins, account, name)?;
-            Ok(Resolved {
+            Ok(Found {
                 version: pin.version,
                 time: pin.version_time,
                 why: format!("snapshot '{}'", pin.name),
@@ -263,7 +283,7 @@ pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -
                 )
                 .with_hint(OLDER));
             }
-            Ok(Resolved {
+            Ok(Found {
                 version: entry.version,
                 time: entry.time,
                 why: format!("the newest commit at or before {time} UTC, kept by PITR '{}'", policy.name),

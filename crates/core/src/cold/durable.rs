@@ -19,6 +19,9 @@ use object_store::{
     PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
+use crate::cold::files::is_staged;
+use crate::log::FileKind;
+
 /// The object store of a local directory.
 #[derive(Debug)]
 pub struct DurableLocal {
@@ -32,6 +35,22 @@ impl DurableLocal {
         let root = std::fs::canonicalize(root)?;
         let local = Arc::new(LocalFileSystem::new_with_prefix(&root)?);
         Ok(DurableLocal { local, flusher: Arc::new(Flusher::new(root)) })
+    }
+
+    /// Removes what a process that was killed left of files that it was writing: they lie beside their names until they
+    /// are whole. Only names that the store mints are looked at. For whoever owns the store, before it writes.
+    pub fn remove_staged(&self) {
+        for folder in [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest].map(FileKind::folder) {
+            let Ok(listing) = std::fs::read_dir(self.flusher.root.join(folder)) else { continue };
+            for entry in listing.flatten() {
+                let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+                if is_staged(&name)
+                    && let Err(error) = std::fs::remove_file(entry.path())
+                {
+                    tracing::warn!(file = %name, %error, "left what a crash left of a file");
+                }
+            }
+        }
     }
 
     async fn flush_file(&self, location: &Path) -> Result<()> {

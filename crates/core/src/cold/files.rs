@@ -363,6 +363,12 @@ pub fn parse_path(text: &str) -> Option<(FileKind, FileId)> {
         .map(|kind| (kind, id))
 }
 
+/// Tells whether a path is one under which a local store writes a file that the store minted, until it is whole.
+pub fn is_staged(text: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('#').is_some_and(|(path, number)| is_number(number) && parse_path(path).is_some())
+}
+
 /// Finds our own error among the causes of another library's, such as a read through [`Files::verified_store`] that
 /// failed below DataFusion.
 pub fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
@@ -573,6 +579,12 @@ mod tests {
             ["", "parts/x.parquet", "parts/", &format!("manifests/{id}.parquet"), &format!("a/parts/{id}.parquet")]
         {
             assert_eq!(parse_path(path), None, "{path}");
+            assert!(!is_staged(&format!("{path}#1")), "{path}");
+        }
+        let path = FileKind::Part.path(id);
+        assert!(is_staged(&format!("{path}#1")) && is_staged(&format!("{path}#27")));
+        for ending in ["", "#", "#x", "#1#2", "#1x"] {
+            assert!(!is_staged(&format!("{path}{ending}")), "{ending}");
         }
     }
 }

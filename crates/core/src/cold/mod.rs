@@ -6,11 +6,13 @@
 //!   writer                 sorted rows to one part, in bounded memory
 //!   manifest · dv          which parts make up a table · which of their rows are gone
 //!   files · verified       minted names, written once, read with verification · the same for DataFusion
+//!   drafts                 files that no commit has yet
 //!   durable · key          a directory that survives power loss · keys as bytes
 //! ```
 //! It knows nothing of commits, deltas or visibility: whoever calls says which manifest and which deletion vectors.
 
 mod cache;
+mod drafts;
 mod durable;
 mod dv;
 mod files;
@@ -27,9 +29,10 @@ mod tests;
 mod verified;
 mod writer;
 
+pub use drafts::Drafts;
 pub use durable::DurableLocal;
 pub(crate) use files::blocking;
-pub use files::{FileWriter, Files, cause, parse_path};
+pub use files::{FileWriter, Files, cause, is_staged, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};
 pub use reader::{BatchStream, Cold, Row};

@@ -71,6 +71,7 @@ impl Database {
             time: then.time(),
             limit: None,
             why: format!("just before it was dropped by version {dropped}"),
+            hold: then.hold().clone(),
         };
         let request = RestoreRequest {
             scope,

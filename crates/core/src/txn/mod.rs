@@ -12,13 +12,12 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 
 use crate::catalog::{Catalog, Change, Content};
-use crate::cold::Manifest;
-use crate::cold::{Keys, decode_keys, encode_keys, encode_nullable_keys};
+use crate::cold::{Drafts, Keys, Manifest, decode_keys, encode_keys, encode_nullable_keys};
 use crate::error::{Error, Kind, Result};
 use crate::hot::overlay::{Counters, Overlay};
 use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
 use crate::log::delta::Delta;
-use crate::log::{FileRecord, Pin, TableDelta, Terms};
+use crate::log::{Pin, TableDelta, Terms};
 use crate::moment::Moment;
 use crate::rows::{columns_of, conform, entry_text, key_batch, with_column};
 use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
@@ -108,7 +107,7 @@ pub struct Txn {
     locks: Footprint,
     pins: Vec<Pin>,
     /// Files written for this transaction, not yet reachable by anyone else.
-    files: Vec<FileRecord>,
+    files: Drafts,
     foreign_key_checks: bool,
     upkeep: bool,
     expects: Vec<(TableId, Arc<Content>)>,
@@ -155,6 +154,7 @@ impl Txn {
     pub(crate) fn new(sequencer: Arc<sequencer::Sequencer>, ids: Arc<Ids>, moment: Moment, author: Author) -> Txn {
         let catalog = moment.catalog().clone();
         let read = Arc::new(moment.store().transactions.hold(moment.version()));
+        let files = moment.store().cold.files().drafts();
         Txn {
             sequencer,
             ids,
@@ -169,7 +169,7 @@ impl Txn {
             footprint: Footprint::default(),
             locks: Footprint::default(),
             pins: Vec::new(),
-            files: Vec::new(),
+            files,
             foreign_key_checks: true,
             upkeep: false,
             expects: Vec::new(),
@@ -248,8 +248,8 @@ impl Txn {
     }
 
     /// Adds files that the commit makes reachable.
-    pub(crate) fn add_files(&mut self, files: Vec<FileRecord>) {
-        self.files.extend(files);
+    pub(crate) fn add_files(&mut self, files: Drafts) {
+        self.files.append(files);
     }
 
     /// Returns a point to go back to. What is written from here on can be taken back by `rollback_to`.
@@ -264,7 +264,7 @@ impl Txn {
             keeps: self.footprint.keeps.len(),
             pins: self.pins.len(),
             expects: self.expects.len(),
-            files: self.files.len(),
+            files: self.files.count(),
             counted: self.counted.clone(),
             counters: self.counters.clone(),
         };
@@ -292,8 +292,7 @@ impl Txn {
             own.rows.overlay.rollback_to(savepoint.statement);
             own.rows.parts.retain(|part| part.statement <= savepoint.statement);
         }
-        let surplus: Vec<FileRecord> = self.files.drain(savepoint.files..).collect();
-        self.discard(surplus);
+        drop(self.files.split_off(savepoint.files));
         self.statement = savepoint.statement.next();
     }
 
@@ -558,42 +557,22 @@ impl Txn {
         }
         let has_loads = self.rows.values().any(|own| !own.rows.parts.is_empty());
         let mut tries = if has_loads { LOAD_TRIES } else { 1 };
+        let own_files = self.files.count();
         loop {
             let prepared = self.prepare().await?;
             tries -= 1;
-            let files = prepared.files.clone();
-            // From here on the commit may stand, also if this future is dropped: nobody may delete its files.
-            let written = std::mem::take(&mut self.files);
-            let outcome = self.sequencer.commit(prepared).await;
-            let retry = match &outcome {
-                Ok(_) => return outcome,
-                // Nobody knows whether it stands: its files stay, and when the store is opened again they have a record
-                // or an intent.
-                Err(error) if !is_surely_refused(error) => return outcome,
-                // A flush moved the content under a load, or somebody wrote between its check and its turn: lay the
-                // parts on the new content and check again. A true conflict shows itself there.
-                Err(error) => error.kind() == Kind::Conflict && tries > 0,
+            let refused = match self.sequencer.commit(prepared).await {
+                Ok(committed) => return Ok(committed),
+                Err(refused) => refused,
             };
-            // Nothing was applied: what was written for this try alone can go.
-            self.discard(files.into_iter().filter(|file| !written.contains(file)).collect());
-            self.files = written;
-            if !retry {
-                return outcome;
+            // A flush moved the content under a load, or somebody wrote between its check and its turn: lay the parts on
+            // the new content and check again. A true conflict shows itself there.
+            match refused.files {
+                Some(files) if refused.error.kind() == Kind::Conflict && tries > 0 => self.files = files,
+                _ => return Err(refused.error),
             }
-        }
-    }
-
-    /// Deletes files that nobody can reach, in the background.
-    fn discard(&self, unused: Vec<FileRecord>) {
-        if unused.is_empty() {
-            return;
-        }
-        let files = self.moment.store().cold.files().clone();
-        let ids: Vec<_> = unused.iter().map(|file| file.id).collect();
-        let unused = files.abandon(&ids);
-        // Without a runtime to delete them in, the files are left to the collector.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { files.delete_abandoned(&unused).await });
+            // What was written for this try alone can go.
+            drop(self.files.split_off(own_files));
         }
     }
 
@@ -612,7 +591,7 @@ impl Txn {
         let mut deltas = Vec::new();
         let mut table_deltas = Vec::new();
         let mut changes = self.changes.clone();
-        let mut files = self.files.clone();
+        let mut written = self.moment.store().cold.files().drafts();
         let mut expects = self.expects.clone();
         let mut loads = Vec::new();
         for (id, own) in &self.rows {
@@ -636,9 +615,8 @@ impl Txn {
             }
             let (mut puts, mut deletes) = (delta.puts.num_rows() as u64, delta.deletes.num_rows() as u64);
             if !own.rows.parts.is_empty() {
-                let (content, expected, new_files, rows) = self.content_with_parts(table, own).await?;
+                let (content, expected, rows) = self.content_with_parts(table, own, &mut written).await?;
                 puts += rows;
-                files.extend(new_files);
                 changes.push(Change::PutContent(*id, Arc::new(content)));
                 expects.extend(expected.map(|content| (*id, content)));
             }
@@ -676,6 +654,8 @@ impl Txn {
                 Error::invalid(message).with_hint("Nothing was applied; change the rows in several transactions.")
             );
         }
+        let mut files = self.files.split_off(0);
+        files.append(written);
         Ok(Prepared {
             read: self.read.clone(),
             account: self.author.account,
@@ -736,12 +716,13 @@ impl Txn {
     }
 
     /// Returns the content with the transaction's own parts in its manifest, the content that it was made from (if it
-    /// stands in the store), the new files and how many rows the parts bring.
+    /// stands in the store) and how many rows the parts bring.
     async fn content_with_parts(
         &self,
         table: &Arc<Table>,
         own: &OwnTable,
-    ) -> Result<(Content, Option<Arc<Content>>, Vec<FileRecord>, u64)> {
+        files: &mut Drafts,
+    ) -> Result<(Content, Option<Arc<Content>>, u64)> {
         let store = self.moment.store();
         let own_content =
             self.changes.iter().any(|change| matches!(change, Change::PutContent(id, _) if *id == table.id));
@@ -750,7 +731,6 @@ impl Txn {
             (false, Some(content)) => content.clone(),
             _ => self.catalog.content(table.id).cloned().unwrap_or_else(|| Arc::new(Content::empty())),
         };
-        let mut files = Vec::new();
         let mut rows = 0;
         let mut manifest = match base.manifest {
             Some(digest) => Manifest::clone(&*store.cold.manifest(digest).await?),
@@ -786,7 +766,7 @@ impl Txn {
             next_auto: base.next_auto.max(counters.next_auto.load(Ordering::Relaxed)),
             ..base.as_ref().clone()
         };
-        Ok((content, (!own_content).then_some(base), files, rows))
+        Ok((content, (!own_content).then_some(base), rows))
     }
 
     /// Lays rows and deleted keys over what the transaction has, as part of the running statement.
@@ -894,18 +874,6 @@ impl Txn {
             }
         }
         Ok(duplicates)
-    }
-}
-
-/// Tells whether an error of a commit says that nothing was applied. Others leave it open.
-fn is_surely_refused(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Conflict | Kind::AlreadyExists(_) | Kind::Unavailable)
-}
-
-impl Drop for Txn {
-    fn drop(&mut self) {
-        let unused = std::mem::take(&mut self.files);
-        self.discard(unused);
     }
 }
 

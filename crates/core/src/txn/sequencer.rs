@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::catalog::{Catalog, Change, Content};
+use crate::cold::Drafts;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, Digest, TableId, Time, Version};
 use crate::log::delta::Delta;
-use crate::log::{Entry, EntryHead, FileRecord, Pin, TableDelta};
+use crate::log::{Entry, EntryHead, Pin, TableDelta};
 use crate::moment::Moment;
 use crate::store::{Head, Hold, Store};
 use crate::txn::footprint::{Footprint, Recent};
@@ -46,7 +47,7 @@ pub struct Prepared {
     pub deltas: Vec<(TableId, Delta)>,
     pub table_deltas: Vec<TableDelta>,
     pub pins: Vec<Pin>,
-    pub files: Vec<FileRecord>,
+    pub files: Drafts,
     pub footprint: Footprint,
     /// Large loads: a hash that every small transaction on the table leans on, and the version up to which the loaded
     /// rows were checked against them.
@@ -64,9 +65,18 @@ pub struct Committed {
     pub time: Time,
 }
 
+/// Why a transaction was not committed.
+pub struct Refused {
+    pub error: Error,
+    /// The files that were written for it, if it is certain that nothing was applied. Otherwise nobody may give them up
+    /// before the store is opened again: then they have a record, or an intent.
+    pub files: Option<Drafts>,
+}
+
 struct Request {
     prepared: Prepared,
-    reply: oneshot::Sender<Result<Committed>>,
+    /// Whoever waits for the answer has the files back with a refusal; if nobody does, they are given up with it.
+    reply: oneshot::Sender<Result<Committed, Refused>>,
 }
 
 const RESTART: &str = "Restart the server; nothing that was acknowledged is lost.";
@@ -88,12 +98,17 @@ impl Sequencer {
 
     /// Commits. `Conflict` means that nothing was applied and the transaction may be run again. A commit that was asked for
     /// is decided also if nobody waits for the answer.
-    pub async fn commit(&self, prepared: Prepared) -> Result<Committed> {
+    pub async fn commit(&self, prepared: Prepared) -> Result<Committed, Refused> {
         let (reply, answer) = oneshot::channel();
         let requests = self.requests.as_ref().expect("there until dropped");
-        let gone = || Error::new(Kind::Closed, "No more commits are accepted: the sequencer ended.").with_hint(RESTART);
-        requests.send(Request { prepared, reply }).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let gone = || Refused {
+            error: Error::new(Kind::Closed, "No more commits are accepted: the sequencer ended.").with_hint(RESTART),
+            files: None,
+        };
+        if requests.send(Request { prepared, reply }).is_err() {
+            return Err(gone());
+        }
+        answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Refuses every further commit.
@@ -142,7 +157,7 @@ impl Writer {
             for request in group {
                 let error =
                     Error::new(Kind::Closed, format!("No more commits are accepted: {reason}")).with_hint(RESTART);
-                drop(request.reply.send(Err(error)));
+                drop(request.reply.send(Err(Refused { error, files: Some(request.prepared.files) })));
             }
             return;
         }
@@ -172,7 +187,7 @@ impl Writer {
             {
                 let error = Error::conflict("Another transaction changed the same rows or objects first.")
                     .with_hint("Nothing was applied; run the transaction again.");
-                drop(reply.send(Err(error)));
+                drop(reply.send(Err(Refused { error, files: Some(prepared.files) })));
                 continue;
             }
             version = version.next();
@@ -204,7 +219,7 @@ impl Writer {
                 changes: prepared.changes,
                 deltas: prepared.table_deltas,
                 pins: prepared.pins,
-                files: prepared.files,
+                files: prepared.files.release(),
             });
             sources.append(&mut prepared.sources);
             accepted.push((Head { version, time, catalog: catalog.clone() }, prepared.deltas, reply));
@@ -214,16 +229,19 @@ impl Writer {
         }
         if let Err(error) = self.store.metastore.append(&entries) {
             self.recent.take_back(head.version);
-            if !matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Conflict | Kind::Unavailable) {
+            let is_surely_refused = matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Conflict | Kind::Unavailable);
+            if !is_surely_refused {
                 tracing::error!(%error, "a durable write failed: no further commit is accepted");
                 self.poison(format!("a durable write failed ({error})"));
             }
-            for (_, _, reply) in accepted {
+            for (entry, (_, _, reply)) in entries.into_iter().zip(accepted) {
                 let copy = Error::new(error.kind(), error.message());
-                drop(reply.send(Err(match error.hint() {
+                let error = match error.hint() {
                     Some(hint) => copy.with_hint(hint),
                     None => copy,
-                })));
+                };
+                let files = is_surely_refused.then(|| self.store.cold.files().own(entry.files));
+                drop(reply.send(Err(Refused { error, files })));
             }
             return;
         }
@@ -245,7 +263,7 @@ impl Writer {
                     let reason = format!("commit {} is durable and cannot be shown ({error})", committed.version);
                     tracing::error!("{reason}: no further commit is accepted");
                     self.poison(reason.clone());
-                    Err(Error::new(Kind::Closed, reason).with_hint(RESTART))
+                    Err(Refused { error: Error::new(Kind::Closed, reason).with_hint(RESTART), files: None })
                 }
             }));
         }

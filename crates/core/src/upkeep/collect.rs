@@ -6,31 +6,31 @@
 //!   files      reached by no root ─► condemned ─► after the grace, and still so: withdrawn ─► deleted ─► forgotten
 //!   log        deltas in no range ─► trimmed; the entries stay
 //! ```
-//! A withdrawn file has an intent again, so that a crash before its deletion leaves no file that nobody knows. When in
-//! doubt a file stays: if one root cannot be read, nothing is collected at all. Only names that the metastore holds are
-//! ever deleted.
+//! What is a root, and why that is all, is said by [`keep`](super::keep). A withdrawn file has an intent again, so that a
+//! crash before its deletion leaves no file that nobody knows. When in doubt a file stays: if one root cannot be read,
+//! nothing is collected at all. Only names that the metastore holds are ever deleted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Change, Content, ObjectKind};
-use crate::cold::blocking;
+use crate::cold::{Manifest, blocking};
 use crate::db::Database;
-use crate::error::Result;
-use crate::ids::{AccountId, DatabaseId, Digest, FileId, TableId, Time, Version};
-use crate::log::{EntryQuery, FileHead, FileKind, Pin, Scope};
-use crate::schema::same_name;
-use crate::when::{self, Pitr};
+use crate::error::{Error, Kind, Result};
+use crate::ids::{Digest, FileId, TableId, Time, Version};
+use crate::log::{EntryQuery, FileHead, FileKind};
+use crate::upkeep::keep::{Held, KeeperKind, Keepers};
 
 /// What a collection would do, or did.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Collection {
     /// Every committed file, and those that a crash left.
     pub files: Vec<FileVerdict>,
     /// Entries of the log whose deltas nothing reads any more.
     pub trims: Vec<Version>,
+    /// What cannot be read of the roots. Nothing is collected while there is any.
+    pub damages: Vec<Error>,
     /// Where the next collection begins to look through the log.
     looked: Looked,
 }
@@ -57,6 +57,8 @@ pub struct FileVerdict {
 pub enum Fate {
     /// Something reaches it: what.
     Kept(Arc<str>),
+    /// Nothing that can be read reaches it, and something cannot be read. It stays: why.
+    Unclear(Arc<str>),
     /// Nothing reaches it; it goes after this time, unless something does by then.
     Waits(Time),
     /// Nothing reaches it, and nothing has since its grace began.
@@ -89,14 +91,17 @@ const PAGE: u64 = 4096;
 
 /// What must stay.
 struct Roots {
-    /// Manifests, each with the first reason for it.
-    manifests: HashMap<Digest, Arc<str>>,
+    manifests: HashMap<Digest, Root>,
     /// What is read of the log, by the table in whose name it stands there.
     ranges: HashMap<TableId, Vec<Range>>,
-    /// All later entries stay as they are.
-    window: Version,
-    /// Names the snapshots and policies that there are.
-    terms: Digest,
+}
+
+/// What reads a manifest.
+struct Root {
+    /// The first reason for it.
+    why: Arc<str>,
+    /// Only open moments read it.
+    is_open_only: bool,
 }
 
 /// Deltas that a content reads.
@@ -116,31 +121,23 @@ impl Roots {
         ranges.filter(move |range| range.after < version && version <= range.upto)
     }
 
-    fn keep(&mut self, table: TableId, content: &Content, upto: Version, (why, is_pinned): (&Arc<str>, bool)) {
+    fn keep(&mut self, held: &Held) {
+        let Some(first) = held.keepers.first() else { return };
+        let content = &held.content;
         if let Some(manifest) = content.manifest {
-            self.manifests.entry(manifest).or_insert_with(|| why.clone());
+            let new = || Root { why: first.why.clone(), is_open_only: true };
+            let root = self.manifests.entry(manifest).or_insert_with(new);
+            root.is_open_only &= held.keepers.iter().all(|keeper| keeper.kind == KeeperKind::Open);
         }
-        self.ranges.entry(table).or_default().push(Range { after: content.flushed, upto, is_pinned });
-        for range in &content.inherited {
-            let range_of_origin = Range { after: range.after, upto: range.upto, is_pinned };
-            self.ranges.entry(range.origin).or_default().push(range_of_origin);
-        }
-    }
-}
-
-/// A table as it was called through time.
-struct Names(Vec<(AccountId, String, String)>);
-
-impl Names {
-    /// Tells whether a scope of an account's may ever have spoken of the table.
-    fn in_scope(&self, account: AccountId, scope: &Scope) -> bool {
-        self.0.iter().any(|(own, database, table)| match scope {
-            Scope::Cluster | Scope::Account(_) => true,
-            Scope::Database(name) => *own == account && same_name(name, database),
-            Scope::Tables(name, tables) => {
-                *own == account && same_name(name, database) && tables.iter().any(|name| same_name(name, table))
+        for is_pinned in [false, true] {
+            let of_kind = held.keepers.iter().filter(|keeper| (keeper.kind == KeeperKind::Pinned) == is_pinned);
+            let Some(upto) = of_kind.map(|keeper| keeper.upto).max() else { continue };
+            self.ranges.entry(held.table).or_default().push(Range { after: content.flushed, upto, is_pinned });
+            for range in &content.inherited {
+                let range_of_origin = Range { after: range.after, upto: range.upto, is_pinned };
+                self.ranges.entry(range.origin).or_default().push(range_of_origin);
             }
-        })
+        }
     }
 }
 
@@ -149,27 +146,50 @@ impl Database {
     pub async fn plan_collection(&self) -> Result<Collection> {
         // Files that are committed later belong to contents that are read later.
         let this = self.clone();
-        let (files, roots) = blocking(move || Ok((this.metastore().files()?, this.roots()?))).await?;
+        let (files, keepers, roots) = blocking(move || {
+            let (files, keepers) = (this.metastore().files()?, Keepers::of(&this)?);
+            let mut roots = Roots { manifests: HashMap::new(), ranges: HashMap::new() };
+            keepers.each(&this, |held| roots.keep(&held))?;
+            Ok((files, keepers, roots))
+        })
+        .await?;
         let mut kept: HashMap<FileId, Arc<str>> = HashMap::new();
-        for (digest, why) in &roots.manifests {
-            let manifest = self.cold().manifest(*digest).await?;
-            for part in &manifest.parts {
-                kept.entry(part.file).or_insert_with(|| why.clone());
-                if let Some(deletions) = part.deletions {
-                    kept.entry(deletions.file).or_insert_with(|| why.clone());
-                }
+        let mut damages = Vec::new();
+        for (digest, root) in &roots.manifests {
+            match self.manifest_of(*digest, root).await {
+                Ok(manifest) => manifest.files().for_each(|file| {
+                    kept.entry(file).or_insert_with(|| root.why.clone());
+                }),
+                Err(error) if error.kind() == Kind::Corrupt => damages.push(error),
+                Err(error) => return Err(error),
             }
         }
+        let listed: HashSet<FileId> = files.iter().map(|file| file.id).collect();
+        for file in kept.keys().filter(|file| !listed.contains(file)) {
+            // Committed just now, or damage.
+            match self.cold().files().record(*file).await {
+                Err(error) if error.kind() == Kind::Corrupt => damages.push(error),
+                found => drop(found?),
+            }
+        }
+        let unclear = damages.first().map(|damage| {
+            let what = damage.message();
+            let named: Arc<str> = format!("it may belong to what cannot be read: {what}").into();
+            let other: Arc<str> = format!("nothing goes while something that is kept cannot be read: {what}").into();
+            // No manifest names another.
+            move |kind: FileKind| Fate::Unclear(if kind == FileKind::Manifest { other.clone() } else { named.clone() })
+        });
         let (now, grace) = (self.env().now(), self.options().grace_micros);
         let condemned = self.0.condemned.lock().clone();
         let verdict = |file: &FileHead| {
             let why = match file.kind {
-                FileKind::Manifest => roots.manifests.get(&file.digest),
+                FileKind::Manifest => roots.manifests.get(&file.digest).map(|root| &root.why),
                 _ => kept.get(&file.id),
             };
-            let fate = match why {
-                Some(why) => Fate::Kept(why.clone()),
-                None => match condemned.get(&file.id).copied().unwrap_or(now).plus_micros(grace) {
+            let fate = match (why, &unclear) {
+                (Some(why), _) => Fate::Kept(why.clone()),
+                (None, Some(unclear)) => unclear(file.kind),
+                (None, None) => match condemned.get(&file.id).copied().unwrap_or(now).plus_micros(grace) {
                     over if over <= now => Fate::Goes("nothing reaches it"),
                     until => Fate::Waits(until),
                 },
@@ -181,18 +201,37 @@ impl Database {
             id,
             kind,
             length: 0,
-            fate: Fate::Goes("it was never committed, and nobody writes it any more"),
+            fate: match &unclear {
+                Some(unclear) => unclear(FileKind::Manifest),
+                None => Fate::Goes("it was never committed, and nobody writes it any more"),
+            },
         }));
         let this = self.clone();
-        let (trims, looked) = blocking(move || this.trims(&roots)).await?;
-        Ok(Collection { files, trims, looked })
+        let (mut trims, looked) = blocking(move || this.trims(&keepers, &roots)).await?;
+        if !damages.is_empty() {
+            trims.clear();
+        }
+        Ok(Collection { files, trims, damages, looked })
+    }
+
+    /// Returns the manifest that a root reads. An open moment holds a whole version, of which perhaps one table was kept until
+    /// then: of the others there may be nothing left to hold, and nobody to read it.
+    async fn manifest_of(&self, digest: Digest, root: &Root) -> Result<Arc<Manifest>> {
+        let files = self.cold().files();
+        if root.is_open_only && files.record_by_digest(FileKind::Manifest, digest).await?.is_none() {
+            return Ok(Arc::default());
+        }
+        self.cold().manifest(digest).await
     }
 
     /// Deletes what nothing has reached for the length of the grace, and trims the log.
     pub async fn collect(&self) -> Result<Collected> {
         let _one = self.0.collecting.lock().await;
         self.flush_older_than_the_window().await?;
-        let plan = self.plan_collection().await?;
+        let mut plan = self.plan_collection().await?;
+        if !plan.damages.is_empty() {
+            return Err(plan.damages.swap_remove(0));
+        }
         let now = self.env().now();
         let mut done = Collected::default();
         let mut going = Vec::new();
@@ -201,7 +240,7 @@ impl Database {
             let mut since = HashMap::new();
             for file in &plan.files {
                 match file.fate {
-                    Fate::Kept(_) => {}
+                    Fate::Kept(_) | Fate::Unclear(_) => {}
                     Fate::Waits(_) => {
                         since.insert(file.id, condemned.get(&file.id).copied().unwrap_or(now));
                         done.waiting += 1;
@@ -271,17 +310,18 @@ impl Database {
     }
 
     /// Returns the entries before the window whose deltas no root reads, as far as they were not looked at before.
-    fn trims(&self, roots: &Roots) -> Result<(Vec<Version>, Looked)> {
+    fn trims(&self, keepers: &Keepers, roots: &Roots) -> Result<(Vec<Version>, Looked)> {
+        let (window, terms) = (keepers.log_from, keepers.terms);
         let before = match self.metastore().setting(LOOKED_SETTING)? {
             Some(looked) => serde_json::from_str(&looked)?,
             None => Looked::default(),
         };
-        let mut after = if before.terms == roots.terms { before.upto } else { Version(0) };
+        let mut after = if before.terms == terms { before.upto } else { Version(0) };
         let mut trims = Vec::new();
         // Where something is read now that will not be for ever: there the next collection begins.
-        let mut passing = roots.window.next();
-        while after < roots.window {
-            let upto = Version((after.0 + PAGE).min(roots.window.0));
+        let mut passing = window.next();
+        while after < window {
+            let upto = Version((after.0 + PAGE).min(window.0));
             let query = EntryQuery { from: after.next(), upto, tables: None, upkeep: true, limit: PAGE as usize };
             for entry in self.metastore().entries(&query)? {
                 let version = entry.head.version;
@@ -294,114 +334,6 @@ impl Database {
             }
             after = upto;
         }
-        Ok((trims, Looked { terms: roots.terms, upto: Version(passing.0 - 1) }))
+        Ok((trims, Looked { terms, upto: Version(passing.0 - 1) }))
     }
-
-    /// Gathers what must stay.
-    fn roots(&self) -> Result<Roots> {
-        let (store, metastore) = (&self.0.store, self.metastore());
-        // What is open is asked first: a moment that is closed meanwhile may live on in a commit or a snapshot, which are
-        // asked later.
-        let mut opened: Vec<(Version, Arc<str>)> = Vec::new();
-        for version in store.opens.versions().into_iter().chain(store.transactions.versions()) {
-            opened.push((version, format!("a query or transaction that reads version {version}").into()));
-        }
-        let pins = metastore.pins()?;
-        let policies = when::pitrs(store)?;
-        let head = store.head.load().version;
-        // Whoever was told just now that a moment is in the window has time to open it.
-        let margin = |start: Time| start.plus_micros(-self.options().grace_micros);
-        let mut versions: BTreeMap<Time, Version> = BTreeMap::new();
-        let mut version_at = |start: Time| -> Result<Version> {
-            if let Some(version) = versions.get(&start) {
-                return Ok(*version);
-            }
-            let version = metastore.newest_at(start)?.map_or(Version(0), |entry| entry.version);
-            versions.insert(start, version);
-            Ok(version)
-        };
-        let now = self.env().now();
-        let default_start = margin(self.window_start());
-        // What a load is checked against at its end begins where it began.
-        let window = version_at(default_start)?.min(store.transactions.oldest(head));
-        let mut roots =
-            Roots { manifests: HashMap::new(), ranges: HashMap::new(), window, terms: terms(&pins, &policies)? };
-        for id in metastore.ids(ObjectKind::Content)? {
-            let table = TableId(id);
-            let names = self.names_of(table)?;
-            let name = names
-                .0
-                .last()
-                .map_or_else(|| format!("table {id}"), |(_, database, table)| format!("{database}.{table}"));
-            let over = |policy: &&Pitr| names.in_scope(policy.account, &policy.scope);
-            let start = policies.iter().filter(over).map(|policy| margin(policy.start(now)));
-            let since = version_at(start.fold(default_start, Time::min))?;
-            let present: Arc<str> = format!("the present of {name}").into();
-            let in_window: Arc<str> = format!("the recovery window of {name}").into();
-            for row in metastore.object(ObjectKind::Content, id)? {
-                let Change::PutContent(_, content) = &row.object else { continue };
-                let mut why: Option<Arc<str>> = None;
-                let mut upto = Version(0);
-                let mut keep = |version: Version, reason: &Arc<str>| {
-                    why.get_or_insert_with(|| reason.clone());
-                    upto = upto.max(version);
-                };
-                if row.end == Version::MAX {
-                    keep(head.max(row.begin), &present);
-                } else if row.end > since {
-                    keep(Version(row.end.0 - 1), &in_window);
-                }
-                let stands = |version: Version| row.begin <= version && version < row.end;
-                for (version, reason) in opened.iter().filter(|(version, _)| stands(*version)) {
-                    keep(*version, reason);
-                }
-                if let Some(why) = why.take() {
-                    roots.keep(table, content, upto, (&why, false));
-                }
-                let of_table = |pin: &&Pin| pin.terms.copy.is_none() && names.in_scope(pin.account, &pin.scope);
-                let pinned = pins.iter().filter(|pin| stands(pin.version)).filter(of_table);
-                if let Some(pin) = pinned.max_by_key(|pin| pin.version) {
-                    roots.keep(table, content, pin.version, (&format!("snapshot '{}'", pin.name).into(), true));
-                }
-            }
-        }
-        for pin in &pins {
-            for (table, content) in pin.terms.copy.iter().flatten() {
-                roots.keep(
-                    *table,
-                    content,
-                    pin.version,
-                    (&format!("the copy of snapshot '{}'", pin.name).into(), true),
-                );
-            }
-        }
-        Ok(roots)
-    }
-
-    /// Returns what a table and its database were ever called.
-    fn names_of(&self, table: TableId) -> Result<Names> {
-        let mut names = Vec::new();
-        for row in self.metastore().object(ObjectKind::Table, table.0)? {
-            let Change::PutTable(table) = &row.object else { continue };
-            for home in self.homes(table.database)? {
-                names.push((home.0, home.1, table.name.clone()));
-            }
-        }
-        Ok(Names(names))
-    }
-
-    fn homes(&self, database: DatabaseId) -> Result<Vec<(AccountId, String)>> {
-        let rows = self.metastore().object(ObjectKind::Database, database.0)?;
-        let named = rows.into_iter().filter_map(|row| match row.object {
-            Change::PutDatabase(database) => Some((database.account, database.name)),
-            _ => None,
-        });
-        Ok(named.collect())
-    }
-}
-
-/// Names what decides about entries that no window keeps.
-fn terms(pins: &[Pin], policies: &[Pitr]) -> Result<Digest> {
-    let pins: Vec<_> = pins.iter().map(|pin| pin.id.0).collect();
-    Ok(Digest::of(serde_json::to_string(&(pins, policies))?.as_bytes()))
 }

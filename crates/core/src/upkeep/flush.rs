@@ -12,8 +12,7 @@ use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 
 use crate::catalog::Content;
-use crate::cold::{Manifest, Part};
-use crate::cold::{PartVersions, write_part};
+use crate::cold::{Drafts, Manifest, Part, PartVersions, write_part};
 use crate::db::Database;
 use crate::error::{Kind, Result};
 use crate::ids::{TableId, Version};
@@ -59,7 +58,7 @@ impl Database {
         let mut rows = layers.hot_rows(true)?;
         let mut kept: Vec<Part> = Vec::new();
         let mut small: Vec<(u64, Part, RoaringBitmap)> = Vec::new();
-        let mut files = Vec::new();
+        let mut files = cold.files().drafts();
         for part in &layers.manifest.parts {
             let excluded = layers.excluded(part).await?;
             let part = part.clone().with_version(content.parts_version);
@@ -181,12 +180,7 @@ impl Database {
         Ok(())
     }
 
-    async fn with_deletions(
-        &self,
-        mut part: Part,
-        excluded: &RoaringBitmap,
-        files: &mut Vec<crate::log::FileRecord>,
-    ) -> Result<Part> {
+    async fn with_deletions(&self, mut part: Part, excluded: &RoaringBitmap, files: &mut Drafts) -> Result<Part> {
         if excluded.len() != part.deletions.map_or(0, |deletions| deletions.rows) {
             let (deletions, record) = self.cold().put_deletions(excluded).await?;
             part.deletions = Some(deletions);

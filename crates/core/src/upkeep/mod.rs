@@ -2,3 +2,4 @@
 
 pub mod collect;
 pub mod flush;
+pub mod keep;

@@ -6,7 +6,9 @@ use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
+use strandline_core::cold::DurableLocal;
 use strandline_core::db::{Database, Options, SYS};
+use strandline_core::env::Env;
 use strandline_core::error::Kind;
 use strandline_core::history::pitr::PitrSpec;
 use strandline_core::history::restore::{RestoreRequest, Target};
@@ -19,6 +21,7 @@ use strandline_core::schema::Table;
 use strandline_core::upkeep::collect::{Collected, Fate};
 use strandline_core::when::{RangeUnit, When};
 
+use crate::failing::FailingMetastore;
 use crate::support::*;
 
 const HOUR: i64 = 3600 * 1_000_000;
@@ -35,8 +38,11 @@ struct Store {
 impl Store {
     /// Returns a store with the tables `d.t` and `d.u`.
     async fn new() -> Store {
+        Store::over(Arc::new(MemoryMetastore::new())).await
+    }
+
+    async fn over(metastore: Arc<dyn Metastore>) -> Store {
         let options = options();
-        let metastore: Arc<dyn Metastore> = Arc::new(MemoryMetastore::new());
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let db = Database::start(metastore.clone(), objects.clone(), options.clone(), None).await.unwrap();
         let database = create_database(&db, "d").await;
@@ -66,6 +72,26 @@ impl Store {
         let second = self.db.collect().await.unwrap();
         let (entries, entry_bytes) = (first.entries + second.entries, first.entry_bytes + second.entry_bytes);
         Collected { entries, entry_bytes, ..second }
+    }
+
+    /// Returns the moment of a snapshot.
+    fn at_snapshot(&self, name: &str) -> Moment {
+        self.db.moment(&self.db.resolve(&When::Snapshot(name.to_owned()), SYS).unwrap()).unwrap()
+    }
+
+    async fn drop_table(&self, table: &Arc<Table>) {
+        let mut txn = self.db.begin(author());
+        txn.drop_table(table).unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    /// Writes a row that stands in the log alone, and that nothing but a snapshot reaches.
+    async fn write_for_log(&self, name: &str) {
+        insert(&self.db, &self.u, &[(7, 7)]).await;
+        self.db.create_snapshot(&SnapshotSpec::of(name, only("u")), &author()).await.unwrap();
+        self.drop_table(&self.u).await;
+        self.pass(100).await;
+        self.collect().await;
     }
 
     async fn count(&self, kind: FileKind) -> usize {
@@ -165,10 +191,117 @@ async fn a_compressed_snapshot_keeps_its_copy_and_not_what_it_was_copied_from() 
     let resolved = store.db.resolve(&When::Snapshot("packed".to_owned()), SYS).unwrap();
     let moment = store.db.moment(&resolved).unwrap();
     assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(2, 2)]);
-    drop(moment);
+    drop((moment, resolved));
     store.db.drop_snapshot("packed", false, &author()).unwrap();
     store.collect().await;
     assert_eq!(store.count(FileKind::Part).await, 0);
+}
+
+#[tokio::test]
+async fn invariant_10_an_open_moment_keeps_the_copy_that_it_reads() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    let spec = SnapshotSpec { compress: true, ..SnapshotSpec::of("packed", only("t")) };
+    store.db.create_snapshot(&spec, &author()).await.unwrap();
+    store.drop_table(&store.t).await;
+    store.pass(100).await;
+    store.collect().await;
+    // What was read before stands in caches.
+    let store = store.reopen().await;
+    let moment = store.at_snapshot("packed");
+    store.db.drop_snapshot("packed", false, &author()).unwrap();
+    store.collect().await;
+    assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(2, 2)]);
+    drop(moment);
+    store.collect().await;
+    assert_eq!(store.count(FileKind::Part).await, 0);
+}
+
+#[tokio::test]
+async fn invariant_10_what_an_address_comes_to_is_kept_from_then_on() {
+    let store = Store::new().await;
+    store.write_for_log("s").await;
+    let resolved = store.db.resolve(&When::Snapshot("s".to_owned()), SYS).unwrap();
+    store.db.drop_snapshot("s", false, &author()).unwrap();
+    store.collect().await;
+    let moment = store.db.moment(&resolved).unwrap();
+    drop(resolved);
+    store.collect().await;
+    // What was read before stands in memory.
+    assert_eq!(store.metastore.deltas(store.u.id, Version(0), moment.version()).unwrap().len(), 1);
+    assert_eq!(read_pairs(&store.db, &moment, &store.u).await, [(7, 7)]);
+    drop(moment);
+    assert!(store.collect().await.entries > 0);
+}
+
+#[tokio::test]
+async fn invariant_10_the_collector_does_not_pass_between_an_address_and_its_hold() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let store = Store::over(metastore.clone()).await;
+    store.write_for_log("s").await;
+    // Another drops the snapshot and collects while its name is being read.
+    let (handle, db) = (Arc::new(parking_lot::Mutex::new(None)), store.db.clone());
+    let collecting = handle.clone();
+    metastore.after_next_pins(move |inner| {
+        let ids: Vec<_> = inner.pins().unwrap().iter().map(|pin| pin.id).collect();
+        inner.drop_pins(&ids).unwrap();
+        let (done, waiting) = std::sync::mpsc::channel();
+        *collecting.lock() = Some(std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(db.collect()).unwrap();
+            let _ = done.send(());
+        }));
+        // It cannot end before this does; if it could, this gives it the time.
+        let _ = waiting.recv_timeout(std::time::Duration::from_millis(300));
+    });
+    let resolved = store.db.resolve(&When::Snapshot("s".to_owned()), SYS).unwrap();
+    let collecting = handle.lock().take().expect("the name was read");
+    collecting.join().unwrap();
+    let moment = store.db.moment(&resolved).unwrap();
+    assert_eq!(store.metastore.deltas(store.u.id, Version(0), moment.version()).unwrap().len(), 1);
+    assert_eq!(read_pairs(&store.db, &moment, &store.u).await, [(7, 7)]);
+}
+
+/// An open moment holds its whole version, of which one table may be all that is left.
+#[tokio::test]
+async fn an_open_moment_of_one_table_does_not_stop_the_collector() {
+    let store = Store::new().await;
+    insert(&store.db, &store.u, &[(9, 9)]).await;
+    store.db.flush_table(store.u.id).await.unwrap();
+    let then = store.write_twice(&store.t).await;
+    let spec = SnapshotSpec { when: When::Version(then), ..SnapshotSpec::of("s", only("t")) };
+    store.db.create_snapshot(&spec, &author()).await.unwrap();
+    store.write_twice(&store.u).await;
+    store.pass(100).await;
+    assert!(store.collect().await.files > 0, "what u held then");
+    let store = store.reopen().await;
+    let moment = store.at_snapshot("s");
+    store.collect().await;
+    assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(1, 1)]);
+}
+
+/// A snapshot and a policy speak of what bore the name then. What comes to bear it may have been collected before.
+#[tokio::test]
+async fn a_table_that_gets_a_kept_name_does_not_stop_the_collector() {
+    let store = Store::new().await;
+    let spec = PitrSpec { name: "p".to_owned(), scope: only("t"), length: 30, unit: RangeUnit::Day };
+    store.db.create_pitr(&spec, &author()).unwrap();
+    insert(&store.db, &store.u, &[(9, 9)]).await;
+    store.db.flush_table(store.u.id).await.unwrap();
+    store.write_twice(&store.t).await;
+    store.db.create_snapshot(&SnapshotSpec::of("s", only("t")), &author()).await.unwrap();
+    store.write_twice(&store.u).await;
+    store.pass(100).await;
+    assert!(store.collect().await.files > 0, "what u held then");
+    let mut txn = store.db.begin(author());
+    txn.alter_table(Table { name: "old".to_owned(), ..store.t.as_ref().clone() }).unwrap();
+    txn.alter_table(Table { name: "t".to_owned(), ..store.u.as_ref().clone() }).unwrap();
+    txn.commit().await.unwrap();
+    let store = store.reopen().await;
+    store.collect().await;
+    store.pass(24 * 31).await;
+    assert!(store.collect().await.files > 0, "what the policy kept of the first t");
+    assert_eq!(read_pairs(&store.db, &store.at_snapshot("s"), &store.t).await, [(2, 2)]);
 }
 
 #[tokio::test]
@@ -206,7 +339,7 @@ async fn a_policy_keeps_what_it_names_and_nothing_else() {
     resolved.limit.as_ref().unwrap().admits_scope(&only("t")).unwrap();
     let moment = store.db.moment(&resolved).unwrap();
     assert_eq!(read_pairs(&store.db, &moment, &store.t).await, [(1, 1)]);
-    drop(moment);
+    drop((moment, resolved));
     store.pass(24 * 7).await;
     store.collect().await;
     assert_eq!(store.count(FileKind::Part).await, 2);
@@ -239,6 +372,63 @@ async fn invariant_10_a_root_that_cannot_be_read_stops_the_collector() {
     store.options.env.advance(store.options.grace_micros);
     assert_eq!(store.db.collect().await.unwrap_err().kind(), Kind::Corrupt);
     assert_eq!(store.count(FileKind::Part).await, listed);
+}
+
+#[tokio::test]
+async fn invariant_10_nothing_goes_that_a_damaged_manifest_may_name() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    store.write_twice(&store.u).await;
+    let content = store.db.now().catalog().content(store.u.id).unwrap().clone();
+    let record = store.metastore.file_by_digest(FileKind::Manifest, content.manifest.unwrap()).unwrap().unwrap();
+    let path = record.kind.path(record.id);
+    let needed = store.db.cold().manifest(record.digest).await.unwrap().parts[0].file;
+    let whole = store.objects.get(&path.as_str().into()).await.unwrap().bytes().await.unwrap();
+    let mut flipped = whole.to_vec();
+    flipped[whole.len() / 2] ^= 1;
+    store.objects.put(&path.as_str().into(), flipped.into()).await.unwrap();
+    store.pass(100).await;
+    let store = store.reopen().await;
+    let (parts, manifests) = (store.count(FileKind::Part).await, store.count(FileKind::Manifest).await);
+    for _ in 0..2 {
+        assert_eq!(store.db.collect().await.unwrap_err().kind(), Kind::Corrupt);
+        store.options.env.advance(store.options.grace_micros);
+    }
+    assert_eq!((store.count(FileKind::Part).await, store.count(FileKind::Manifest).await), (parts, manifests));
+    let plan = store.db.plan_collection().await.unwrap();
+    assert!(plan.damages.len() == 1 && plan.damages[0].message().contains(&path), "{plan:?}");
+    assert!(plan.files.iter().all(|file| matches!(file.fate, Fate::Kept(_) | Fate::Unclear(_))), "{plan:?}");
+    let verdict = plan.files.iter().find(|file| file.id == needed).unwrap();
+    assert!(matches!(&verdict.fate, Fate::Unclear(why) if why.starts_with("it may belong to") && why.contains(&path)));
+    assert_eq!(plan.trims, []);
+    // Mended, it is known again what it names.
+    store.objects.put(&path.as_str().into(), whole.into()).await.unwrap();
+    let store = store.reopen().await;
+    assert!(store.collect().await.files > 0);
+    assert_eq!(pairs(&store.db, &store.u).await, [(2, 2)]);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_file_under_way_goes_at_open() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Database::open(folder.path(), options()).await.unwrap());
+    let objects = DurableLocal::open(folder.path()).unwrap();
+    let id = Env::real().file_id();
+    let mut upload = objects.put_multipart(&FileKind::Part.path(id).as_str().into()).await.unwrap();
+    upload.put_part("half a file".into()).await.unwrap();
+    // Killed: nothing is tidied up.
+    std::mem::forget(upload);
+    let parts = folder.path().join("parts");
+    let listed = || {
+        let names = std::fs::read_dir(&parts).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(listed().len(), 1, "{:?}", listed());
+    // Nobody's, as far as the store knows.
+    let others = ["notes#1".to_owned(), format!("{id}.parquet#mine"), format!("{id}.txt#1"), format!("{id}.parquet")];
+    others.iter().for_each(|name| std::fs::write(parts.join(name), b"x").unwrap());
+    drop(Database::open(folder.path(), options()).await.unwrap());
+    assert_eq!(listed(), others.into());
 }
 
 #[tokio::test]

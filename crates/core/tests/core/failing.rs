@@ -13,14 +13,17 @@ use strandline_core::log::{
     Entry, EntryHead, EntryQuery, EntrySummary, FileHead, FileKind, FileRecord, Metastore, ObjectRow, Pin, Trimmed,
 };
 
-type AfterPin = Box<dyn FnOnce(&MemoryMetastore) + Send>;
+type Work = Box<dyn FnOnce(&MemoryMetastore) + Send>;
 
 pub struct FailingMetastore {
     inner: MemoryMetastore,
     next: Mutex<Option<Kind>>,
     next_drop: Mutex<Option<Kind>>,
-    after_pin: Mutex<Option<AfterPin>>,
+    after_pin: Mutex<Option<Work>>,
+    after_pins: Mutex<Option<Work>>,
     gate: Mutex<Option<mpsc::Receiver<()>>>,
+    next_intent: Mutex<Option<(FileKind, Kind)>>,
+    append_gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     /// How many entries were read whole.
     pub whole_entries: AtomicUsize,
 }
@@ -32,7 +35,10 @@ impl FailingMetastore {
             next: Mutex::new(None),
             next_drop: Mutex::new(None),
             after_pin: Mutex::new(None),
+            after_pins: Mutex::new(None),
             gate: Mutex::new(None),
+            next_intent: Mutex::new(None),
+            append_gate: Mutex::new(None),
             whole_entries: AtomicUsize::new(0),
         }
     }
@@ -42,6 +48,18 @@ impl FailingMetastore {
         let (gate, held) = mpsc::channel();
         *self.gate.lock() = Some(held);
         gate
+    }
+
+    /// Makes the next append wait until the second is dropped; the first hears when it does.
+    pub fn hold_next_append(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((begun, begins), (gate, held)) = (mpsc::channel(), mpsc::channel());
+        *self.append_gate.lock() = Some((begun, held));
+        (begins, gate)
+    }
+
+    /// Makes whoever next begins to write a file of this kind fail so.
+    pub fn fail_next_file(&self, of: FileKind, kind: Kind) {
+        *self.next_intent.lock() = Some((of, kind));
     }
 
     /// Makes the next append fail so, with nothing appended.
@@ -54,6 +72,11 @@ impl FailingMetastore {
         *self.next_drop.lock() = Some(kind);
     }
 
+    /// Does something when pins have been read the next time, before whoever read them goes on.
+    pub fn after_next_pins(&self, work: impl FnOnce(&MemoryMetastore) + Send + 'static) {
+        *self.after_pins.lock() = Some(Box::new(work));
+    }
+
     /// Does something when the next pin has been stored, before whoever stored it goes on.
     pub fn after_next_pin(&self, work: impl FnOnce(&MemoryMetastore) + Send + 'static) {
         *self.after_pin.lock() = Some(Box::new(work));
@@ -62,6 +85,11 @@ impl FailingMetastore {
 
 impl Metastore for FailingMetastore {
     fn append(&self, group: &[Entry]) -> Result<()> {
+        let held = self.append_gate.lock().take();
+        if let Some((begun, held)) = held {
+            let _ = begun.send(());
+            let _ = held.recv();
+        }
         match self.next.lock().take() {
             Some(kind) => Err(Error::new(kind, "The disk gave up.")),
             None => self.inner.append(group),
@@ -114,7 +142,12 @@ impl Metastore for FailingMetastore {
     }
 
     fn pins(&self) -> Result<Vec<Pin>> {
-        self.inner.pins()
+        let pins = self.inner.pins()?;
+        let work = self.after_pins.lock().take();
+        if let Some(work) = work {
+            work(&self.inner);
+        }
+        Ok(pins)
     }
 
     fn put_pin(&self, pin: &Pin) -> Result<PinId> {
@@ -136,6 +169,10 @@ impl Metastore for FailingMetastore {
         let held = self.gate.lock().take();
         if let Some(held) = held {
             let _ = held.recv();
+        }
+        let mut next = self.next_intent.lock();
+        if let Some((_, kind)) = next.take_if(|(of, _)| files.iter().any(|(_, kind)| kind == of)) {
+            return Err(Error::new(kind, "The disk gave up."));
         }
         self.inner.put_intents(files)
     }

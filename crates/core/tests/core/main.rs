@@ -4,6 +4,7 @@
 mod collect;
 mod compression;
 mod diff;
+mod drafts;
 mod failing;
 mod invariants;
 mod keys;

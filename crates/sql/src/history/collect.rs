@@ -13,7 +13,7 @@ pub async fn explain(session: &mut Session) -> Result<Outcome> {
     let mut rows = Vec::with_capacity(plan.files.len() + 1);
     for file in &plan.files {
         let (fate, reason) = match &file.fate {
-            Fate::Kept(why) => ("keep", why.to_string()),
+            Fate::Kept(why) | Fate::Unclear(why) => ("keep", why.to_string()),
             Fate::Waits(until) => ("wait", format!("nothing reaches it; it goes after {until} UTC")),
             Fate::Goes(why) => ("delete", (*why).to_owned()),
         };

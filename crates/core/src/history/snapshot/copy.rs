@@ -16,14 +16,14 @@ use roaring::RoaringBitmap;
 use tokio::runtime::Handle;
 
 use crate::catalog::Content;
-use crate::cold::{BatchStream, Manifest, Part, write_archive};
+use crate::cold::{BatchStream, Drafts, Manifest, Part, write_archive};
 use crate::db::Database;
 use crate::error::{Error, Result, What};
 use crate::history::restore::with_counters;
 use crate::history::snapshot::{SnapshotSpec, tables_of};
-use crate::ids::{ColumnId, FileId, TableId};
+use crate::ids::{ColumnId, TableId};
 use crate::jobs::Job;
-use crate::log::{FileRecord, Pin};
+use crate::log::Pin;
 use crate::moment::Moment;
 use crate::schema::{Table, same_name};
 use crate::txn::Author;
@@ -101,14 +101,14 @@ impl Database {
         }
         // Every row is written and read back.
         job.set_total(2 * rows);
-        let mut copier = Copier { database: self, moment, job, columns: &pin.columns, files: Vec::new() };
+        let files = self.cold().files().drafts();
+        let mut copier = Copier { database: self, moment, job, columns: &pin.columns, files };
         let copied = copier.copy(&tables).await;
         let files = copier.files;
         match copied {
             Ok(copy) => pin.terms.copy = Some(copy),
             Err(error) => {
-                let written: Vec<FileId> = files.iter().map(|file| file.id).collect();
-                self.cold().files().discard(&written).await;
+                files.discard().await;
                 return Err(error);
             }
         }
@@ -132,7 +132,7 @@ struct Copier<'a> {
     /// Only these, and the key; empty for all.
     columns: &'a [ColumnId],
     /// What was written so far.
-    files: Vec<FileRecord>,
+    files: Drafts,
 }
 
 impl Copier<'_> {

@@ -1,22 +1,22 @@
 //! `debug check`: everything that can be verified.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use strandline_core::cold::{DurableLocal, Part, parse_path};
+use strandline_core::cold::{DurableLocal, Part, is_staged, parse_path};
 use strandline_core::db::{Database, Options};
 use strandline_core::error::{Error, Kind, Result};
 use strandline_core::ids::FileId;
-use strandline_core::log::{FileKind, Metastore};
+use strandline_core::upkeep::collect::Fate;
 
 use super::open_metastore;
-use super::reach::{Keepers, Manifests, contents, needed};
+use super::reach::Manifests;
 use super::report::Report;
 
-/// Verifies the log, the catalog, and every file that anything refers to: its length, its digest, and that it is what
-/// its manifest says. Files that nobody knows are noted; they are no damage.
+/// Verifies the log, the catalog, and every file that is kept: its length, its digest, and that it is what its manifest
+/// says. What is kept is what the collector keeps. Files that nothing reaches are noted; they are no damage.
 pub async fn check(data: &Path) -> Result<Report> {
     let mut found = Found::default();
     match open_metastore(data) {
@@ -61,50 +61,21 @@ impl Found {
     }
 
     async fn check_files(&mut self, database: &Database, data: &Path) -> Result<()> {
-        let metastore = database.metastore().clone();
-        let keepers = match Keepers::of(database) {
-            Ok(keepers) => keepers,
+        let plan = match database.plan_collection().await {
+            Ok(plan) => plan,
             Err(error) => return self.damage(error),
         };
-        let mut manifests = Manifests::default();
-        // What is needed: whether by anything that is kept, and the part that a part or vector belongs to.
-        let mut wanted: BTreeMap<FileId, (FileKind, bool, Option<Part>)> = BTreeMap::new();
-        for held in contents(database)? {
-            let is_kept = keepers.is_kept(database, &held)?;
-            let manifest = match manifests.of(database, &held.content).await {
-                Ok(manifest) => manifest,
-                Err(said) => {
-                    if is_kept && !self.damages.contains(&said) {
-                        self.damages.push(said);
-                    }
-                    continue;
-                }
-            };
-            if let Some(digest) = held.content.manifest
-                && let Some(record) = metastore.file_by_digest(FileKind::Manifest, digest)?
-            {
-                wanted.entry(record.id).or_insert((FileKind::Manifest, is_kept, None)).1 |= is_kept;
+        plan.damages.into_iter().try_for_each(|damage| self.damage(damage))?;
+        let parts = parts(database).await?;
+        let mut fates = HashMap::new();
+        for file in plan.files {
+            let was_committed = file.length > 0;
+            if was_committed && matches!(file.fate, Fate::Kept(_) | Fate::Unclear(_)) {
+                self.check_file(database, file.id, parts.get(&file.id)).await?;
             }
-            for (file, kind) in needed(&manifest) {
-                let part = manifest
-                    .parts
-                    .iter()
-                    .find(|part| part.file == file || part.deletions.is_some_and(|deletions| deletions.file == file));
-                wanted.entry(file).or_insert_with(|| (kind, is_kept, part.cloned())).1 |= is_kept;
-            }
+            fates.insert(file.id, file.fate);
         }
-        for (file, (kind, is_kept, part)) in &wanted {
-            match metastore.file(*file)? {
-                Some(_) => self.check_file(database, *file, part.as_ref()).await?,
-                None if *is_kept => {
-                    self.damages.push(format!("The store has no record of {}, which is needed.", kind.path(*file)));
-                }
-                // Collected with the last version that needed it.
-                None => {}
-            }
-        }
-        self.look_around(&*metastore, data, &wanted.keys().copied().collect())?;
-        Ok(())
+        self.look_around(data, &fates)
     }
 
     async fn check_file(&mut self, database: &Database, file: FileId, part: Option<&Part>) -> Result<()> {
@@ -115,32 +86,29 @@ impl Found {
                 Ok(())
             }
             // A file that is not there cannot be told from one that cannot be reached, and neither can be answered from.
-            Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Unavailable) => {
-                self.damages.push(error.to_string());
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(error) if error.kind() == Kind::Unavailable => self.damage(Error::corrupt(error.to_string())),
+            Err(error) => self.damage(error),
         }
     }
 
-    /// Notes the files on disk that nothing refers to.
-    fn look_around(&mut self, metastore: &dyn Metastore, data: &Path, wanted: &HashSet<FileId>) -> Result<()> {
-        let intents: HashSet<FileId> = metastore.intents()?.into_iter().map(|(id, _)| id).collect();
+    /// Notes the files on disk that nothing reaches.
+    fn look_around(&mut self, data: &Path, fates: &HashMap<FileId, Fate>) -> Result<()> {
         for folder in ["parts", "deletes", "manifests"] {
             let Ok(listing) = std::fs::read_dir(data.join(folder)) else { continue };
             for entry in listing {
                 let path = format!("{folder}/{}", entry?.file_name().to_string_lossy());
-                match parse_path(&path) {
-                    None => self.notes.push(format!("{path} is not a name of the store's.")),
-                    Some((_, id)) if wanted.contains(&id) => {}
-                    Some((_, id)) if intents.contains(&id) => {
-                        self.notes.push(format!("{path} was never committed; the collector will take it."));
+                let note = match parse_path(&path).map(|(_, id)| fates.get(&id)) {
+                    None if is_staged(&path) => {
+                        "was not written to its end; it goes when the store is opened.".to_owned()
                     }
-                    Some((_, id)) if metastore.file(id)?.is_some() => {
-                        self.notes.push(format!("{path} is referred to by nothing; the collector will take it."));
-                    }
-                    Some(_) => self.notes.push(format!("{path} is unknown to the log.")),
-                }
+                    None => "is not a name of the store's.".to_owned(),
+                    Some(None) => "is unknown to the log.".to_owned(),
+                    Some(Some(Fate::Kept(_))) => continue,
+                    Some(Some(Fate::Unclear(why))) => format!("stays: {why}"),
+                    Some(Some(Fate::Waits(_))) => "is reached by nothing; the collector will take it.".to_owned(),
+                    Some(Some(Fate::Goes(why))) => format!("goes: {why}; the collector will take it."),
+                };
+                self.notes.push(format!("{path} {note}"));
             }
         }
         self.notes.sort();
@@ -168,4 +136,21 @@ impl Found {
         let (versions, files, bytes) = (self.versions, self.files, self.bytes);
         report.with_line(format!("{versions} versions; {files} files of {bytes} bytes verified. {verdict}"))
     }
+}
+
+/// Returns what manifests say of files: the part that each is, or whose deletion vector it is.
+async fn parts(database: &Database) -> Result<HashMap<FileId, Part>> {
+    let mut manifests = Manifests::default();
+    let mut parts = HashMap::new();
+    for held in database.contents()? {
+        // Of what cannot be read the collector says whether it is needed.
+        let Ok(manifest) = manifests.of(database, &held.content).await else { continue };
+        for part in &manifest.parts {
+            let vector = part.deletions.map(|deletions| deletions.file);
+            for file in std::iter::once(part.file).chain(vector) {
+                parts.entry(file).or_insert_with(|| part.clone());
+            }
+        }
+    }
+    Ok(parts)
 }

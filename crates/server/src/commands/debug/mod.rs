@@ -22,7 +22,7 @@ use std::sync::Arc;
 use strandline_client::sql::TableName;
 use strandline_core::cold::{DurableLocal, parse_path};
 use strandline_core::db::{self, Database, Options};
-use strandline_core::error::{Error, Kind, Result as CoreResult, What};
+use strandline_core::error::{Error, Kind, Result as CoreResult};
 use strandline_core::ids::{AccountId, FileId, Time, Version};
 use strandline_core::log::Metastore;
 use strandline_core::log::sqlite::SqliteMetastore;
@@ -102,7 +102,7 @@ pub enum Verb {
         #[command(flatten)]
         account: Account,
     },
-    /// What keeps a file: which contents refer to it, and which snapshot or window needs them
+    /// Whether the collector keeps a file, and why: which contents refer to it, and which snapshot or window needs them
     WhyKept {
         /// Its id, or its path such as parts/….parquet
         #[arg(value_parser = parse_file)]
@@ -185,18 +185,11 @@ fn resolve_when(database: &Database, when: &When, account: AccountId) -> CoreRes
     database.resolve(&address, account)
 }
 
-/// Returns a version as it stands in the log, also where the window does not reach any more.
-fn resolved(database: &Database, version: Version) -> CoreResult<Resolved> {
-    let entry = database.metastore().entry(version)?;
-    let entry = entry.ok_or_else(|| Error::not_found(What::Version, &version.to_string()))?;
-    Ok(Resolved { version, time: entry.head.time, limit: None, why: "by number".to_owned() })
-}
-
 /// As `resolve_when`, but a number need not be inside the window: here nothing is promised.
 fn look_back(database: &Database, when: &When, account: AccountId) -> CoreResult<Resolved> {
     match resolve_when(database, when, account) {
         Err(error) if error.kind() == Kind::OutOfWindow => match when {
-            When::Version(version) => resolved(database, Version(*version)),
+            When::Version(version) => database.look_back(Version(*version)),
             _ => Err(error),
         },
         result => result,

@@ -37,7 +37,7 @@ pub async fn part(database: &Database, file: FileId) -> Result<Report> {
     if let Some((reference, part)) = references.last().and_then(|last| Some((last, last.part.as_ref()?))) {
         let metadata = database.cold().metadata(part).await?;
         let at = reference.held.begin;
-        let catalog = database.moment(&super::resolved(database, at)?)?.catalog().clone();
+        let catalog = database.moment(&database.look_back(at)?)?.catalog().clone();
         let table = catalog.table_by_id(reference.held.table);
         let (version_min, version_max) = part.version_range(reference.held.content.parts_version);
         head["rows"] = part.rows.into();

@@ -1,6 +1,6 @@
 //! `debug row`: all versions of one row that the store still has, and where each lies.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, DurationMicrosecondArray, RecordBatch, StringArray};
@@ -9,23 +9,24 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value as Json, json};
 use strandline_client::sql::TableName;
-use strandline_core::catalog::Content;
+use strandline_core::catalog::{Content, ObjectKind};
 use strandline_core::cold::{Keys, encode_keys};
 use strandline_core::db::Database;
-use strandline_core::error::{Error, Result};
+use strandline_core::error::{Error, Kind, Result};
 use strandline_core::ids::{ColumnId, TableId, Version};
-use strandline_core::log::EntryQuery;
 use strandline_core::log::delta::Delta;
+use strandline_core::log::{EntryHead, EntryQuery};
 use strandline_core::rows::columns_of;
 use strandline_core::schema::{Table, Type};
+use strandline_core::upkeep::keep::Held;
 
 use super::log::table_name;
-use super::reach::{Manifests, contents};
+use super::reach::Manifests;
 use super::report::Report;
 use super::{account_id, look_back, utc};
 use crate::commands::moment::When;
 
-/// What one commit did to the row.
+/// What a commit wrote of the row, as the log or a part has it.
 #[derive(Default)]
 struct Event {
     deleted: bool,
@@ -35,7 +36,11 @@ struct Event {
     places: Vec<String>,
 }
 
-/// Lists all versions of the row, newest first.
+/// The row at a version, with the commit that wrote it; `None` if there was none.
+type State = Option<(Json, Version)>;
+
+/// Lists all versions of the row, newest first: every commit that wrote it, and every other one that changed what it was, as a
+/// restore does.
 pub async fn row(database: &Database, name: &TableName, key: &[String], at: &When, account: &str) -> Result<Report> {
     let account = account_id(database, account)?;
     let moment = database.moment(&look_back(database, at, account)?)?;
@@ -49,39 +54,112 @@ pub async fn row(database: &Database, name: &TableName, key: &[String], at: &Whe
     }
     let wanted = parse_key(&table, key)?;
 
+    let mut held = database.contents()?;
+    held.retain(|held| held.table == table.id);
     let mut events: BTreeMap<Version, Event> = BTreeMap::new();
-    let held: Vec<_> = contents(database)?.into_iter().filter(|held| held.table == table.id).collect();
     search_log(database, &table, held.iter().map(|held| &*held.content), &wanted, &mut events)?;
-    let mut manifests = Manifests::default();
-    let mut searched = HashSet::new();
-    for held in &held {
-        // A manifest that was collected holds only versions that nothing needs any more.
-        let Ok(manifest) = manifests.of(database, &held.content).await else { continue };
-        for part in &manifest.parts {
-            if !searched.insert((part.file, part.deletions.map(|deletions| deletions.file))) {
-                continue;
-            }
-            // A part from before another key was chosen cannot be asked for this one.
-            let Ok(found) = database.cold().find(&table, part, &[&wanted]).await else { continue };
-            for (_, position) in found {
-                let rows = database.cold().take(&table, part, held.content.parts_version, &[position]).await?;
-                let version = match rows.column_by_name(&ColumnId::VERSION.physical_name()) {
-                    Some(versions) => Version(versions.as_primitive::<arrow::datatypes::UInt64Type>().value(0)),
-                    None => return Err(Error::internal("Rows of a part lack their _version.")),
-                };
-                let gone = database.cold().deletions(part).await?.contains(position);
-                let event = events.entry(version).or_default();
-                event.row.get_or_insert(describe(&table, &rows, 0)?);
-                let place = format!("part {} position {position}", part.file);
-                match gone {
-                    true => event.places.push(format!("{place}, gone from version {} on", held.begin)),
-                    false => event.places.push(place),
-                }
-            }
+    search_parts(database, &table, &held, &wanted, &mut events).await?;
+    let versions = versions(database, &table, &held, &wanted, &events).await?;
+    let json = json!({
+        "table": table.name,
+        "key": key,
+        "exists": moment.get(&table, &wanted).await?.is_some(),
+    });
+    let mut all = json.clone();
+    all["versions"] = Json::Array(versions.clone());
+    Ok(Report::new(all).with_object(&json).with_table("Versions", versions))
+}
+
+/// Describes the commits that wrote the row or changed what it was, newest first.
+async fn versions(
+    database: &Database,
+    table: &Arc<Table>,
+    held: &[Held],
+    wanted: &[u8],
+    events: &BTreeMap<Version, Event>,
+) -> Result<Vec<Json>> {
+    // A row also changes when the table gets another content, or another definition, or goes.
+    let mut at: BTreeSet<Version> = events.keys().copied().collect();
+    at.extend(held.iter().filter(|held| !held.is_copy).flat_map(|held| [held.begin, held.end]));
+    let definitions = database.metastore().object(ObjectKind::Table, table.id.0)?;
+    at.extend(definitions.iter().flat_map(|row| [row.begin, row.end]));
+    at.remove(&Version::MAX);
+    let mut rows = Vec::new();
+    // Before the first of them there was no table.
+    let mut before: Option<State> = Some(None);
+    for version in at {
+        let head = head_of(database, version)?;
+        let event = events.get(&version);
+        let state = row_at(database, table, version, wanted).await?;
+        let changed = match (&before, &state) {
+            (Some(before), Some(state)) => before.as_ref().map(|(row, _)| row) != state.as_ref().map(|(row, _)| row),
+            // Upkeep changes no row.
+            _ => !head.as_ref().is_some_and(|head| head.upkeep),
+        };
+        if changed || event.is_some() {
+            rows.push(describe_version(version, head.as_ref(), (&before, &state), event, events));
         }
+        before = state;
     }
-    let is_there = moment.get(&table, &wanted).await?.is_some();
-    report(database, &table, key, events, is_there)
+    rows.reverse();
+    Ok(rows)
+}
+
+fn describe_version(
+    version: Version,
+    head: Option<&EntryHead>,
+    (before, state): (&Option<State>, &Option<State>),
+    event: Option<&Event>,
+    events: &BTreeMap<Version, Event>,
+) -> Json {
+    let did = match (before, state, event) {
+        (Some(None), Some(Some(_)), _) => "put",
+        (Some(Some(_)), Some(Some(_)), _) => "replaced",
+        (Some(Some(_)), Some(None), _) => "deleted",
+        (_, _, Some(event)) if event.row.is_none() => "deleted",
+        (_, _, Some(event)) if event.deleted => "replaced",
+        (_, _, Some(_)) => "put",
+        (None, Some(Some(_)), None) => "there",
+        (None, Some(None), None) => "not there",
+        (_, _, None) => "not known: what the table held is kept no longer",
+    };
+    let (row, written) = match (state, event) {
+        (Some(Some((row, written))), _) => (Some(row), Some(*written)),
+        (_, Some(event)) => (event.row.as_ref(), event.row.is_some().then_some(version)),
+        _ => (None, None),
+    };
+    let places = written.and_then(|written| events.get(&written)).map(|event| event.places.as_slice());
+    json!({
+        "version": version.0,
+        "time": head.map(|head| utc(head.time)),
+        "author": head.map(|head| head.author.as_str()),
+        "what": head.map(|head| head.what.as_str()),
+        "did": did,
+        "row": row,
+        "written_by": written.map(|written| written.0),
+        "lies_in": places.unwrap_or_default(),
+    })
+}
+
+/// Returns the row at a version, under the names that the table's columns have in `table`; `None` where that cannot be read
+/// any more, or the row had another key.
+async fn row_at(database: &Database, table: &Table, version: Version, wanted: &[u8]) -> Result<Option<State>> {
+    let moment = database.moment(&database.look_back(version)?)?;
+    let Some(then) = moment.catalog().table_by_id(table.id) else { return Ok(Some(None)) };
+    if then.key_schema() != table.key_schema() {
+        return Ok(None);
+    }
+    match moment.get_with_version(then, wanted).await {
+        Ok(Some((rows, written))) => Ok(Some(Some((describe(table, &rows, 0)?, written)))),
+        Ok(None) => Ok(Some(None)),
+        Err(error) if matches!(error.kind(), Kind::OutOfWindow | Kind::Corrupt) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn head_of(database: &Database, version: Version) -> Result<Option<EntryHead>> {
+    let query = EntryQuery { from: version, upto: version, tables: None, upkeep: true, limit: 1 };
+    Ok(database.metastore().entries(&query)?.pop().map(|entry| entry.head))
 }
 
 /// Searches the deltas of the table, and those that it inherited from others or from its own past.
@@ -92,15 +170,25 @@ fn search_log<'a>(
     wanted: &[u8],
     events: &mut BTreeMap<Version, Event>,
 ) -> Result<()> {
+    let metastore = database.metastore();
     let own = (table.id, Version(0), database.now().version());
     let inherited =
         contents.flat_map(|content| &content.inherited).map(|range| (range.origin, range.after, range.upto));
     let mut seen: HashSet<(TableId, Version)> = HashSet::new();
     for (origin, after, upto) in std::iter::once(own).chain(inherited) {
-        for (version, body) in database.metastore().deltas(origin, after, upto)? {
+        let (from, tables) = (after.next(), Some(vec![origin]));
+        let query = EntryQuery { from, upto, tables, upkeep: false, limit: usize::MAX };
+        for entry in metastore.entries(&query)? {
+            let version = entry.head.version;
             if !seen.insert((origin, version)) {
                 continue;
             }
+            let body = match metastore.deltas(origin, Version(version.0 - 1), version) {
+                // It was trimmed: what it wrote and somebody needs stands in parts.
+                Err(error) if error.kind() == Kind::OutOfWindow => continue,
+                deltas => deltas?.pop(),
+            };
+            let Some((_, body)) = body else { continue };
             let delta = Delta::decode(&body)?;
             let deleted = index_of(&delta.deletes, table, wanted)?.is_some();
             let put = index_of(&delta.puts, table, wanted)?;
@@ -121,43 +209,50 @@ fn search_log<'a>(
     Ok(())
 }
 
+/// Searches the parts of every content that the table ever had, as far as they are there.
+async fn search_parts(
+    database: &Database,
+    table: &Table,
+    held: &[Held],
+    wanted: &[u8],
+    events: &mut BTreeMap<Version, Event>,
+) -> Result<()> {
+    let mut manifests = Manifests::default();
+    let mut searched = HashSet::new();
+    for held in held {
+        // A manifest that was collected holds only versions that nothing needs any more.
+        let Ok(manifest) = manifests.of(database, &held.content).await else { continue };
+        for part in &manifest.parts {
+            if !searched.insert((part.file, part.deletions.map(|deletions| deletions.file))) {
+                continue;
+            }
+            // A part from before another key was chosen cannot be asked for this one.
+            let Ok(found) = database.cold().find(table, part, &[wanted]).await else { continue };
+            for (_, position) in found {
+                let rows = database.cold().take(table, part, held.content.parts_version, &[position]).await?;
+                let version = match rows.column_by_name(&ColumnId::VERSION.physical_name()) {
+                    Some(versions) => Version(versions.as_primitive::<arrow::datatypes::UInt64Type>().value(0)),
+                    None => return Err(Error::internal("Rows of a part lack their _version.")),
+                };
+                let gone = database.cold().deletions(part).await?.contains(position);
+                let event = events.entry(version).or_default();
+                event.row.get_or_insert(describe(table, &rows, 0)?);
+                let place = format!("part {} position {position}", part.file);
+                match gone {
+                    true => event.places.push(format!("{place}, gone from version {} on", held.begin)),
+                    false => event.places.push(place),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn index_of(batch: &RecordBatch, table: &Table, wanted: &[u8]) -> Result<Option<usize>> {
     // From before another key was chosen.
     let Ok(columns) = columns_of(batch, &table.key_columns()) else { return Ok(None) };
     let keys: Keys = encode_keys(&columns)?;
     Ok(keys.iter().position(|key| key == wanted))
-}
-
-fn report(
-    database: &Database,
-    table: &Table,
-    key: &[String],
-    events: BTreeMap<Version, Event>,
-    is_there: bool,
-) -> Result<Report> {
-    let mut rows = Vec::new();
-    for (version, event) in events.iter().rev() {
-        let query = EntryQuery { from: *version, upto: *version, tables: None, upkeep: true, limit: 1 };
-        let head = database.metastore().entries(&query)?.pop().map(|entry| entry.head);
-        let did = match (event.deleted, event.row.is_some()) {
-            (true, true) => "replaced",
-            (true, false) => "deleted",
-            (false, _) => "put",
-        };
-        rows.push(json!({
-            "version": version.0,
-            "time": head.as_ref().map(|head| utc(head.time)),
-            "author": head.as_ref().map(|head| head.author.as_str()),
-            "what": head.as_ref().map(|head| head.what.as_str()),
-            "did": did,
-            "row": event.row,
-            "lies_in": event.places,
-        }));
-    }
-    let mut json = json!({"table": table.name, "key": key, "exists": is_there});
-    let head = json.clone();
-    json["versions"] = Json::Array(rows.clone());
-    Ok(Report::new(json).with_object(&head).with_table("Versions", rows))
 }
 
 /// Returns a row under the names that the table's columns have; what is no column of it under its physical name.

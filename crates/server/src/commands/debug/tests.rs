@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use strandline_core::db::SYS;
 use strandline_core::history::pitr::PitrSpec;
+use strandline_core::history::restore::{RestoreRequest, Target};
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::{ColumnId, DatabaseId};
 use strandline_core::log::Scope;
@@ -105,6 +106,10 @@ fn texts(list: &Json, key: &str) -> Vec<String> {
     list.as_array().expect("a list").iter().map(|item| item[key].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+fn texts_of(list: &Json) -> Vec<String> {
+    list.as_array().expect("a list").iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
+}
+
 #[tokio::test]
 async fn log_lists_what_commits_changed() {
     let store = make_store().await;
@@ -160,7 +165,11 @@ async fn part_and_why_kept_name_who_refers() {
     let kept = json(&store, &format!("why-kept|parts/{}.parquet", parts[0])).await;
     assert_eq!(kept["kept"], true);
     let reasons = kept["references"].to_string();
-    assert!(reasons.contains("snapshot 'before'") && reasons.contains("recovery window of 24 hours"), "{reasons}");
+    assert!(
+        reasons.contains("snapshot 'before'") && reasons.contains("the recovery window of shop.items"),
+        "{reasons}"
+    );
+    assert!(texts(&json!([kept]), "why")[0].ends_with("of shop.items"), "{kept}");
 
     let error = run_verb(&store, "why-kept|0199c0ffee0070008000000000000001").await.err().expect("unknown").to_string();
     assert!(error.contains("has no file"), "{error}");
@@ -190,7 +199,7 @@ async fn a_policy_keeps_what_bore_its_name_for_a_while() {
     database.close().await.expect("closed");
     drop(database);
     let kept = json(&store, &format!("why-kept|parts/{}.parquet", parts[0])).await;
-    assert!(kept["references"].to_string().contains("PITR 'p' reaches back"), "{kept}");
+    assert!(kept["references"].to_string().contains("PITR 'p'"), "{kept}");
 }
 
 #[tokio::test]
@@ -218,6 +227,95 @@ async fn row_finds_every_version() {
         let error = run_verb(&store, line).await.err().expect(line).to_string();
         assert!(error.contains(expected), "{line}: {error}");
     }
+}
+
+#[tokio::test]
+async fn row_tells_of_what_changed_it_without_writing_it() {
+    let store = make_store().await;
+    let database = Database::open(store.path(), Options::default()).await.expect("opened");
+    let author = Author { account: SYS, name: "ada@localhost".to_owned() };
+    let table = {
+        let now = database.now();
+        let home = now.catalog().database(SYS, "shop").expect("there").clone();
+        now.catalog().tables_of(home.id).remove(0)
+    };
+    let restore = async |version: u64| {
+        let request = RestoreRequest {
+            scope: Scope::Tables("shop".to_owned(), vec!["items".to_owned()]),
+            when: strandline_core::when::When::Version(Version(version)),
+            target: Target::InPlace,
+            overwrite: false,
+            keep_copy: false,
+            create_database: false,
+            foreign_key_checks: true,
+        };
+        database.restore(request, &author).await.expect("restored").version_after
+    };
+    let updated = database.resolve(&Address::Snapshot("before".to_owned()), SYS).expect("there").version;
+    let first = restore(2).await;
+    let mut txn = database.begin(author.clone());
+    txn.delete(&table, &keys(&table, &[2])).await.expect("deleted");
+    txn.commit().await.expect("committed");
+    let second = restore(updated.0).await;
+    let mut txn = database.begin(author.clone());
+    txn.drop_table(&table).expect("dropped");
+    let dropped = txn.commit().await.expect("committed").version;
+    let plan = database.plan_undrop_table("shop", "items", None, &author).await.expect("planned");
+    let back = database.apply_restore(&plan, &author).await.expect("back").version_after;
+    database.flush().await.expect("flushed");
+    database.close().await.expect("closed");
+    drop(database);
+
+    let row = json(&store, "row|shop.items|2").await;
+    assert_eq!(
+        texts(&row["versions"], "did"),
+        ["put", "deleted", "put", "deleted", "replaced", "replaced", "put"],
+        "{row}"
+    );
+    let versions = row["versions"].as_array().expect("a list");
+    let names: Vec<Option<&str>> = versions.iter().map(|version| version["row"]["name"].as_str()).collect();
+    let (two, zwei) = (Some("two"), Some("zwei"));
+    assert_eq!(names, [zwei, None, zwei, None, two, zwei, two], "{row}");
+    let at: Vec<u64> = versions.iter().filter_map(|version| version["version"].as_u64()).collect();
+    assert_eq!((at[0], at[1], at[2], at[4]), (back.0, dropped.0, second.0, first.0), "{row}");
+    assert!(texts(&row["versions"], "what")[4].starts_with("RESTORE table 'shop.items' FROM VERSION 2"), "{row}");
+    // What came back was written long ago.
+    assert_eq!(
+        (&versions[4]["written_by"], &versions[4]["lies_in"]),
+        (&versions[6]["version"], &versions[6]["lies_in"])
+    );
+    assert_eq!(row["exists"], true);
+}
+
+/// What a manifest names that cannot be read is not known: nothing of it is called garbage.
+#[tokio::test]
+async fn check_calls_nothing_garbage_that_a_damaged_manifest_may_name() {
+    let store = make_store().await;
+    for entry in std::fs::read_dir(store.path().join("manifests")).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let whole = std::fs::read(&path).expect("read");
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        std::fs::write(&path, &flipped).expect("written");
+        let report = run_verb(&store, "check").await.expect("checked").json;
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(report["damages"].to_string().contains(&name), "{report}");
+        let notes = report["notes"].to_string();
+        assert!(!notes.contains("the collector will take it"), "{notes}");
+        std::fs::remove_file(&path).expect("removed");
+        let lost = run_verb(&store, "check").await.expect("checked").json;
+        assert!(!lost["notes"].to_string().contains("the collector will take it"), "{lost}");
+        std::fs::write(&path, &whole).expect("written");
+    }
+    // All of them: nothing is known of any part.
+    let manifests: Vec<_> = std::fs::read_dir(store.path().join("manifests")).expect("a folder").collect();
+    for entry in manifests {
+        std::fs::write(entry.expect("a file").path(), b"{}").expect("written");
+    }
+    let report = run_verb(&store, "check").await.expect("checked").json;
+    let parts = std::fs::read_dir(store.path().join("parts")).expect("a folder").count();
+    let may = texts_of(&report["notes"]).iter().filter(|note| note.contains("it may belong to")).count();
+    assert!(may >= parts && parts > 0, "{report}");
 }
 
 #[tokio::test]

@@ -4,41 +4,32 @@ use serde_json::{Value as Json, json};
 use strandline_core::db::Database;
 use strandline_core::error::Result;
 use strandline_core::ids::FileId;
+use strandline_core::upkeep::collect::Fate;
 
 use super::log::table_name;
-use super::reach::{Keepers, references, unknown};
+use super::reach::{references, unknown};
 use super::report::{Report, version};
 
-/// Says which contents refer to a file, and what needs each of them.
+/// Says what the collector would do with a file, which contents refer to it, and what needs each of them.
 pub async fn why_kept(database: &Database, file: FileId) -> Result<Report> {
-    let metastore = database.metastore();
-    let record = metastore.file(file)?;
-    let intent = metastore.intents()?.into_iter().find(|(id, _)| *id == file);
-    let path = match (&record, intent) {
-        (Some(record), _) => record.kind.path(file),
-        (None, Some((_, kind))) => kind.path(file),
-        (None, None) => return Err(unknown(file)),
+    let plan = database.plan_collection().await?;
+    let verdict = plan.files.into_iter().find(|known| known.id == file).ok_or_else(|| unknown(file))?;
+    let (is_kept, why) = match verdict.fate {
+        Fate::Kept(why) | Fate::Unclear(why) => (true, why.to_string()),
+        Fate::Waits(_) => (false, "nothing reaches it; the collector may delete it".to_owned()),
+        Fate::Goes(why) => (false, format!("{why}; the collector may delete it")),
     };
-    let keepers = Keepers::of(database)?;
     let mut rows = Vec::new();
-    let mut is_kept = false;
     for reference in references(database, file).await? {
-        let reasons = keepers.reasons(database, &reference.held)?;
-        is_kept |= !reasons.is_empty();
+        let because: Vec<&str> = reference.held.keepers.iter().map(|keeper| &*keeper.why).collect();
         rows.push(json!({
             "table": table_name(database, reference.held.table)?,
             "from_version": reference.held.begin.0,
             "before_version": version(reference.held.end),
-            "because": reasons,
+            "because": because,
         }));
     }
-    let verdict = match (is_kept, &record, rows.is_empty()) {
-        (true, ..) => "kept",
-        (false, None, _) => "never committed: it is being written, or a crash left it; the collector may delete it",
-        (false, _, true) => "nothing refers to it; the collector may delete it",
-        (false, _, false) => "nothing needs what refers to it; the collector may delete it",
-    };
-    let head = json!({"path": path, "kept": is_kept, "why": verdict});
+    let head = json!({"path": verdict.kind.path(file), "kept": is_kept, "why": why});
     let mut json = head.clone();
     json["references"] = Json::Array(rows.clone());
     Ok(Report::new(json).with_object(&head).with_table("What refers to it, and what needs that", rows))
