@@ -3,6 +3,8 @@
 //! Holding a moment keeps what it reads from being collected. The newest moment and an old one are the same thing:
 //! there is one way to read.
 
+mod missing;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

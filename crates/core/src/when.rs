@@ -245,13 +245,13 @@ fn find(store: &Store, window: Window, when: &When, account: AccountId) -> Resul
                 .with_hint("List commits with SHOW COMMITS."));
             }
             let entry = entry_at(store, *version)?;
-            let asked = format!("Version {} of {}", entry.version, entry.time);
+            let asked = format!("Version {} of {} UTC", entry.version, entry.time);
             let limit = limit_of(store, window, now, account, &entry, entry.time, &asked)?;
             Ok(Found { version: entry.version, time: entry.time, limit, why: "by number".to_owned() })
         }
         When::Time(time) => {
             let entry = newest_at(store, *time, now, head.time)?;
-            let limit = limit_of(store, window, now, account, &entry, *time, &format!("'{time}'"))?;
+            let limit = limit_of(store, window, now, account, &entry, *time, &format!("{time} UTC"))?;
             Ok(Found {
                 version: entry.version,
                 time: entry.time,
@@ -277,7 +277,7 @@ fn find(store: &Store, window: Window, when: &When, account: AccountId) -> Resul
                 return Err(Error::new(
                     Kind::OutOfWindow,
                     format!(
-                        "'{time}' is outside the recovery window of PITR '{}', which begins at {start} UTC.",
+                        "{time} UTC is outside the recovery window of PITR '{}', which begins at {start} UTC.",
                         policy.name
                     ),
                 )
@@ -451,7 +451,7 @@ fn newest_at(store: &Store, time: Time, now: Time, newest: Time) -> Result<Entry
     if time > now && time > newest {
         return Err(Error::new(
             Kind::OutOfWindow,
-            format!("'{time}' is in the future; the server's time is {now} UTC."),
+            format!("{time} UTC is in the future; the server's time is {now} UTC."),
         )
         .with_hint("Give a time in the past; times without a zone are taken in the session's time zone."));
     }
@@ -531,7 +531,7 @@ fn outside(store: &Store, window: Window, now: Time, asked: &str, policies: &[Ke
 fn before_the_store(store: &Store, time: Time) -> Error {
     let first = store.metastore.entry(Version(1)).ok().flatten();
     let since = first.map_or(String::new(), |entry| format!("; it begins at {} UTC", entry.head.time));
-    Error::new(Kind::OutOfWindow, format!("'{time}' is before the store was created{since}."))
+    Error::new(Kind::OutOfWindow, format!("{time} UTC is before the store was created{since}."))
         .with_hint("List what can be recovered with SHOW RECOVERY POINTS.")
 }
 

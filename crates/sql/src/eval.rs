@@ -32,8 +32,8 @@ pub async fn constants(
         let query = select(chunk.to_vec(), Vec::new());
         let planned = Box::pin(plan::query(reading, &query, "", parameters, &Options::default())).await?;
         let fields = planned.logical.schema().fields().clone();
-        let (_, batches) = run::collect(planned).await?;
-        let [batch] = batches.as_slice() else {
+        let found = run::collect(planned).await?;
+        let [batch] = found.batches.as_slice() else {
             return Err(Error::internal("a SELECT without a table gave more or less than one row"));
         };
         for (column, field) in batch.columns().iter().zip(&fields) {
@@ -65,8 +65,9 @@ pub async fn over(
     let query = select(exprs.to_vec(), vec![rows]);
     let planned = Box::pin(plan::query(reading, &query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
-    let (schema, batches) = run::collect(planned).await?;
-    let rows = concat_batches(&schema, &batches).map_err(|error| Error::internal(format!("Arrow: {error}")))?;
+    let found = run::collect(planned).await?;
+    let rows =
+        concat_batches(&found.schema, &found.batches).map_err(|error| Error::internal(format!("Arrow: {error}")))?;
     if rows.num_rows() != batch.num_rows() {
         return Err(Error::internal("an expression over rows gave another number of rows"));
     }

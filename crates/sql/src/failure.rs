@@ -22,7 +22,12 @@ pub fn of_query(error: DataFusionError) -> Error {
         DataFusionError::Collection(mut errors) if !errors.is_empty() => of_query(errors.swap_remove(0)),
         DataFusionError::SchemaError(error, _) => of_schema(&error),
         DataFusionError::ResourcesExhausted(message) => {
-            Error::new(1038, "HY001", format!("Out of sort memory: {}", first_line(&message)))
+            let message = format!(
+                "Out of memory for this statement: {}. Let it work on fewer rows at a time (WHERE, LIMIT), or start the server with \
+                 a greater --memory-limit.",
+                first_line(&message).trim_end_matches('.')
+            );
+            Error::new(1038, "HY001", message)
         }
         DataFusionError::NotImplemented(message) if message.contains("binary operator: Assignment") => {
             Error::unsupported("@x := value inside an expression; use SET @x = value or SELECT … INTO @x")

@@ -5,17 +5,18 @@ use std::ops::ControlFlow;
 use arrow::datatypes::Schema;
 use sqlparser::ast::{
     self, ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, VisitorMut, WildcardAdditionalOptions,
 };
 use strandline_core::ids::ColumnId;
 
 use crate::error::{Error, Result};
 use crate::parse::name_parts;
+use crate::walk;
 
 /// Tells whether a column called `_version` is asked for. Names are folded.
 pub fn names_version(statement: &ast::Statement) -> bool {
     let version = ColumnId::VERSION.physical_name();
-    let found = ast::visit_expressions(statement, |expr| {
+    let found = walk::expressions(statement, |expr| {
         let name = match expr {
             Expr::Identifier(ident) => Some(ident),
             Expr::CompoundIdentifier(parts) => parts.last(),
@@ -39,7 +40,7 @@ pub fn has_version(schema: &Schema) -> bool {
 /// # Errors
 /// 1235 for joins that compare columns by name: they would compare this one.
 pub fn leave_out_version(statement: &mut ast::Statement, shows: impl Fn(Option<&str>, &str) -> bool) -> Result<()> {
-    match statement.visit(&mut LeaveOut { shows }) {
+    match walk::visit_mut(statement, &mut LeaveOut { shows }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }

@@ -39,5 +39,6 @@ mod turns;
 mod types;
 mod users;
 mod variables;
+mod walk;
 mod warning;
 mod wildcard;

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, GroupByExpr, LockClause, LockType, NonBlock, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Visit, Visitor,
+    TableWithJoins, Visitor,
 };
 use strandline_core::grants::Privileges;
 use strandline_core::txn::{Lock, Txn};
@@ -18,7 +18,7 @@ use crate::dml::{self, Named, Target};
 use crate::error::{Error, Result};
 use crate::parse::name_parts;
 use crate::session::State;
-use crate::{ddl, eval};
+use crate::{ddl, eval, walk};
 
 /// Refuses what a query asks of locks and does not get.
 pub fn check(query: &Query) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn check(query: &Query) -> Result<()> {
             "FOR UPDATE of a UNION; lock the rows of each SELECT in a statement of its own",
         ));
     }
-    match query.visit(&mut Inner { depth: 0 }) {
+    match walk::visit(query, &mut Inner { depth: 0 }) {
         ControlFlow::Break(()) => Err(in_subquery()),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -105,9 +105,9 @@ pub async fn take(state: &State, txn: &mut Txn, query: &Query, parameters: &[Val
         keys.order_by = query.order_by.clone();
         keys.limit_clause = query.limit_clause.clone();
     }
-    let found = dml::found_rows(state, txn, &keys, parameters, Vec::new()).await?.batch;
+    let found = dml::found_rows(state, txn, &keys, parameters, Vec::new()).await?;
     for ((named, how), place) in held.into_iter().zip(places) {
-        let keys = named.keys(state, &found, place)?;
+        let keys = named.keys(state, &found.batch, place)?;
         txn.lock(&named.target.table, &keys, how)?;
     }
     Ok(())

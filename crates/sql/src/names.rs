@@ -11,15 +11,16 @@ use std::ops::ControlFlow;
 
 use datafusion::common::ScalarValue;
 use sqlparser::ast::{
-    self, DataType, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TimezoneInfo, TypedString,
-    UnaryOperator, Value, VisitMut, VisitorMut,
+    DataType, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, TimezoneInfo, TypedString, UnaryOperator,
+    Value, VisitMut, VisitorMut,
 };
 
 use crate::api;
 use crate::error::{Error, Result};
 use crate::functions::calendar;
 use crate::parse;
+use crate::walk;
 
 /// Where the values of a session come from while a statement is bound.
 pub trait Values {
@@ -35,7 +36,7 @@ pub trait Values {
 /// session, so that it must not be kept for another.
 pub fn bind<T: VisitMut>(tree: &mut T, values: &dyn Values, parameters: &[api::Value]) -> Result<bool> {
     let mut binder = Binder { values, parameters, depends: false };
-    match tree.visit(&mut binder) {
+    match walk::visit_mut(tree, &mut binder) {
         ControlFlow::Continue(()) => Ok(binder.depends),
         ControlFlow::Break(error) => Err(error),
     }
@@ -198,7 +199,7 @@ fn hex(bytes: &[u8]) -> Expr {
 
 /// Brings all names of a query into lower case, gives tables at a moment an alias, and lets HAVING see aliases.
 pub fn fold<T: VisitMut>(tree: &mut T) {
-    let _ = tree.visit(&mut Folder);
+    let _ = walk::visit_mut(tree, &mut Folder);
 }
 
 struct Folder;
@@ -267,7 +268,7 @@ fn fold_select(select: &mut Select) {
             })
             .collect();
         if !aliases.is_empty() {
-            let _ = ast::visit_expressions_mut(having, |expr| {
+            let _ = walk::expressions_mut(having, |expr| {
                 if let Expr::Identifier(ident) = expr
                     && let Some(aliased) = aliases.get(&ident.value.to_lowercase())
                     && *aliased != expr
@@ -340,7 +341,7 @@ impl Shown {
 /// text. `text` is the statement's source. Call it before [`fold`].
 pub fn name_columns(query: &mut Query, text: &str, options: parse::Options) -> Shown {
     let mut namer = Namer { text, options, shown: HashMap::new() };
-    let _ = query.visit(&mut namer);
+    let _ = walk::visit_mut(query, &mut namer);
     Shown(namer.shown)
 }
 

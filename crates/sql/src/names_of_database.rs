@@ -4,13 +4,14 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Ident, ObjectNamePart, Query, TableAlias, TableFactor, VisitMut, VisitorMut};
+use sqlparser::ast::{Ident, ObjectNamePart, Query, TableAlias, TableFactor, VisitorMut};
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::error::{Error, Result};
 use crate::information_schema::columns_of;
 use crate::plan::Reading;
+use crate::walk;
 
 /// The columns that name the database of a row, by table the first one that it has.
 const SCHEMA_COLUMNS: &[&str] =
@@ -21,7 +22,7 @@ const SCHEMA_COLUMNS: &[&str] =
 /// # Errors
 /// 1044 where the reader may know of nothing in it, 1049 where there is no such database, 1109 where information_schema has no such table.
 pub fn replace(query: &mut Query, reading: Reading<'_>) -> Result<()> {
-    match query.visit(&mut Names { reading }) {
+    match walk::visit_mut(query, &mut Names { reading }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }

@@ -24,12 +24,11 @@ use datafusion::logical_expr::{
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use futures::future::BoxFuture;
 use sqlparser::ast::{
-    self, ObjectName, ObjectNamePart, Query, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, VisitMut,
-    VisitorMut,
+    self, ObjectName, ObjectNamePart, Query, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, VisitorMut,
 };
 use strandline_core::catalog::Catalog;
 use strandline_core::grants::Privileges;
-use strandline_core::ids::{ColumnId, TableId, Version};
+use strandline_core::ids::{AccountId, ColumnId, TableId, Version};
 use strandline_core::moment::Moment;
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
@@ -44,7 +43,7 @@ use crate::parse::{self, TableAtMoment};
 use crate::rounds::RoundsMax;
 use crate::scan::{Hidden, MomentTable};
 use crate::session::State;
-use crate::{api, context, ddl, hidden, names_of_database, run, wildcard};
+use crate::{api, context, ddl, hidden, names_of_database, run, walk, wildcard};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -172,7 +171,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     let Job { reading, session, query, text, parameters, options, database, depth } = job;
     let mut query = query.clone();
     let mut shown = names::name_columns(&mut query, text, reading.state.parse_options());
-    let _ = query.visit(&mut WithoutDual);
+    let _ = walk::visit_mut(&mut query, &mut WithoutDual);
     names_of_database::replace(&mut query, reading)?;
     names::bind(&mut query, reading.state, parameters)?;
     query.locks.clear();
@@ -256,7 +255,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
         refuse_wildcards(&statement, &withheld, rights_of(reading, options))?;
     }
     if !moved.is_empty() {
-        let _ = statement.visit(&mut AliasVersions);
+        let _ = walk::visit_mut(&mut statement, &mut AliasVersions);
         parse::strip(&mut statement, |table, name| {
             let same = |(other, _): &&(TableAtMoment, ObjectName)| other.name == table.name && other.when == table.when;
             let Some((_, resolved)) = moved.iter().find(same) else { return Ok(false) };
@@ -324,7 +323,7 @@ fn refuse_wildcards(statement: &ast::Statement, withheld: &[Withheld], rights: &
             }
         }
     }
-    match ast::Visit::visit(statement, &mut Wildcards(withheld)) {
+    match walk::visit(statement, &mut Wildcards(withheld)) {
         ControlFlow::Break((table, column)) => Err(rights.denied_column(Privileges::SELECT, &column, &table)),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -548,7 +547,7 @@ fn rename_view_columns(
 impl Reading<'_> {
     /// Returns a table or view by name, with MySQL's errors, if what is read through speaks of it.
     pub fn table(&self, database: &str, name: &str) -> Result<(Arc<Database>, Arc<Table>)> {
-        let found = find_table(self.source.catalog(), self.state.account, database, name)?;
+        let found = find_table(self.source, self.state.account, database, name)?;
         if let Some(pin) = self.source.limit() {
             pin.admits_table(&self.state.account_name, &found.0.name, &found.1.name)?;
         }
@@ -576,20 +575,28 @@ fn readable(
     place.readable(rights, name)
 }
 
-/// Returns a table or view by name, with MySQL's errors.
+/// Returns a database by name.
+///
+/// # Errors
+/// 1049, which says what became of it.
+pub fn find_database(source: Source<'_>, account: AccountId, name: &str) -> Result<Arc<Database>> {
+    let found = source.moment().database_in(source.catalog(), account, name);
+    let unknown = |missing| Error::new(1049, "42000", hinted(format!("Unknown database '{name}'"), &missing));
+    found.cloned().map_err(unknown)
+}
+
+/// Returns a table or view by name, with MySQL's errors, which say what became of it.
 pub fn find_table(
-    catalog: &Catalog,
-    account: strandline_core::ids::AccountId,
+    source: Source<'_>,
+    account: AccountId,
     database: &str,
     name: &str,
 ) -> Result<(Arc<Database>, Arc<Table>)> {
-    let found = catalog
-        .database(account, database)
-        .map_err(|missing| Error::new(1049, "42000", hinted(format!("Unknown database '{database}'"), &missing)))?;
-    let table = catalog.table(found, name).map_err(|missing| {
+    let found = find_database(source, account, database)?;
+    let table = source.moment().table_in(source.catalog(), &found, name).map_err(|missing| {
         Error::new(1146, "42S02", hinted(format!("Table '{}.{name}' doesn't exist", found.name), &missing))
     })?;
-    Ok((found.clone(), table.clone()))
+    Ok((found, table.clone()))
 }
 
 /// Puts what the core suggests behind MySQL's words.

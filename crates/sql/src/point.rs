@@ -27,7 +27,7 @@ use crate::api::{ColumnMeta, Outcome, Rows, Value};
 use crate::dml;
 use crate::error::Result;
 use crate::parse::{self, Statement};
-use crate::plan::{Source, find_table};
+use crate::plan::Source;
 use crate::run;
 use crate::session::Session;
 use crate::types::MySqlType;
@@ -165,7 +165,8 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
     let database = database.or_else(|| session.state.database.clone())?;
     let reader = session.reader();
     let catalog = session.source(&reader).catalog().clone();
-    let (_, table) = find_table(&catalog, session.state.account, &database, &name).ok()?;
+    let home = catalog.database(session.state.account, &database).ok()?;
+    let table = catalog.table(home, &name).ok()?.clone();
     if table.is_view() || table.has_row_id() {
         return None;
     }

@@ -10,6 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
@@ -53,17 +54,30 @@ pub async fn count(planned: Planned) -> Result<u64> {
     Ok(rows)
 }
 
+/// All rows of a query.
+pub struct Collected {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    /// Counts them in the memory of queries as long as it is held.
+    pub memory: MemoryReservation,
+}
+
 /// Runs a query to its end.
-pub async fn collect(planned: Planned) -> Result<(SchemaRef, Vec<RecordBatch>)> {
-    let (schema, mut batches) = start(planned).await?;
-    let mut collected = Vec::new();
-    while let Some(batch) = batches.next().await {
+///
+/// # Errors
+/// 1038 where the rows do not fit into the memory of queries.
+pub async fn collect(planned: Planned) -> Result<Collected> {
+    let memory = MemoryConsumer::new("rows of a statement").register(&planned.state.runtime_env().memory_pool);
+    let (schema, mut stream) = start(planned).await?;
+    let mut batches = Vec::new();
+    while let Some(batch) = stream.next().await {
         let batch = batch?;
         if batch.num_rows() > 0 {
-            collected.push(batch);
+            memory.try_grow(batch.get_array_memory_size()).map_err(failure::of_query)?;
+            batches.push(batch);
         }
     }
-    Ok((schema, collected))
+    Ok(Collected { schema, batches, memory })
 }
 
 /// Starts a query, and waits for its first rows.

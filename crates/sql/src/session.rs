@@ -278,6 +278,12 @@ impl Session {
         })
     }
 
+    /// Tells whether the open transaction has written something.
+    pub(crate) fn has_writes(&self) -> bool {
+        let open = self.open.as_ref().map(|open| &open.txn);
+        open.is_some_and(|txn| matches!(txn, Holding::Here(txn) if !txn.is_empty()))
+    }
+
     /// Returns the snapshots that the open transaction takes with its commit.
     pub(crate) fn pending_snapshots(&self) -> &[Pin] {
         match self.open.as_ref().map(|open| &open.txn) {
@@ -777,8 +783,7 @@ impl Session {
         let found = if crate::ddl::is_virtual(name) {
             name.to_lowercase()
         } else {
-            let found = source.catalog().database(self.state.account, name);
-            found.map_err(|_| Error::new(1049, "42000", format!("Unknown database '{name}'")))?.name.clone()
+            plan::find_database(source, self.state.account, name)?.name.clone()
         };
         self.state.database = Some(found);
         Ok(())

@@ -38,8 +38,8 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
                 session.lock_rows(parsed, query, parameters).await?;
                 run::collect(session.plan_query(query, &parsed.text, parameters).await?).await
             };
-            let (_, batches) = until(&ends, Box::pin(work)).await?;
-            select_into(session, variables, &batches)
+            let found = until(&ends, Box::pin(work)).await?;
+            select_into(session, variables, &found.batches)
         }
         Statement::Do(exprs) => {
             let reader = session.reader();
@@ -373,9 +373,10 @@ pub(crate) async fn filtered(session: &mut Session, answer: ShowAnswer, filter: 
     }
     eval::narrow(&mut query, Some((**condition).clone()), Vec::new(), None);
     let planned = plan::query(reading, &query, "", &[], &options).await?;
-    let (_, batches) = run::collect(planned).await?;
+    let shown = run::collect(planned).await?;
     let schema = answer.batch.schema();
-    let batches: Vec<Result<RecordBatch>> = batches
+    let batches: Vec<Result<RecordBatch>> = shown
+        .batches
         .into_iter()
         .map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(dml::arrow))
         .collect();
@@ -425,7 +426,7 @@ impl Queries for Planner<'_> {
 
     async fn rows(&self, txn: &mut Txn, database: Option<&str>, select: &str) -> Result<Vec<RecordBatch>> {
         let planned = self.plan(txn, database, select, &as_server()).await?;
-        Ok(run::collect(planned).await?.1)
+        Ok(run::collect(planned).await?.batches)
     }
 
     async fn convert(

@@ -5,14 +5,15 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    TableFactor, TableWithJoins, VisitorMut,
 };
 
 use crate::hidden::constraint;
+use crate::walk;
 
 /// Writes out every `*` over such a join of plain tables. `columns` gives the columns of a table; names must be folded.
 pub fn expand(statement: &mut Statement, columns: &dyn Fn(&ObjectName) -> Option<Vec<String>>) {
-    let _ = statement.visit(&mut Expander { columns, expressions: HashSet::new() });
+    let _ = walk::visit_mut(statement, &mut Expander { columns, expressions: HashSet::new() });
 }
 
 struct Expander<'a> {

@@ -54,7 +54,7 @@ impl Txn {
         account: AccountId,
         name: &str,
     ) -> Result<u64> {
-        let from = moment.catalog().database(source_account, source)?.clone();
+        let from = moment.database(source_account, source)?.clone();
         if self.catalog().database(account, name).is_ok() {
             return Err(Error::already_exists(What::Database, name));
         }

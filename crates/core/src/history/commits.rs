@@ -5,7 +5,7 @@ use crate::catalog::{Change, ObjectKind};
 use crate::db::Database;
 use crate::error::{Error, Result, What};
 use crate::ids::{AccountId, DatabaseId, TableId, Time, Version};
-use crate::log::{EntryQuery, EntrySummary, ObjectRow, Scope};
+use crate::log::{EntryQuery, EntrySummary, ObjectRow, Pin, Scope};
 use crate::schema::same_name;
 
 /// A version that can be restored now.
@@ -73,11 +73,11 @@ impl Database {
             })
             .collect();
         for pin in self.snapshots(account)? {
-            if pin.admits_scope(scope).is_ok() && ever.stood(pin.version) && from <= pin.created && pin.created <= upto
-            {
+            let time = self.shown_time(&pin)?;
+            if pin.admits_scope(scope).is_ok() && ever.stood(pin.version) && from <= time && time <= upto {
                 points.push(RecoveryPoint {
                     version: pin.version,
-                    time: pin.created,
+                    time,
                     kind: "snapshot",
                     name: pin.name,
                     author: pin.author,
@@ -87,6 +87,13 @@ impl Database {
         points.sort_by_key(|point| std::cmp::Reverse((point.time, point.version)));
         points.truncate(limit);
         Ok(points)
+    }
+
+    /// Returns a time at which what a snapshot shows was the newest: when it was taken, or, of one that was taken of a
+    /// past moment, that moment's.
+    fn shown_time(&self, pin: &Pin) -> Result<Time> {
+        let newest = self.metastore().newest_at(pin.created)?;
+        Ok(if newest.is_some_and(|newest| newest.version == pin.version) { pin.created } else { pin.version_time })
     }
 
     /// Returns the names that a table and its database had at a version, or last before it; `None` where it never was.

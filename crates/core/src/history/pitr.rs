@@ -40,7 +40,8 @@ impl Database {
     pub fn create_pitr(&self, spec: &PitrSpec, author: &Author) -> Result<Pitr> {
         check_name("PITR", &spec.name)?;
         let length = check_length(spec.length)?;
-        check_scope(self.now().catalog(), author.account, &spec.scope, &[])?;
+        let now = self.now();
+        check_scope(&now, now.catalog(), author.account, &spec.scope, &[])?;
         let _lock = self.0.policies.lock();
         for other in self.pitrs(author.account)? {
             if same_name(&other.name, &spec.name) {
@@ -108,9 +109,9 @@ impl Database {
         let policies = self.pitrs_over(account)?;
         let pins = self.snapshots(account)?;
         let over = |scope: &Scope| policies.iter().filter(|policy| policy.scope.holds(scope)).collect::<Vec<_>>();
-        let kept: Vec<Scope> =
-            policies.iter().map(|policy| &policy.scope).chain(pins.iter().map(|pin| &pin.scope)).cloned().collect();
-        let stands = check_scope(now.catalog(), account, scope, &[]);
+        let kept = policies.iter().map(|policy| &policy.scope).chain(pins.iter().map(|pin| &pin.scope));
+        let kept: Vec<Scope> = kept.flat_map(each_table).collect();
+        let stands = check_scope(&now, now.catalog(), account, scope, &[]);
         // What was dropped or renamed is listed as long as a window reaches back to it, or something names it.
         let gone = match (scope, &stands) {
             (Scope::Tables(..), Ok(_)) => Vec::new(),
@@ -192,6 +193,16 @@ impl Database {
 
     fn put_pitr(&self, pitr: &Pitr) -> Result<()> {
         policy::put(&**self.metastore(), PolicyKind::Pitr, pitr.account, &pitr.name, pitr)
+    }
+}
+
+/// Takes a scope of several tables apart: each has a window of its own.
+fn each_table(scope: &Scope) -> Vec<Scope> {
+    match scope {
+        Scope::Tables(home, tables) => {
+            tables.iter().map(|table| Scope::Tables(home.clone(), vec![table.clone()])).collect()
+        }
+        _ => vec![scope.clone()],
     }
 }
 

@@ -56,6 +56,7 @@ pub enum Target {
 /// What a restore would do. Printable; applying it is one commit.
 pub struct RestorePlan {
     pub request: RestoreRequest,
+    pub(crate) verb: Verb,
     pub from: Resolved,
     pub then: Moment,
     /// What the plan was made against.
@@ -63,6 +64,13 @@ pub struct RestorePlan {
     pub steps: Vec<Step>,
     /// Databases and accounts, by their hash: what they have must still be what was planned for.
     keeps: Vec<u64>,
+}
+
+/// By which statement a restore was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verb {
+    Restore,
+    Undrop,
 }
 
 /// One thing that a restore does.
@@ -161,8 +169,10 @@ impl Database {
         let then = self.moment(&from)?;
         if let Some(limit) = &from.limit {
             // A name that never was is said to be unknown, not to be outside.
-            if let Scope::Database(name) | Scope::Tables(name, _) = &request.scope {
-                then.catalog().database(author.account, name)?;
+            if let Scope::Database(name) | Scope::Tables(name, _) = &request.scope
+                && self.now().catalog().database(author.account, name).is_err()
+            {
+                then.database(author.account, name)?;
             }
             limit.admits_scope(&request.scope)?;
         }
@@ -202,7 +212,7 @@ impl Database {
                 step.rows_then = moment.known_row_count(table, &recent).await?;
             }
         }
-        Ok(RestorePlan { request, from, then, now, steps, keeps })
+        Ok(RestorePlan { request, verb: Verb::Restore, from, then, now, steps, keeps })
     }
 
     /// Does what the plan says, in one commit: all of it or nothing.
@@ -268,7 +278,10 @@ impl RestorePlan {
             Target::Database(name) => format!(" TO DATABASE '{name}'"),
             Target::Table(database, table) => format!(" TO DATABASE '{database}' TABLE '{table}'"),
         };
-        format!("RESTORE {} FROM {from}{to}", self.request.scope)
+        match self.verb {
+            Verb::Restore => format!("RESTORE {} FROM {from}{to}", self.request.scope),
+            Verb::Undrop => format!("UNDROP {}{to}", self.request.scope),
+        }
     }
 
     fn report(&self, version_after: Version, time: Time) -> RestoreReport {
@@ -423,14 +436,21 @@ async fn verify(txn: &Txn, then: &Moment, child: &Arc<Table>, key: &str, kind: K
         && !(kind == Kind::MissingParent && txn.still_refers(then, child, key)?)
         && let Some(entry) = txn.orphan(child, key).await?
     {
+        let home = txn.catalog().database_by_id(child.database).map_or("", |home| home.name.as_str());
+        let parent_home = key.parent_database.as_deref().unwrap_or(home);
+        let both = match same_name(home, parent_home) {
+            true => "Restore both tables together (RESTORE TABLES or RESTORE DATABASE)".to_owned(),
+            false => format!("Restore the account (RESTORE ACCOUNT), or database '{home}' too, with the checks off"),
+        };
         return Err(Error::new(
             kind,
             format!(
-                "The restore would leave rows of '{}' without their parent in '{}': constraint '{}', value '{entry}'.",
+                "The restore would leave rows of '{home}.{}' without their parent in '{parent_home}.{}': constraint '{}', \
+                 value '{entry}'.",
                 child.name, key.parent_table, key.name
             ),
         )
-        .with_hint("Restore both tables (RESTORE TABLES or RESTORE DATABASE), or SET foreign_key_checks = 0 first."));
+        .with_hint(format!("{both}, or SET foreign_key_checks = 0 first.")));
     }
     Ok(())
 }
@@ -480,7 +500,7 @@ impl Planner<'_> {
                 Err(Error::invalid("A cluster or account is restored in place.").with_hint("Leave out TO …."))
             }
             Scope::Database(name) => {
-                let then = self.then.catalog().database(self.account, name)?.clone();
+                let then = self.then.database(self.account, name)?.clone();
                 match &self.request.target {
                     Target::InPlace => self.database(&then).await,
                     Target::Name(to) | Target::Database(to) => self.database_to(&then, to).await,
@@ -488,11 +508,10 @@ impl Planner<'_> {
                 }
             }
             Scope::Tables(database, tables) => {
-                let then = self.then.catalog().database(self.account, database)?.clone();
-                let catalog = self.then.catalog().clone();
+                let then = self.then.database(self.account, database)?.clone();
                 let mut sources = Vec::new();
                 for name in tables {
-                    sources.push(catalog.table(&then, name)?.clone());
+                    sources.push(self.then.table(&then, name)?.clone());
                 }
                 if let Some(pin) = self.limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty()) {
                     for table in &sources {

@@ -163,7 +163,8 @@ impl Database {
     pub fn set_retention(&self, scope: Scope, keep: Keep, zone: &str, author: &Author) -> Result<Retention> {
         keep.check()?;
         when::zone(zone)?;
-        check_scope(self.now().catalog(), author.account, &scope, &[])?;
+        let now = self.now();
+        check_scope(&now, now.catalog(), author.account, &scope, &[])?;
         let retention = Retention {
             account: author.account,
             scope,

@@ -87,7 +87,8 @@ impl Database {
     /// Creates a schedule. Its first run is the next time that its rhythm names.
     pub fn create_schedule(&self, spec: &ScheduleSpec, author: &Author) -> Result<Schedule> {
         check_name("schedule", &spec.name)?;
-        check_scope(self.now().catalog(), author.account, &spec.scope, &[])?;
+        let now = self.now();
+        check_scope(&now, now.catalog(), author.account, &spec.scope, &[])?;
         let now = self.env().now();
         let zone = when::zone(&spec.zone)?;
         if let Some(term) = spec.term {

@@ -184,7 +184,7 @@ impl Database {
         }
         // The moment is held from here on, so that its version cannot be collected before the pin stands.
         let moment = self.moment(&resolved)?;
-        let columns = check_scope(moment.catalog(), author.account, &spec.scope, &spec.columns)?;
+        let columns = check_scope(&moment, moment.catalog(), author.account, &spec.scope, &spec.columns)?;
         let mut copy = None;
         if let Some(limit) = &resolved.limit {
             let tables = tables_of(moment.catalog(), author.account, &spec.scope);
@@ -561,20 +561,26 @@ pub fn tables_of(catalog: &Catalog, account: AccountId, scope: &Scope) -> Vec<Ar
     tables
 }
 
-/// Checks that everything a scope names exists, and returns the ids of the named columns.
-pub fn check_scope(catalog: &Catalog, account: AccountId, scope: &Scope, columns: &[String]) -> Result<Vec<ColumnId>> {
+/// Checks that everything a scope names exists at a moment, or in a transaction's catalog over it, and returns the ids of the named columns.
+pub fn check_scope(
+    moment: &Moment,
+    catalog: &Catalog,
+    account: AccountId,
+    scope: &Scope,
+    columns: &[String],
+) -> Result<Vec<ColumnId>> {
     match scope {
         Scope::Cluster => {}
         Scope::Account(name) => {
             catalog.account(name)?;
         }
         Scope::Database(name) => {
-            catalog.database(account, name)?;
+            moment.database_in(catalog, account, name)?;
         }
         Scope::Tables(name, tables) => {
-            let database = catalog.database(account, name)?;
+            let database = moment.database_in(catalog, account, name)?;
             for table in tables {
-                catalog.table(database, table)?;
+                moment.table_in(catalog, database, table)?;
             }
         }
     }

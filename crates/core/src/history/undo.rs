@@ -155,7 +155,13 @@ impl Database {
                 conflicts.push(format!("row '{key}' of '{}' was {how} since{by}", present.name));
             }
             if conflicts.is_empty() {
-                invert(&diff, &present, txn).await?;
+                invert(&diff, &present, txn).await.map_err(|error| match error.kind() {
+                    Kind::Duplicate | Kind::HasChildren | Kind::MissingParent => {
+                        Error::new(error.kind(), format!("Version {version} cannot be undone: {error}"))
+                            .with_hint("Nothing was changed. Change the row that is in the way, and undo again.")
+                    }
+                    _ => error,
+                })?;
                 let (puts, deletes) = (diff.deleted.num_rows(), diff.inserted.num_rows());
                 let rows = diff.updated_to.num_rows();
                 steps.push(line(

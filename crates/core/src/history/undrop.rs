@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::catalog::ObjectKind;
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
-use crate::history::restore::{RestorePlan, RestoreRequest, Target};
+use crate::history::restore::{RestorePlan, RestoreRequest, Target, Verb};
 use crate::ids::Version;
 use crate::log::{ObjectRow, Scope};
 use crate::schema::same_name;
@@ -82,7 +82,9 @@ impl Database {
             create_database: false,
             foreign_key_checks: true,
         };
-        self.plan_restore_from(request, from, then, author.account).await
+        let mut plan = self.plan_restore_from(request, from, then, author.account).await?;
+        plan.verb = Verb::Undrop;
+        Ok(plan)
     }
 }
 

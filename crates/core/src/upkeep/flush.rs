@@ -167,6 +167,8 @@ impl Database {
             if bytes >= options.flush_bytes || crowded || (aged && rows >= AGED_ROWS) {
                 match self.flush_table(table).await {
                     Ok(_) => total -= bytes,
+                    // A store that closes interrupts what it does not wait for.
+                    Err(_) if self.0.closing.load(Ordering::SeqCst) => return Ok(()),
                     Err(error) => tracing::warn!(%error, %table, "a background flush failed; it will be tried again"),
                 }
             }

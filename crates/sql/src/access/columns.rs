@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::hidden::constraint;
 use crate::parse::name_parts;
 use crate::session::State;
+use crate::walk;
 
 /// What expressions read.
 #[derive(Default)]
@@ -40,7 +41,7 @@ impl Reads {
     /// Adds what an expression, or any other part of a statement, reads.
     pub fn add<T: Visit + Clone + ast::VisitMut>(&mut self, part: &T) {
         let mut part = part.clone();
-        let _ = ast::visit_expressions_mut(&mut part, |expr| {
+        let _ = walk::expressions_mut(&mut part, |expr| {
             let proposed = matches!(&*expr, Expr::Function(function)
                 if function.name.to_string().eq_ignore_ascii_case("VALUES") && !matches!(function.args, FunctionArguments::None));
             if proposed {
@@ -48,7 +49,7 @@ impl Reads {
             }
             ControlFlow::<()>::Continue(())
         });
-        let _ = part.visit(self);
+        let _ = walk::visit(&part, self);
     }
 
     /// Adds what a FROM clause reads beside the tables themselves: conditions of joins, and subqueries.

@@ -19,6 +19,7 @@ use strandline_core::txn::Txn;
 use crate::access::Rights;
 use crate::api::Done;
 use crate::error::{Error, Result};
+use crate::plan;
 pub use crate::warning::Warning;
 
 mod alter;
@@ -118,7 +119,7 @@ impl Ddl<'_> {
     pub(crate) fn database(&self, name: Option<&str>) -> Result<Arc<Database>> {
         let name = name.or(self.database).ok_or_else(no_database)?;
         self.refuse_virtual(name)?;
-        self.txn.catalog().database(self.account, name).cloned().map_err(|_| unknown_database(name))
+        plan::find_database(plan::Source::Txn(self.txn), self.account, name)
     }
 
     /// Refuses to change a database that the server makes up.
@@ -137,8 +138,7 @@ impl Ddl<'_> {
     /// 1146 where it does not exist.
     pub(crate) fn find(&self, database: Option<&str>, name: &str) -> Result<(Arc<Database>, Arc<Table>)> {
         let database = self.database(database)?;
-        let table = self.txn.catalog().table(&database, name).cloned().map_err(|_| no_table(&database.name, name))?;
-        Ok((database, table))
+        plan::find_table(plan::Source::Txn(self.txn), self.account, &database.name, name)
     }
 
     /// Returns a base table with its database.

@@ -10,6 +10,7 @@ use sqlparser::ast::{
 
 use super::Warning;
 use crate::error::{Error, Result};
+use crate::walk;
 
 /// A table as asked for.
 #[derive(Clone, Debug, Default)]
@@ -422,7 +423,7 @@ pub fn default_spec(value: &Expr) -> Result<DefaultSpec> {
 /// MySQL would read as escapes.
 pub fn expression_text(expr: &Expr) -> String {
     let mut expr = expr.clone();
-    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+    let _ = walk::expressions_mut(&mut expr, |expr| {
         if let Expr::Value(value) = expr
             && let Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) = &mut value.value
         {

@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, UInt64Type};
 use sqlparser::ast::{
-    self, Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Visit, Visitor,
+    Assignment, AssignmentTarget, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Query, Visitor,
 };
 use strandline_core::schema::same_name;
 use strandline_core::txn::Txn;
@@ -23,6 +23,7 @@ use crate::parse::name_parts;
 use crate::plan::{Reading, Source};
 use crate::session::State;
 use crate::types::{self, Mode};
+use crate::walk;
 
 /// One column's new value.
 pub struct Assigned {
@@ -166,7 +167,7 @@ pub fn names(expr: &Expr, within: bool, is: impl Fn(&str) -> bool) -> bool {
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
     }
-    expr.visit(&mut Names { within, depth: 0, is }).is_break()
+    walk::visit(expr, &mut Names { within, depth: 0, is }).is_break()
 }
 
 fn is_one_of(target: &Target, name: &str, positions: &HashSet<usize>) -> bool {
@@ -179,7 +180,7 @@ fn is_default(value: &Expr) -> bool {
 
 /// Writes `d.t.c` as `t.c`: the rows that expressions are evaluated over belong to no database.
 fn without_database(value: &mut Expr, target: &Target, alias: &str) {
-    let _ = ast::visit_expressions_mut(value, |expr| {
+    let _ = walk::expressions_mut(value, |expr| {
         if let Expr::CompoundIdentifier(parts) = expr
             && let [database, table, _] = parts.as_slice()
             && same_name(&database.value, &target.database.name)
@@ -195,7 +196,7 @@ fn without_database(value: &mut Expr, target: &Target, alias: &str) {
 /// Writes `LAST_INSERT_ID(x)` as `(x)` and returns the last such `x`.
 fn take_insert_id(value: &mut Expr) -> Option<Expr> {
     let mut remembered = None;
-    let _ = ast::visit_expressions_mut(value, |expr| {
+    let _ = walk::expressions_mut(value, |expr| {
         if let Expr::Function(function) = &*expr
             && function.name.to_string().eq_ignore_ascii_case("LAST_INSERT_ID")
             && let FunctionArguments::List(list) = &function.args

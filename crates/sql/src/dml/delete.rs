@@ -73,13 +73,13 @@ pub async fn execute(
     }
     let mut query = eval::select(exprs, source.clone());
     eval::narrow(&mut query, delete.selection.clone(), delete.order_by.clone(), delete.limit.clone());
-    let found = found_rows(state, txn, &query, parameters, written).await?.batch;
+    let found = found_rows(state, txn, &query, parameters, written).await?;
 
     let mut affected = 0;
     for (named, (first, width)) in targets.iter().zip(places) {
         let table = &named.target.table;
         txn.set_what(format!("DELETE {}", named.target.name()));
-        let keys = named.keys(state, &found, first..first + width)?;
+        let keys = named.keys(state, &found.batch, first..first + width)?;
         if keys.num_rows() > 0 {
             affected += txn.delete(table, &keys).await?;
         }

@@ -25,7 +25,7 @@ use crate::plan::{self, Reading, Source};
 use crate::session::State;
 use crate::types::{self, Mode};
 use crate::warning::Warning;
-use crate::{eval, run};
+use crate::{eval, run, walk};
 
 /// What a row does that another stands in the way of.
 enum How<'a> {
@@ -383,7 +383,7 @@ fn with_proposed(
     column_aliases: &[(String, String)],
 ) -> Assignment {
     let proposed = |name: &str| Expr::Identifier(Ident::with_quote('`', proposed_name(&name.to_lowercase())));
-    let _ = ast::visit_expressions_mut(&mut assignment.value, |expr| {
+    let _ = walk::expressions_mut(&mut assignment.value, |expr| {
         let replacement = match &*expr {
             Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("VALUES") => {
                 match &function.args {

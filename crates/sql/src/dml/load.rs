@@ -24,6 +24,7 @@ use crate::parse::{LoadColumn, LoadData, OnDuplicate as Asked};
 use crate::plan::{Reading, Source};
 use crate::session::{Session, State, interruptible};
 use crate::types::{self, Mode};
+use crate::walk;
 use crate::warning::Warning;
 
 /// How many pieces of a file may wait for the loader.
@@ -447,7 +448,7 @@ impl Loader {
 
 /// Makes the variables of a load columns of its rows.
 fn with_variables(mut expr: Expr, inputs: &[Input]) -> Expr {
-    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+    let _ = walk::expressions_mut(&mut expr, |expr| {
         if let Expr::Identifier(ident) = expr
             && let Some(name) = ident.value.strip_prefix('@')
             && inputs.iter().any(|input| matches!(&input.what, For::Variable(other) if same_name(other, name)))

@@ -23,7 +23,7 @@ use crate::scan;
 use crate::session::State;
 use crate::types::{Mode, MySqlType};
 use crate::warning::Warning;
-use crate::{ddl, eval};
+use crate::{ddl, eval, walk};
 
 mod assign;
 mod delete;
@@ -97,7 +97,7 @@ impl Target {
             return Err(Error::new(1044, "42000", message));
         }
         state.rights.require_any_on_table(database, name, if statement == "LOAD" { "INSERT" } else { statement })?;
-        let (database, table) = plan::find_table(txn.catalog(), state.account, database, name)?;
+        let (database, table) = plan::find_table(Source::Txn(txn), state.account, database, name)?;
         if table.is_view() {
             let (code, what) = match statement {
                 "INSERT" => (1471, "insertable-into"),
@@ -243,7 +243,7 @@ fn guards_division(tree: &impl Visit) -> bool {
             _ => false,
         }
     }
-    tree.visit(&mut Guards(0)).is_break()
+    walk::visit(tree, &mut Guards(0)).is_break()
 }
 
 /// Returns the database and table that a name means.

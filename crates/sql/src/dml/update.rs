@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{concat_batches, filter_record_batch, or};
+use datafusion::execution::memory_pool::MemoryReservation;
 use sqlparser::ast::{self, Assignment, AssignmentTarget, TableFactor, TableWithJoins};
 use strandline_core::grants::Privileges;
 use strandline_core::ids::{ColumnId, TableId};
@@ -18,7 +19,7 @@ use crate::parse::{self, name_parts};
 use crate::plan::{self, Options, Reading, Source};
 use crate::session::State;
 use crate::types::Mode;
-use crate::{eval, run};
+use crate::{eval, failure, run};
 
 /// A table that a FROM clause names, and what it is called there.
 pub struct Named {
@@ -164,6 +165,7 @@ pub async fn write(
 pub struct Found {
     pub batch: RecordBatch,
     pub fields: arrow::datatypes::Fields,
+    _memory: MemoryReservation,
 }
 
 /// Runs the SELECT of an UPDATE or DELETE that writes the tables `written`.
@@ -178,8 +180,11 @@ pub async fn found_rows(
     let options = Options { with_row_id: true, written, ..Options::default() };
     let planned = Box::pin(plan::query(reading, query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
-    let (schema, batches) = Box::pin(run::collect(planned)).await?;
-    Ok(Found { batch: concat_batches(&schema, &batches).map_err(arrow)?, fields })
+    let found = Box::pin(run::collect(planned)).await?;
+    let batch = concat_batches(&found.schema, &found.batches).map_err(arrow)?;
+    // As found, as they become, and as they go into the log.
+    found.memory.try_grow(2 * batch.get_array_memory_size()).map_err(failure::of_query)?;
+    Ok(Found { batch, fields, _memory: found.memory })
 }
 
 /// What a FROM clause names.

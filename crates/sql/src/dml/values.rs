@@ -15,7 +15,7 @@ use crate::plan::{Reading, Source};
 use crate::session::State;
 use crate::types::{self, Given, Mode};
 use crate::warning::Warning;
-use crate::{eval, parse};
+use crate::{eval, parse, walk};
 
 /// Rows that are ready for the transaction.
 pub struct Built {
@@ -259,7 +259,7 @@ async fn column_of(
 /// Puts a column's default in the place of DEFAULT(column).
 pub fn with_defaults(mut expr: Expr, target: &Target) -> Result<Expr> {
     let mut failed = None;
-    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+    let _ = walk::expressions_mut(&mut expr, |expr| {
         if let Expr::Function(function) = expr
             && function.name.to_string().eq_ignore_ascii_case("DEFAULT")
             && let FunctionArguments::List(list) = &function.args

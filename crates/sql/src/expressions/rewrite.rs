@@ -15,10 +15,11 @@ use sqlparser::ast::{
 
 use crate::error::{Error, Result};
 use crate::functions::calendar;
+use crate::walk;
 
 /// Rewrites every expression of a statement, and makes predicates of its conditions. Run it once per statement.
 pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
-    if let ControlFlow::Break(error) = Visit::visit(statement, &mut Nesting::default()) {
+    if let ControlFlow::Break(error) = walk::visit(statement, &mut Nesting::default()) {
         return Err(error);
     }
     run(statement)?;
@@ -31,7 +32,7 @@ pub fn rewrite_statement(statement: &mut Statement) -> Result<()> {
 }
 
 fn run(node: &mut impl VisitMut) -> Result<()> {
-    match node.visit(&mut Rewriter::default()) {
+    match walk::visit_mut(node, &mut Rewriter::default()) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -93,7 +94,7 @@ struct Copies(usize);
 impl Copies {
     /// Counts what `expr` holds beside names and constants, before it is copied.
     fn charge<T: Visit>(&mut self, expr: &T) -> Result<()> {
-        let _ = ast::visit_expressions(expr, |part| {
+        let _ = walk::expressions(expr, |part| {
             // A long list of plain rows copies each name and constant once: they do not multiply.
             let is_plain = matches!(
                 part,
@@ -168,7 +169,7 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         if let Some(having) = &mut select.having {
             let mut aliases = Aliases { items: &select.projection, copies: &mut self.copies };
-            VisitMut::visit(having, &mut aliases)?;
+            walk::visit_mut(having, &mut aliases)?;
             truth(having);
         }
         select.selection.iter_mut().for_each(truth);
@@ -241,8 +242,8 @@ fn having_without_groups(select: &mut Select) {
         return;
     }
     let mut found = Aggregates::default();
-    let _ = Visit::visit(&select.projection, &mut found);
-    let _ = Visit::visit(&select.having, &mut found);
+    let _ = walk::visit(&select.projection, &mut found);
+    let _ = walk::visit(&select.having, &mut found);
     if found.any {
         return;
     }

@@ -11,6 +11,7 @@ use super::done;
 use crate::api::Outcome;
 use crate::error::{Error, Result};
 use crate::parse::{CloneDatabase, CloneTable, When};
+use crate::plan::{Source, find_table};
 use crate::session::{Session, State, Work};
 use crate::warning::Warning;
 
@@ -52,12 +53,11 @@ struct CloneOne<'a> {
 impl CloneOne<'_> {
     async fn write(&self, state: &State, txn: &mut Txn) -> Result<()> {
         let now = txn.moment().clone();
-        let own = txn.catalog().clone();
-        let (moment, catalog) = match &self.past {
-            Some((moment, _)) => (moment, moment.catalog()),
-            None => (&now, &own),
+        let reading = match &self.past {
+            Some((moment, limit)) => Source::Moment(moment, limit.as_ref()),
+            None => Source::Txn(txn),
         };
-        let source = catalog.table(catalog.database(state.account, self.from)?, self.source)?.clone();
+        let (_, source) = find_table(reading, state.account, self.from, self.source)?;
         if source.is_view() {
             return Err(Error::new(1347, "HY000", format!("'{}.{}' is not BASE TABLE", self.from, source.name)));
         }
@@ -65,6 +65,7 @@ impl CloneOne<'_> {
             let all: Vec<_> = source.columns.iter().map(|column| column.id).collect();
             limit.admits_columns(&source, &all)?;
         }
+        let moment = self.past.as_ref().map_or(&now, |(moment, _)| moment);
         txn.clone_table(moment, &source, state.account, self.home, self.name).await?;
         txn.set_what(format!("CREATE TABLE {}.{} CLONE {}.{}", self.home, self.name, self.from, source.name));
         Ok(())

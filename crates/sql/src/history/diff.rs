@@ -10,21 +10,30 @@ use futures::StreamExt;
 use futures::stream;
 use strandline_core::error::{Error as CoreError, Result as CoreResult};
 use strandline_core::history::diff::{Diff as Changes, TableAt};
-use strandline_core::schema::Column;
+use strandline_core::schema::{Column, Table};
 
 use crate::api::{ColumnMeta, Outcome, Rows};
 use crate::dml;
 use crate::error::{Error, Result};
 use crate::parse::{BranchOutput, Diff, DiffOutput, TableName, When};
+use crate::plan::{Source, find_table};
 use crate::session::{Session, State};
 use crate::show::answer::{CellKind, answer, row};
 use crate::statements::rows_of;
 use crate::types::{self, MySqlType};
 
 pub async fn diff(session: &mut Session, diff: &Diff) -> Result<Outcome> {
-    let base = table_at(&session.state, &diff.table, Some(&diff.from)).await?;
-    let head = table_at(&session.state, &diff.table, Some(&diff.to)).await?;
-    let changes = changes(&session.state, &base, &head).await?;
+    let state = &session.state;
+    let head = table_at(state, &diff.table, Some(&diff.to)).await?;
+    let base = match table_at(state, &diff.table, Some(&diff.from)).await {
+        Ok(base) => base,
+        // It may have had another name then.
+        Err(error) => match name_at(state, &head.table, &diff.from).await? {
+            Some(name) => table_at(state, &name, Some(&diff.from)).await?,
+            None => return Err(error),
+        },
+    };
+    let changes = changes(state, &base, &head).await?;
     match diff.output {
         DiffOutput::Summary => {
             let rows = vec![
@@ -109,8 +118,7 @@ async fn table_at(state: &State, name: &TableName, when: Option<&When>) -> Resul
     if let Some(limit) = &limit {
         limit.admits_table(&state.account_name, &home, &name)?;
     }
-    let database = moment.catalog().database(state.account, &home)?;
-    let table = moment.catalog().table(database, &name)?.clone();
+    let (_, table) = find_table(Source::Moment(&moment, limit.as_ref()), state.account, &home, &name)?;
     if table.is_view() {
         return Err(Error::new(1347, "HY000", format!("'{home}.{name}' is not BASE TABLE")));
     }
@@ -119,6 +127,17 @@ async fn table_at(state: &State, name: &TableName, when: Option<&When>) -> Resul
         limit.admits_columns(&table, &all)?;
     }
     Ok(TableAt { moment, table })
+}
+
+/// Returns the name that a table had at a moment, if that was another one.
+async fn name_at(state: &State, table: &Table, when: &When) -> Result<Option<TableName>> {
+    let (moment, _) = state.moment_at(when).await?;
+    let catalog = moment.catalog();
+    let then = catalog.table_by_id(table.id).filter(|then| then.name != table.name || then.database != table.database);
+    Ok(then.and_then(|then| {
+        let home = catalog.database_by_id(then.database)?;
+        Some(TableName { database: Some(home.name.clone()), name: then.name.clone() })
+    }))
 }
 
 fn count(changes: &Changes) -> Result<crate::show::answer::ShowAnswer> {

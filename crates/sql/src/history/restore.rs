@@ -16,6 +16,7 @@ use crate::parse::{Restore, RestoreTo, Undo, Undrop, Undropped};
 use crate::session::Session;
 use crate::show::answer::{Cell, CellKind, ShowAnswer, answer, row};
 use crate::statements::rows_of;
+use crate::warning::Warning;
 
 /// How often a restore is planned again because another commit came between plan and commit.
 const TRIES: usize = 20;
@@ -102,9 +103,20 @@ pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
             .map(|line| row![line.action.to_string(), &line.database, &line.table, line.rows_before, line.rows_after]);
         return Ok(Outcome::Rows(rows_of(answer(&columns, rows.collect())?)));
     }
-    session.commit().await?;
+    commit_first(session).await?;
     let report = session.state.engine.database().undo(Version(undo.version), &author).await?;
     Ok(Outcome::Rows(rows_of(report_answer(&report, &[])?)))
+}
+
+/// Commits the open transaction, and says so where it had written something: who meant to roll it back cannot any more.
+async fn commit_first(session: &mut Session) -> Result<()> {
+    let wrote = session.has_writes();
+    session.commit().await?;
+    if wrote {
+        let message = "The open transaction was committed first: a restore is a commit of its own";
+        session.state.warnings.push(Warning::note(1105, message));
+    }
+    Ok(())
 }
 
 /// Makes a plan and prints it, or applies it, planning again when another commit came between.
@@ -118,7 +130,7 @@ async fn run(session: &mut Session, explain: bool, planning: &Planning, with_gra
         let grants = grants_then(&plan, &author, with_grants);
         return Ok(Outcome::Rows(rows_of(plan_answer(&plan, &grants)?)));
     }
-    session.commit().await?;
+    commit_first(session).await?;
     let mut tries = 0;
     loop {
         tries += 1;

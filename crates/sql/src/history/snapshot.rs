@@ -72,7 +72,7 @@ fn inside(
     let txn = session.txn()?;
     check_name("snapshot", &create.name)?;
     txn.check_snapshot_name(&create.name)?;
-    let columns = check_scope(txn.catalog(), account, &scope, &create.columns)?;
+    let columns = check_scope(txn.moment(), txn.catalog(), account, &scope, &create.columns)?;
     if let Some(base) = create.incremental_from.as_ref().filter(|base| txn.takes_snapshot(base)) {
         return Err(Error::wrong_arguments(format!(
             "Snapshot '{base}' is not committed yet: COMMIT before it can be a base."

@@ -13,6 +13,7 @@ use sqlparser::ast::{Visit, Visitor};
 
 use super::{Statement, When};
 use crate::error::{Error, Result};
+use crate::walk;
 
 /// A table of a statement, as it is written there.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,25 +35,25 @@ pub trait Tree {
 
 impl<T: Visit + VisitMut> Tree for T {
     fn visit_tree(&self, visitor: &mut Collect) -> ControlFlow<Error> {
-        self.visit(visitor)
+        walk::visit(self, visitor)
     }
 
     fn visit_tree_mut(&mut self, visitor: &mut Replace<'_>) -> ControlFlow<Error> {
-        self.visit(visitor)
+        walk::visit_mut(self, visitor)
     }
 }
 
 impl Tree for Statement {
     fn visit_tree(&self, visitor: &mut Collect) -> ControlFlow<Error> {
         match self {
-            Statement::Query(query) => query.visit(visitor),
-            Statement::SelectInto { query, .. } => query.visit(visitor),
-            Statement::Insert(insert) => insert.visit(visitor),
-            Statement::Update(update) => update.update.visit(visitor),
-            Statement::Delete(delete) => delete.delete.visit(visitor),
-            Statement::CreateTable(create) => create.visit(visitor),
-            Statement::CreateView(create) => create.view.visit(visitor),
-            Statement::Do(exprs) => exprs.visit(visitor),
+            Statement::Query(query) => walk::visit(query, visitor),
+            Statement::SelectInto { query, .. } => walk::visit(query, visitor),
+            Statement::Insert(insert) => walk::visit(insert, visitor),
+            Statement::Update(update) => walk::visit(&update.update, visitor),
+            Statement::Delete(delete) => walk::visit(&delete.delete, visitor),
+            Statement::CreateTable(create) => walk::visit(create, visitor),
+            Statement::CreateView(create) => walk::visit(&create.view, visitor),
+            Statement::Do(exprs) => walk::visit(exprs, visitor),
             Statement::Explain { statement, .. } => statement.visit_tree(visitor),
             _ => ControlFlow::Continue(()),
         }
@@ -60,14 +61,14 @@ impl Tree for Statement {
 
     fn visit_tree_mut(&mut self, visitor: &mut Replace<'_>) -> ControlFlow<Error> {
         match self {
-            Statement::Query(query) => VisitMut::visit(query, visitor),
-            Statement::SelectInto { query, .. } => VisitMut::visit(query, visitor),
-            Statement::Insert(insert) => VisitMut::visit(insert, visitor),
-            Statement::Update(update) => VisitMut::visit(&mut update.update, visitor),
-            Statement::Delete(delete) => VisitMut::visit(&mut delete.delete, visitor),
-            Statement::CreateTable(create) => VisitMut::visit(create, visitor),
-            Statement::CreateView(create) => VisitMut::visit(&mut create.view, visitor),
-            Statement::Do(exprs) => VisitMut::visit(exprs, visitor),
+            Statement::Query(query) => walk::visit_mut(query, visitor),
+            Statement::SelectInto { query, .. } => walk::visit_mut(query, visitor),
+            Statement::Insert(insert) => walk::visit_mut(insert, visitor),
+            Statement::Update(update) => walk::visit_mut(&mut update.update, visitor),
+            Statement::Delete(delete) => walk::visit_mut(&mut delete.delete, visitor),
+            Statement::CreateTable(create) => walk::visit_mut(create, visitor),
+            Statement::CreateView(create) => walk::visit_mut(&mut create.view, visitor),
+            Statement::Do(exprs) => walk::visit_mut(exprs, visitor),
             Statement::Explain { statement, .. } => statement.visit_tree_mut(visitor),
             _ => ControlFlow::Continue(()),
         }

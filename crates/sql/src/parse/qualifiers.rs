@@ -3,14 +3,14 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, Visit,
-    Visitor,
+    Expr, Ident, ObjectName, ObjectNamePart, Select, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, Visitor,
 };
 
 use strandline_core::schema::same_name;
 
 use super::{Options, Statement, parse_one};
 use crate::error::{Error, Result};
+use crate::walk;
 
 /// Returns a query's text with `new` in every place where it names the database `old`; the rest stays as it is.
 ///
@@ -22,7 +22,7 @@ pub fn rename_database(text: &str, old: &str, new: &str) -> Result<String> {
         return Err(Error::internal(format!("'{text}' is no query")));
     };
     let mut found = Qualifiers { old, places: Vec::new() };
-    let _ = query.visit(&mut found);
+    let _ = walk::visit(query, &mut found);
     found.places.sort_unstable();
     found.places.dedup();
     let mut renamed = parsed.text;
