@@ -19,11 +19,12 @@ use crate::catalog::{Catalog, Change, ObjectKind};
 use crate::cold::Cold;
 use crate::cold::DurableLocal;
 use crate::cold::Files;
+use crate::cold::Merging;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result, What};
 use crate::hot::Hot;
 use crate::ids::{AccountId, Digest, FileId, PinId, Time, Version};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Turns};
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
 use crate::log::{FileKind, Metastore, Scope, TableDelta};
@@ -49,6 +50,8 @@ pub struct Options {
     pub flush_total_bytes: usize,
     /// Recent rows are flushed after this many seconds, if there are enough to be worth a file.
     pub flush_seconds: u64,
+    /// When parts are merged.
+    pub merging: Merging,
     /// A large load writes a run of rows to a part when it has gathered this many.
     pub load_rows: usize,
     pub window: Window,
@@ -64,6 +67,7 @@ impl Default for Options {
             flush_bytes: 32 << 20,
             flush_total_bytes: 256 << 20,
             flush_seconds: 300,
+            merging: Merging::default(),
             load_rows: 1 << 20,
             window: Window::DEFAULT,
             grace_micros: 10 * 60 * 1_000_000,
@@ -88,6 +92,7 @@ pub(crate) struct Inner {
     pub holdings: Holdings,
     /// Since when nothing reaches a file. It begins anew with the process: a restart only delays the collector.
     pub condemned: Mutex<HashMap<FileId, Time>>,
+    pub turns: Turns,
     /// Held by the collection that runs.
     pub collecting: tokio::sync::Mutex<()>,
     jobs: Jobs,
@@ -180,6 +185,7 @@ impl Database {
             policies: Mutex::new(()),
             holdings: Holdings::default(),
             condemned: Mutex::default(),
+            turns: Turns::default(),
             collecting: tokio::sync::Mutex::new(()),
             jobs,
             root: OnceLock::new(),

@@ -5,6 +5,7 @@
 //!   footer · cache         what is known of an open part · what is kept in memory
 //!   writer                 sorted rows to one part, in bounded memory
 //!   manifest · dv          which parts make up a table · which of their rows are gone
+//!   merging                which parts are worth merging
 //!   files · verified       minted names, written once, read with verification · the same for DataFusion
 //!   drafts                 files that no commit has yet
 //!   durable · key          a directory that survives power loss · keys as bytes
@@ -19,6 +20,7 @@ mod files;
 mod footer;
 mod key;
 mod manifest;
+mod merging;
 mod reader;
 mod rows;
 mod secondary;
@@ -35,6 +37,7 @@ pub(crate) use files::blocking;
 pub use files::{FileWriter, Files, cause, is_staged, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};
+pub use merging::{Candidate, Merging};
 pub use reader::{BatchStream, Cold, Row};
 pub use writer::{PartVersions, PartWriter, write_archive, write_part, write_parts};
 

@@ -1,35 +1,49 @@
-//! Flush: recent rows of one table go from the log to a part, killed rows to deletion vectors, and a new manifest
-//! takes their place. Small parts are merged on the way, so that their number stays small.
+//! Flush and compaction: a table's rows are laid out anew, and nothing that anyone can see changes.
 //!
-//! Writers go on meanwhile: what they commit stays laid over the new manifest. If the content moves under the job (a
-//! load, a restore, a truncate), the job gives way and is done again later.
+//! ```text
+//!   recent rows ─┐
+//!   part ────────┼─► merged by key ─► parts ─┐
+//!   part ────────┘                           ├─► manifest ─► content, up to the moment of the job
+//!   part, part … and what is gone of them ───┘
+//! ```
+//! A flush takes recent rows out of memory, and merges small parts on the way. A compaction is a flush that merges more:
+//! what [`Merging`] finds worth it. Writers go on meanwhile: what they commit stays laid over the new manifest. If the
+//! content moves under the job (a load, a restore, a truncate), the job gives way and is done again later.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::TryStreamExt;
+use futures::StreamExt;
 use roaring::RoaringBitmap;
 
 use crate::catalog::Content;
-use crate::cold::{Drafts, Manifest, Part, PartVersions, write_part};
-use crate::db::Database;
-use crate::error::{Kind, Result};
-use crate::ids::{TableId, Version};
+use crate::cold::{BatchStream, Candidate, Drafts, Manifest, Part, PartVersions, write_parts};
+use crate::db::{Database, Inner};
+use crate::error::{Error, Kind, Result};
+use crate::ids::{Digest, TableId, Version};
 use crate::log::EntryQuery;
 use crate::txn::bulk::sorted_rows;
+use crate::upkeep::merge::merged;
 
-/// Parts whose live rows take less than this in their file are small.
-const SMALL_BYTES: u64 = 8 << 20;
-/// So many small parts are merged into one.
-const SMALL_PARTS: usize = 8;
-/// One flush merges no more than this much of files: their rows stand in memory, some times as large.
-const MERGE_BYTES: u64 = 32 << 20;
 /// A table with fewer recent rows is not flushed by age.
 const AGED_ROWS: usize = 1000;
 
 /// How often the collector looks for what nothing reaches.
 const COLLECT_SECONDS: u64 = 600;
+
+/// How often tables are looked at for what is worth merging.
+const COMPACT_SECONDS: u64 = 10;
+
+/// Why a table is laid out anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Job {
+    Flush,
+    Compact,
+    /// All parts become one run.
+    Optimize,
+}
 
 impl Database {
     /// Flushes every table that has recent rows.
@@ -43,6 +57,22 @@ impl Database {
 
     /// Flushes one table; tells whether there was anything to do.
     pub async fn flush_table(&self, id: TableId) -> Result<bool> {
+        self.lay_out(id, Job::Flush).await
+    }
+
+    /// Merges what is worth it of one table; tells whether anything was.
+    pub async fn compact_table(&self, id: TableId) -> Result<bool> {
+        self.lay_out(id, Job::Compact).await
+    }
+
+    /// Lays a table out as if it had been loaded afresh; tells whether there was anything to do.
+    pub async fn optimize_table(&self, id: TableId) -> Result<bool> {
+        self.lay_out(id, Job::Optimize).await
+    }
+
+    async fn lay_out(&self, id: TableId, job: Job) -> Result<bool> {
+        // One job at a time: of two, the second would find another content than it began with.
+        let _turn = self.0.turns.take(id).await;
         let mut txn = self.begin(self.system());
         txn.set_upkeep();
         let Some(table) = txn.catalog().table_by_id(id).cloned() else { return Ok(false) };
@@ -50,56 +80,56 @@ impl Database {
         let moment = txn.moment().clone();
         let layers = moment.layers(&table, moment.catalog(), None).await?;
         // Rows that came and went have left nothing but deltas.
-        let is_settled = content.inherited.is_empty() && layers.overlay.is_empty();
-        if is_settled && !self.logged(id, content.flushed, moment.version())? {
+        let is_settled = content.inherited.is_empty()
+            && layers.overlay.is_empty()
+            && !self.logged(id, content.flushed, moment.version())?;
+        if is_settled && job == Job::Flush {
             return Ok(false);
         }
         let cold = self.cold();
-        let mut rows = layers.hot_rows(true)?;
-        let mut kept: Vec<Part> = Vec::new();
-        let mut small: Vec<(u64, Part, RoaringBitmap)> = Vec::new();
-        let mut files = cold.files().drafts();
+        let mut excluded = Vec::with_capacity(layers.manifest.parts.len());
         for part in &layers.manifest.parts {
-            let excluded = layers.excluded(part).await?;
-            let part = part.clone().with_version(content.parts_version);
-            let live = part.rows - excluded.len();
-            if live == 0 {
+            excluded.push(layers.excluded(part).await?);
+        }
+        let with_dead = layers.manifest.parts.iter().zip(&excluded);
+        let candidates: Vec<Candidate<'_>> =
+            with_dead.map(|(part, excluded)| Candidate { part, dead: excluded.len() }).collect();
+        let merging = &self.options().merging;
+        let chosen = match job {
+            Job::Flush => merging.for_flush(&candidates),
+            Job::Compact => merging.for_compaction(&candidates),
+            Job::Optimize if is_settled && is_one_run(&candidates) => BTreeSet::new(),
+            Job::Optimize => (0..candidates.len()).collect(),
+        };
+        if chosen.is_empty() && (job == Job::Compact || is_settled) {
+            return Ok(false);
+        }
+        let mut files = cold.files().drafts();
+        let mut kept: Vec<Part> = Vec::new();
+        let mut inputs: Vec<BatchStream> = Vec::new();
+        let mut recent = layers.hot_rows(true)?;
+        recent.retain(|batch| batch.num_rows() > 0);
+        if !recent.is_empty() {
+            let recent = sorted_rows(&table, &recent)?;
+            inputs.push(futures::stream::iter([Ok(recent)]).boxed());
+        }
+        for (at, (part, excluded)) in layers.manifest.parts.iter().zip(&excluded).enumerate() {
+            if excluded.len() == part.rows {
                 continue;
             }
-            let live_bytes = (part.bytes as f64 * live as f64 / part.rows as f64) as u64;
-            if live_bytes < SMALL_BYTES {
-                small.push((live_bytes, part, excluded));
-            } else {
-                kept.push(self.with_deletions(part, &excluded, &mut files).await?);
+            let part = part.clone().with_version(content.parts_version);
+            match chosen.contains(&at) {
+                true => inputs.push(cold.scan(&table, &part, content.parts_version, None, excluded, true).await?),
+                false => kept.push(self.with_deletions(part, excluded, &mut files).await?),
             }
         }
-        small.sort_by_key(|(bytes, ..)| *bytes);
-        let merging = match small.len() {
-            few if few < SMALL_PARTS => 0,
-            _ => {
-                let sums = small.iter().scan(0, |sum, (bytes, ..)| {
-                    *sum += bytes;
-                    Some(*sum)
-                });
-                sums.take_while(|sum| *sum <= MERGE_BYTES).count()
-            }
-        };
-        for (at, (_, part, excluded)) in small.into_iter().enumerate() {
-            if at < merging {
-                let scan = cold.scan(&table, &part, content.parts_version, None, &excluded, true).await?;
-                rows.extend(scan.try_collect::<Vec<_>>().await?);
-            } else {
-                kept.push(self.with_deletions(part, &excluded, &mut files).await?);
-            }
-        }
-        rows.retain(|batch| batch.num_rows() > 0);
-        if !rows.is_empty() {
-            let rows = sorted_rows(&table, &rows)?;
-            let rows = futures::stream::iter([Ok(rows)]);
-            if let Some((part, record)) = write_part(cold.files(), &table, rows, PartVersions::Column).await? {
-                kept.push(part);
-                files.push(record);
-            }
+        let rows = merged(&table, inputs).await?.map(|batch| match self.0.closing.load(Ordering::SeqCst) {
+            true => Err(Error::new(Kind::Cancelled, "The database is closed.")),
+            false => batch,
+        });
+        for (part, record) in write_parts(cold.files(), &table, rows, PartVersions::Column, merging.part_bytes).await? {
+            kept.push(part);
+            files.push(record);
         }
         let mut manifest = Manifest { parts: kept };
         manifest.sort();
@@ -122,7 +152,7 @@ impl Database {
         drop(layers);
         txn.add_files(files);
         txn.replace_content(id, &content, new);
-        txn.set_what(format!("FLUSH {}", table.name));
+        txn.set_what(format!("{} {}", if job == Job::Flush { "FLUSH" } else { "COMPACT" }, table.name));
         match txn.commit().await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == Kind::Conflict => Ok(false),
@@ -136,24 +166,52 @@ impl Database {
         Ok(!self.metastore().entries(&query)?.is_empty())
     }
 
-    /// Flushes in the background by size and age, until the database is closed or dropped.
+    /// Flushes, compacts and collects in the background, until the database is closed or dropped.
     pub fn start_upkeep(&self) {
         let inner = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             let mut seconds = 0_u64;
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            while let Some(database) = later(&inner, 1).await {
                 seconds += 1;
-                let Some(inner) = inner.upgrade() else { return };
-                let database = Database(inner);
-                if database.0.closing.load(Ordering::SeqCst) {
-                    return;
-                }
                 if let Err(error) = database.tick(seconds).await {
                     tracing::warn!(%error, "background upkeep failed; it will be tried again");
                 }
             }
         });
+        // Apart from the flushes: memory is emptied also while a long merge goes on.
+        let (inner, mut looked) = (Arc::downgrade(&self.0), self.manifests());
+        tokio::spawn(async move {
+            while let Some(database) = later(&inner, COMPACT_SECONDS).await {
+                if let Err(error) = database.compact_changed(&mut looked).await {
+                    tracing::warn!(%error, "a background compaction failed; it will be tried again");
+                }
+            }
+        });
+    }
+
+    fn manifests(&self) -> HashMap<TableId, Digest> {
+        let now = self.now();
+        let tables = now.catalog().all_tables();
+        tables.filter_map(|table| Some((table.id, now.catalog().content(table.id)?.manifest?))).collect()
+    }
+
+    /// Compacts the tables whose manifests are not those that were `looked` at.
+    async fn compact_changed(&self, looked: &mut HashMap<TableId, Digest>) -> Result<()> {
+        for (table, digest) in self.manifests() {
+            if looked.insert(table, digest) == Some(digest) {
+                continue;
+            }
+            let manifest = self.cold().manifest(digest).await?;
+            let parts = manifest.parts.iter();
+            let parts: Vec<_> = parts.map(|part| Candidate { part, dead: part.rows - part.live_rows() }).collect();
+            if !self.options().merging.for_compaction(&parts).is_empty() {
+                // What it leaves is looked at next time.
+                self.compact_table(table).await?;
+            }
+        }
+        let present = self.manifests();
+        looked.retain(|table, _| present.contains_key(table));
+        Ok(())
     }
 
     async fn tick(&self, seconds: u64) -> Result<()> {
@@ -190,4 +248,16 @@ impl Database {
         }
         Ok(part)
     }
+}
+
+/// Waits, and returns the database if it is still open then.
+async fn later(database: &Weak<Inner>, seconds: u64) -> Option<Database> {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let database = Database(database.upgrade()?);
+    (!database.0.closing.load(Ordering::SeqCst)).then_some(database)
+}
+
+/// Tells whether parts stand side by side with nothing gone, so that merging them would change nothing.
+fn is_one_run(parts: &[Candidate<'_>]) -> bool {
+    parts.iter().all(|part| part.dead == 0) && parts.is_sorted_by(|a, b| a.part.max_key < b.part.min_key)
 }

@@ -3,3 +3,4 @@
 pub mod collect;
 pub mod flush;
 pub mod keep;
+mod merge;

@@ -41,6 +41,8 @@ enum Op {
     RenameColumn(u8),
     FlushAll,
     FlushOne(u8),
+    /// Merges what is worth it of a table, or all of it.
+    Compact(u8, bool),
     Reopen,
     CreateSnapshot(u8),
     DropSnapshot(u8),
@@ -117,6 +119,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(Op::RenameColumn),
         2 => Just(Op::FlushAll),
         2 => any::<u8>().prop_map(Op::FlushOne),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(table, all)| Op::Compact(table, all)),
         1 => Just(Op::Reopen),
         1 => (0_u8..4).prop_map(Op::CreateSnapshot),
         1 => (0_u8..4).prop_map(Op::DropSnapshot),
@@ -387,6 +390,16 @@ impl Machine {
             Op::FlushOne(number) => {
                 let Some(name) = self.pick(*number) else { return };
                 db.flush_table(state[&name].def.id).await.unwrap();
+            }
+            Op::Compact(number, all) => {
+                let Some(name) = self.pick(*number) else { return };
+                let table = state[&name].def.id;
+                if *all {
+                    db.optimize_table(table).await.unwrap();
+                    assert!(!db.optimize_table(table).await.unwrap(), "nothing is left to do");
+                }
+                // Every merge leaves less to be merged.
+                while db.compact_table(table).await.unwrap() {}
             }
             Op::Reopen => {
                 drop(db);

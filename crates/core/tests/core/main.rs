@@ -2,6 +2,7 @@
 //! before.
 
 mod collect;
+mod compact;
 mod compression;
 mod diff;
 mod drafts;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use futures::TryStreamExt;
+use strandline_core::cold::Merging;
 use strandline_core::cold::{Cold, encode_keys};
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::env::Env;
@@ -20,10 +21,11 @@ pub fn author() -> Author {
     Author { account: SYS, name: "test@localhost".to_owned() }
 }
 
-/// Returns options with a clock that stands still and large loads that begin at four rows.
+/// Returns options with a clock that stands still, large loads that begin at four rows, and parts that are merged soon.
 pub fn options() -> Options {
     let env = Env::fixed(Time(1_767_225_600_000_000), 1);
-    Options { env, load_rows: 4, cache_bytes: 64 << 20, ..Options::default() }
+    let merging = Merging { depth: 2, worn_bytes: 1, ..Merging::default() };
+    Options { env, merging, load_rows: 4, cache_bytes: 64 << 20, ..Options::default() }
 }
 
 pub fn column(id: u32, name: &str, ty: Type, nullable: bool) -> Column {

@@ -1,0 +1,108 @@
+//! Compaction: a table reads as if it had been loaded afresh, and nothing that anyone can see has changed.
+
+use std::sync::Arc;
+
+use strandline_core::cold::Manifest;
+use strandline_core::cold::Merging;
+use strandline_core::db::{Database, Options};
+use strandline_core::schema::Table;
+
+use crate::support::*;
+
+const ROWS: i32 = 12_000;
+
+/// A table of parts that lie over one another: in each run of `runs`, every so-manieth key.
+async fn store(runs: i32) -> (Database, Arc<Table>) {
+    let merging = Merging {
+        small_bytes: 1 << 10,
+        small_parts: 100,
+        depth: 4,
+        worn_bytes: 1,
+        part_bytes: 1,
+        ..Merging::default()
+    };
+    let options = Options { merging, load_rows: 1 << 20, ..options() };
+    let db = Database::in_memory(options).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    for run in 0..runs {
+        let rows: Vec<(i32, i32)> = (0..ROWS).filter(|id| id % runs == run).map(|id| (id, run)).collect();
+        insert(&db, &t, &rows).await;
+        db.flush_table(t.id).await.unwrap();
+    }
+    (db, t)
+}
+
+async fn manifest(db: &Database, table: &Table) -> Arc<Manifest> {
+    let now = db.now();
+    db.cold().manifest(now.catalog().content(table.id).unwrap().manifest.unwrap()).await.unwrap()
+}
+
+async fn delete(db: &Database, table: &Arc<Table>, ids: impl Iterator<Item = i32>) {
+    let keys: Vec<Vec<u8>> = ids.map(|id| key_of(table, &row(table, id, 0))).collect();
+    let mut txn = db.begin(author());
+    txn.delete(table, &key_batch(table, &keys)).await.unwrap();
+    txn.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn parts_that_lie_over_one_another_come_to_lie_side_by_side() {
+    let (db, t) = store(3).await;
+    assert!(!db.compact_table(t.id).await.unwrap(), "three are not deep");
+    let (db, t) = store(5).await;
+    let (rows, before) = (pairs(&db, &t).await, db.now());
+    assert_eq!(manifest(&db, &t).await.parts.len(), 5);
+    assert!(db.compact_table(t.id).await.unwrap());
+    let merged = manifest(&db, &t).await;
+    assert!(merged.parts.len() > 1, "a merge is cut into parts");
+    assert!(merged.parts.is_sorted_by(|a, b| a.max_key < b.min_key), "and they do not overlap");
+    assert_eq!(merged.live_rows(), ROWS as u64);
+    assert_eq!(pairs(&db, &t).await, rows);
+    // Each row still knows the commit that wrote it, and the past is as it was.
+    assert!(merged.parts.iter().any(|part| part.version_min < part.version_max));
+    let then: Vec<_> = read(db.cold(), &before.scan(&t).await.unwrap()).await.values().map(pair).collect();
+    assert_eq!(then, rows);
+    assert!(!db.compact_table(t.id).await.unwrap(), "nothing is left to do");
+}
+
+#[tokio::test]
+async fn what_is_gone_is_folded_in() {
+    let (db, t) = store(1).await;
+    delete(&db, &t, (0..ROWS).filter(|id| id % 5 == 0)).await;
+    db.flush_table(t.id).await.unwrap();
+    assert!(!db.compact_table(t.id).await.unwrap(), "a fifth is not worth it");
+    delete(&db, &t, (0..ROWS).filter(|id| id % 5 == 1)).await;
+    db.flush_table(t.id).await.unwrap();
+    let rows = pairs(&db, &t).await;
+    assert!(db.compact_table(t.id).await.unwrap());
+    let merged = manifest(&db, &t).await;
+    assert_eq!(
+        merged.parts.iter().map(|part| (part.rows, part.deletions)).fold(0, |sum, (rows, gone)| {
+            assert_eq!(gone, None);
+            sum + rows
+        }),
+        rows.len() as u64
+    );
+    assert_eq!(pairs(&db, &t).await, rows);
+}
+
+#[tokio::test]
+async fn writers_go_on_under_a_compaction() {
+    let (db, t) = store(5).await;
+    let compaction = db.compact_table(t.id);
+    let writer = async {
+        for id in 0..50 {
+            insert(&db, &t, &[(ROWS + id, 0)]).await;
+            delete(&db, &t, [id * 7].into_iter()).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let (compacted, ()) = tokio::join!(compaction, writer);
+    assert!(compacted.unwrap());
+    let expected = (0..ROWS + 50).filter(|id| *id >= 350 || id % 7 != 0);
+    assert_eq!(pairs(&db, &t).await.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    db.flush_table(t.id).await.unwrap();
+    db.optimize_table(t.id).await.unwrap();
+    assert!(!db.optimize_table(t.id).await.unwrap(), "nothing is left to do");
+    assert_eq!(manifest(&db, &t).await.live_rows(), pairs(&db, &t).await.len() as u64);
+}
