@@ -37,6 +37,12 @@ const VERBS: &[Verb] = &[
         about: "kill -9 in the middle of a load, again and again",
         run: kill,
     },
+    Verb {
+        name: "fault",
+        arguments: "[NAME] [--seed N]",
+        about: "every call to the disk fails, every byte is flipped: all that the tests take a part of",
+        run: fault,
+    },
     Verb { name: "demo", arguments: "", about: "a server, real data, an accident and the way back", run: demo },
     Verb {
         name: "bench",
@@ -122,6 +128,19 @@ fn slt(context: &Context, arguments: &[String]) -> Result<(), String> {
 fn kill(context: &Context, arguments: &[String]) -> Result<(), String> {
     build_release(context)?;
     workbench(context, "kill", arguments)
+}
+
+fn fault(context: &Context, arguments: &[String]) -> Result<(), String> {
+    let mut command = context.cargo(&["test", "--workspace", "--test", "rigs", "--", "--nocapture"]);
+    command.env("STRANDLINE_EVERY", "1");
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--seed" => command.env("STRANDLINE_SEED", rest.next().ok_or("--seed needs a number")?),
+            name => command.arg(name),
+        };
+    }
+    run(command)
 }
 
 fn demo(context: &Context, arguments: &[String]) -> Result<(), String> {

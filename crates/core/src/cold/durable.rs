@@ -1,11 +1,15 @@
 //! A local directory as an object store whose writes survive power loss.
 //!
-//! `object_store`'s own local store leaves flushing to the operating system. This one passes everything on to it and,
-//! before it reports success, flushes the file and every directory from the file's up to the root of the store. It
+//! `object_store`'s own local store leaves flushing to the operating system. This one passes reads and uploads on to it
+//! and, before it reports success, flushes the file and every directory from the file's up to the root of the store. It
 //! never promises that an overwrite is atomic across a power loss: the store above writes each name once.
+//!
+//! A file is written under its name with `#1` behind it, and then renamed. What a crash or an error leaves there goes with
+//! the name: to delete a file deletes both, so that whoever knows the name can leave nothing behind.
 
 use std::fmt;
 use std::fs::File;
+use std::io::{Error as IoError, ErrorKind, Write};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +19,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use crate::cold::files::is_staged;
@@ -67,9 +71,21 @@ impl fmt::Display for DurableLocal {
 #[async_trait]
 impl ObjectStore for DurableLocal {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        let result = self.local.put_opts(location, payload, opts).await?;
-        self.flush_file(location).await?;
-        Ok(result)
+        if !matches!(opts.mode, PutMode::Create) {
+            let result = self.local.put_opts(location, payload, opts).await?;
+            self.flush_file(location).await?;
+            return Ok(result);
+        }
+        let (flusher, path) = (self.flusher.clone(), self.local.path_to_filesystem(location)?);
+        let taken = path.clone();
+        match spawned(move || flusher.create(&path, &payload)).await? {
+            Ok(()) => Ok(PutResult { e_tag: None, version: None }),
+            Err(source) if source.kind() == ErrorKind::AlreadyExists => {
+                let path = taken.display().to_string();
+                Err(object_store::Error::AlreadyExists { path, source: Box::new(source) })
+            }
+            Err(source) => Err(failed(source)),
+        }
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -88,8 +104,17 @@ impl ObjectStore for DurableLocal {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (local, flusher) = (self.local.clone(), self.flusher.clone());
+        let staging = self.local.clone();
+        let locations = locations.and_then(move |location| {
+            let path = staging.path_to_filesystem(&location);
+            async move {
+                let staged = staged(&path?);
+                blocking(move || remove(&staged)).await?;
+                Ok(location)
+            }
+        });
         self.local
-            .delete_stream(locations)
+            .delete_stream(locations.boxed())
             .and_then(move |location| {
                 let (local, flusher) = (local.clone(), flusher.clone());
                 async move {
@@ -168,10 +193,42 @@ impl Flusher {
     }
 
     fn flush(&self, path: &FsPath) -> std::io::Result<()> {
-        File::open(path)?.sync_all()?;
+        self.sync(&File::open(path)?, path)
+    }
+
+    fn sync(&self, file: &File, _path: &FsPath) -> std::io::Result<()> {
+        file.sync_all()?;
         #[cfg(test)]
-        self.flushed.lock().push(path.to_owned());
+        self.flushed.lock().push(_path.to_owned());
         Ok(())
+    }
+
+    /// Writes a new file, durably. `AlreadyExists` if there is one of this name.
+    fn create(&self, path: &FsPath, payload: &PutPayload) -> std::io::Result<()> {
+        let staged = staged(path);
+        let written = self.write(&staged, payload).and_then(|()| match path.try_exists()? {
+            true => Err(IoError::new(ErrorKind::AlreadyExists, "a file is written once")),
+            false => std::fs::rename(&staged, path),
+        });
+        if let Err(error) = written {
+            // Whatever cannot be removed now goes with the name.
+            let _ = remove(&staged);
+            return Err(error);
+        }
+        self.directories(path)
+    }
+
+    fn write(&self, staged: &FsPath, payload: &PutPayload) -> std::io::Result<()> {
+        let create = || File::options().write(true).create_new(true).open(staged);
+        let mut file = match create() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                std::fs::create_dir_all(staged.parent().unwrap_or(&self.root))?;
+                create()
+            }
+            file => file,
+        }?;
+        payload.iter().try_for_each(|bytes| file.write_all(bytes))?;
+        self.sync(&file, staged)
     }
 
     /// Flushes the directories above `path` up to the root. Which of them are new is not asked: another writer may
@@ -199,10 +256,31 @@ async fn flush_file(flusher: &Arc<Flusher>, path: PathBuf) -> Result<()> {
     .await
 }
 
+/// Returns where a file stands while it is written: as in `object_store`'s own local store, whose uploads do the same.
+fn staged(path: &FsPath) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("#1");
+    PathBuf::from(name)
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &FsPath) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Result<()> {
-    tokio::task::spawn_blocking(work)
-        .await?
-        .map_err(|source| object_store::Error::Generic { store: "DurableLocal", source: Box::new(source) })
+    spawned(work).await?.map_err(failed)
+}
+
+async fn spawned<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+fn failed(source: IoError) -> object_store::Error {
+    object_store::Error::Generic { store: "DurableLocal", source: Box::new(source) }
 }
 
 #[cfg(test)]
@@ -225,6 +303,14 @@ mod tests {
 
         store.put(&a, "hello".into()).await.unwrap();
         assert_eq!(flushed(&store), ["parts/a", "parts", ""]);
+        let new = Path::from("deletes/n");
+        store.put_opts(&new, "hello".into(), PutMode::Create.into()).await.unwrap();
+        assert_eq!(flushed(&store), ["deletes/n#1", "deletes", ""]);
+        assert_eq!(store.get(&new).await.unwrap().bytes().await.unwrap(), "hello");
+        let again = store.put_opts(&new, "other".into(), PutMode::Create.into()).await;
+        assert!(matches!(again, Err(object_store::Error::AlreadyExists { .. })));
+        assert_eq!(store.get(&new).await.unwrap().bytes().await.unwrap(), "hello", "a file is never changed");
+        flushed(&store);
 
         let mut upload = store.put_multipart(&b).await.unwrap();
         upload.put_part("wor".into()).await.unwrap();
@@ -244,7 +330,18 @@ mod tests {
         assert_eq!(flushed(&store), ["parts", ""]);
         assert!(matches!(store.head(&a).await, Err(object_store::Error::NotFound { .. })));
         let names: Vec<ObjectMeta> = store.list(None).try_collect().await.unwrap();
-        assert_eq!(names.len(), 2);
+        assert_eq!(names.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_of_a_write_goes_with_the_name() {
+        let root = tempfile::tempdir().unwrap();
+        let store = DurableLocal::open(root.path()).unwrap();
+        let path = Path::from("parts/a");
+        std::fs::create_dir(root.path().join("parts")).unwrap();
+        std::fs::write(root.path().join("parts/a#1"), "hal").unwrap();
+        assert!(matches!(store.delete(&path).await, Err(object_store::Error::NotFound { .. })));
+        assert_eq!(std::fs::read_dir(root.path().join("parts")).unwrap().count(), 0);
     }
 
     #[tokio::test]

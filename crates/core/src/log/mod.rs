@@ -269,6 +269,21 @@ pub struct EntrySummary {
     pub tables: Vec<(TableId, u64, u64)>,
 }
 
+impl Entry {
+    /// Tells whether the store takes less space for it, at once or when its recovery window is over: something is dropped
+    /// or emptied, or upkeep has done its work, and no row comes with it.
+    fn gives_back(&self) -> bool {
+        let is_emptied = |change: &Change| match change {
+            Change::PutContent(_, content) => content.manifest.is_none() && content.inherited.is_empty(),
+            change => change.is_drop(),
+        };
+        let is_new = |change: &Change| matches!(change, Change::PutTable(_));
+        let brings_rows = self.deltas.iter().any(|delta| !delta.body.is_empty());
+        let empties = self.changes.iter().any(is_emptied) && !self.changes.iter().any(is_new);
+        !brings_rows && (self.head.upkeep || empties)
+    }
+}
+
 /// Says that a delta was trimmed.
 fn trimmed(version: Version) -> Error {
     Error::new(Kind::OutOfWindow, format!("The rows that version {version} wrote are no longer in the log."))

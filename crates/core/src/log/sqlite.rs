@@ -34,7 +34,7 @@ mod wal;
 mod write;
 
 use read::Known;
-use write::{Draft, Writer};
+use write::{Draft, Space, Writer};
 
 /// The metastore in a SQLite file.
 pub struct SqliteMetastore {
@@ -74,11 +74,18 @@ impl SqliteMetastore {
             }
             create(&path)?;
         }
+        if !beside(&path, "-wal").try_exists()?
+            && let Some(untouched) = connect_untouched(&path)?
+        {
+            verify_format(&untouched, &path)?;
+        }
         wal::verify(&beside(&path, "-wal"))?;
         let reader = connect_reader(&path)?;
         verify_format(&reader, &path)?;
         let writer = connect_writer(&path)?;
         let known = Known::load(&reader)?;
+        // SQLite has made the write-ahead log by now, and does not mind if its name never reaches the disk.
+        sync_directory(&path)?;
         let writer = Writer::new(writer, beside(&path, "-wal"))?;
         Ok(SqliteMetastore {
             path,
@@ -108,11 +115,11 @@ impl SqliteMetastore {
     }
 
     /// Makes what `work` drafts durable, then known.
-    fn write<T>(&self, work: impl FnOnce(&mut Draft) -> Result<T>) -> Result<T> {
+    fn write<T>(&self, space: Space, work: impl FnOnce(&mut Draft) -> Result<T>) -> Result<T> {
         let mut writer = self.writer.lock();
         let (value, news) = {
             let known = self.known.read();
-            writer.transaction(|connection| {
+            writer.transaction(space, |connection| {
                 let mut draft = Draft::new(&known, connection);
                 let value = work(&mut draft).map_err(|error| draft.explain(error))?;
                 Ok((value, draft.save()?))
@@ -133,7 +140,9 @@ impl Metastore for SqliteMetastore {
         if group.is_empty() {
             return Ok(());
         }
-        self.write(|draft| draft.append_group(group))
+        let bytes = group.iter().flat_map(|entry| &entry.deltas).map(|delta| delta.body.len() as u64).sum();
+        let space = if group.iter().all(Entry::gives_back) { Space::GivesBack } else { Space::Takes(bytes) };
+        self.write(space, |draft| draft.append_group(group))
     }
 
     fn entry(&self, version: Version) -> Result<Option<Entry>> {
@@ -228,15 +237,15 @@ impl Metastore for SqliteMetastore {
     }
 
     fn put_pin(&self, pin: &Pin) -> Result<PinId> {
-        self.write(|draft| draft.put_pin(pin)).map(|pin| pin.id)
+        self.write(Space::Takes(0), |draft| draft.put_pin(pin)).map(|pin| pin.id)
     }
 
     fn drop_pins(&self, ids: &[PinId]) -> Result<u64> {
-        self.write(|draft| draft.drop_pins(ids))
+        self.write(Space::GivesBack, |draft| draft.drop_pins(ids))
     }
 
     fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {
-        self.write(|draft| files.iter().try_for_each(|(id, kind)| draft.put_intent(*id, *kind)))
+        self.write(Space::Takes(0), |draft| files.iter().try_for_each(|(id, kind)| draft.put_intent(*id, *kind)))
     }
 
     fn file(&self, id: FileId) -> Result<Option<FileRecord>> {
@@ -252,11 +261,11 @@ impl Metastore for SqliteMetastore {
     }
 
     fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()> {
-        self.write(|draft| files.iter().try_for_each(|(id, kind)| draft.withdraw_file(*id, *kind)))
+        self.write(Space::GivesBack, |draft| files.iter().try_for_each(|(id, kind)| draft.withdraw_file(*id, *kind)))
     }
 
     fn trim(&self, versions: &[Version]) -> Result<Trimmed> {
-        self.write(|draft| draft.trim(versions))
+        self.write(Space::Trims, |draft| draft.trim(versions))
     }
 
     fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {
@@ -264,7 +273,7 @@ impl Metastore for SqliteMetastore {
     }
 
     fn drop_files(&self, ids: &[FileId]) -> Result<()> {
-        self.write(|draft| ids.iter().try_for_each(|id| draft.drop_file(*id)))
+        self.write(Space::GivesBack, |draft| ids.iter().try_for_each(|id| draft.drop_file(*id)))
     }
 
     fn setting(&self, name: &str) -> Result<Option<String>> {
@@ -275,7 +284,8 @@ impl Metastore for SqliteMetastore {
         if name == FORMAT_SETTING {
             return Err(Error::invalid("The setting 'format' is the metastore's own."));
         }
-        self.write(|draft| draft.put_setting(name, value))
+        // The collector says how far it came.
+        self.write(Space::GivesBack, |draft| draft.put_setting(name, value))
     }
 
     fn settings(&self, prefix: &str) -> Result<Vec<(String, String)>> {
@@ -288,7 +298,7 @@ impl Metastore for SqliteMetastore {
         if name == FORMAT_SETTING || !self.known.read().settings.contains_key(name) {
             return Ok(false);
         }
-        self.write(|draft| draft.drop_setting(name))
+        self.write(Space::GivesBack, |draft| draft.drop_setting(name))
     }
 
     fn check(&self) -> Result<Vec<String>> {
@@ -390,6 +400,16 @@ fn connect_reader(path: &Path) -> Result<Connection> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
+/// Opens a store that was closed in order, and makes nothing beside it, as even readers of SQLite do. `None` where the
+/// path cannot be said in this way.
+fn connect_untouched(path: &Path) -> Result<Option<Connection>> {
+    let Some(path) = path.to_str() else { return Ok(None) };
+    let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let uri = format!("file:{path}?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    connect(Path::new(&uri), flags).map(Some)
+}
+
 fn connect_writer(path: &Path) -> Result<Connection> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     use_wal(&connection)?;
@@ -430,10 +450,15 @@ fn file_bytes(path: &Path) -> Result<u64> {
     }
 }
 
+fn disk_full() -> Error {
+    Error::unavailable("The disk is full; make room and try again.")
+        .with_hint("What is dropped makes room once its recovery window is over; DROP and COLLECT GARBAGE still work.")
+}
+
 /// Says what an error of SQLite means for the caller.
 fn sql_error(error: rusqlite::Error) -> Error {
     let (kind, message) = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => (Kind::Unavailable, "The disk is full; make room and try again.".to_owned()),
+        Some(ErrorCode::DiskFull) => return disk_full().with_source(error),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (Kind::Unavailable, "Another process holds the metastore.".to_owned())
         }
@@ -446,6 +471,10 @@ fn sql_error(error: rusqlite::Error) -> Error {
         Some(ErrorCode::OperationInterrupted) => (Kind::Cancelled, "Cancelled.".to_owned()),
         Some(ErrorCode::ApiMisuse) => (Kind::Internal, format!("BUG: {error}.")),
         Some(ErrorCode::NotADatabase) => (Kind::Corrupt, "The metastore is not a database, or is damaged.".to_owned()),
+        // SQLite says so also where the disk answers a read with an error.
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (Kind::Corrupt, format!("The metastore is damaged, or the disk cannot be read: {error}."))
+        }
         // The statements are constants and tested: if one does not fit, the schema or a row is not what was written.
         _ => (Kind::Corrupt, format!("The metastore is damaged: {error}.")),
     };

@@ -130,8 +130,11 @@ impl Drop for Sequencer {
 impl Writer {
     /// Commits group after group until nobody can ask any more.
     fn serve(&mut self, waiting: &mpsc::Receiver<Request>) {
-        // A commit that stores a pin may fail by itself (the name is taken): it goes alone.
-        let is_alone = |request: &Request| !request.prepared.pins.is_empty();
+        // A commit that stores a pin may fail by itself (the name is taken): it goes alone. So does one that drops something:
+        // on a full disk it is let through, and others are not.
+        let is_alone = |request: &Request| {
+            !request.prepared.pins.is_empty() || request.prepared.changes.iter().any(Change::is_drop)
+        };
         let mut next = waiting.recv().ok();
         while let Some(first) = next.take() {
             let alone = is_alone(&first);

@@ -253,18 +253,23 @@ impl Database {
         // Manifests first: while one stands, so does what it names.
         going.sort_by_key(|file| file.kind != FileKind::Manifest);
         let mut failed = Ok(());
-        for batch in going.chunks(FILES_MAX) {
-            failed = failed.and(self.delete_files(batch, &mut done).await);
+        let mut few = FILES_MAX;
+        while !going.is_empty() {
+            let batch: Vec<_> = going.iter().take(few).copied().collect();
+            match self.delete_files(&batch, &mut done).await {
+                Err(error) if is_too_much(&error, batch.len()) => {
+                    few = batch.len() / 4 + 1;
+                    continue;
+                }
+                outcome => failed = failed.and(outcome),
+            }
+            going.drain(..batch.len());
         }
-        for batch in plan.trims.chunks(TRIMS_MAX) {
-            let (metastore, batch) = (self.metastore().clone(), batch.to_vec());
-            let trimmed = blocking(move || metastore.trim(&batch)).await?;
-            done.entries += trimmed.entries;
-            done.entry_bytes += trimmed.bytes;
-        }
-        let looked = serde_json::to_string(&plan.looked)?;
-        if self.metastore().setting(LOOKED_SETTING)?.as_ref() != Some(&looked) {
-            self.metastore().put_setting(LOOKED_SETTING, &looked)?;
+        if self.trim_all(&plan.trims, &mut done).await? {
+            let looked = serde_json::to_string(&plan.looked)?;
+            if self.metastore().setting(LOOKED_SETTING)?.as_ref() != Some(&looked) {
+                self.metastore().put_setting(LOOKED_SETTING, &looked)?;
+            }
         }
         if done.files + done.entries > 0 {
             tracing::info!(
@@ -295,6 +300,29 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// Trims entries. Tells whether it came to the end: on a full disk, what is deleted may have to make room first.
+    async fn trim_all(&self, versions: &[Version], done: &mut Collected) -> Result<bool> {
+        let (mut rest, mut few) = (versions, TRIMS_MAX);
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(few.min(rest.len()));
+            let (metastore, versions) = (self.metastore().clone(), batch.to_vec());
+            match blocking(move || metastore.trim(&versions)).await {
+                Ok(trimmed) => {
+                    done.entries += trimmed.entries;
+                    done.entry_bytes += trimmed.bytes;
+                    rest = after;
+                }
+                Err(error) if is_too_much(&error, batch.len()) => few = batch.len() / 4 + 1,
+                Err(error) if error.kind() == Kind::Unavailable => {
+                    tracing::warn!(%error, "the log was not trimmed to the end; it will be tried again");
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     async fn delete_files(&self, batch: &[&FileVerdict], done: &mut Collected) -> Result<()> {
@@ -336,4 +364,9 @@ impl Database {
         }
         Ok((trims, Looked { terms, upto: Version(passing.0 - 1) }))
     }
+}
+
+/// Tells whether less at a time may find the room on the disk that was missing.
+fn is_too_much(error: &Error, count: usize) -> bool {
+    error.kind() == Kind::Unavailable && count > 1
 }

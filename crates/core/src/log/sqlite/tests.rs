@@ -306,11 +306,34 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     second.deltas = vec![delta(1, &[1; 500_000])];
     let error = store.append(&[first.clone(), second]).unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
-    assert_eq!(error.to_string(), "The disk is full; make room and try again.");
+    assert_eq!(error.message(), "The disk is full; make room and try again.");
     assert_eq!(texts(&answers(&store)), before);
     assert_eq!(store.check().unwrap(), Vec::<String>::new());
     store.append(&[first]).unwrap();
     assert_eq!(store.newest().unwrap().unwrap().version, Version(10));
+}
+
+#[test]
+fn a_full_disk_does_not_cut_what_a_crash_left_in_the_write_ahead_log() {
+    let (directory, path) = scratch();
+    let large = |version| Entry { deltas: vec![delta(1, &vec![1; 600_000])], ..entry(version) };
+    let store = SqliteMetastore::open(&path).unwrap();
+    (1..=5).for_each(|version| store.append(&[large(version)]).unwrap());
+    let copy = directory.path().join("copy.db");
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::copy(beside(&path, "-wal"), beside(&copy, "-wal")).unwrap();
+    let killed = SqliteMetastore::open(&copy).unwrap();
+    killed.writer.lock().connection().execute_batch("PRAGMA max_page_count = 30").unwrap();
+    for _ in 0..2 {
+        assert_eq!(killed.append(&[large(6)]).unwrap_err().kind(), Kind::Unavailable);
+    }
+    // Nothing of it is in memory only.
+    let again = directory.path().join("again.db");
+    std::fs::copy(&copy, &again).unwrap();
+    std::fs::copy(beside(&copy, "-wal"), beside(&again, "-wal")).unwrap();
+    let again = SqliteMetastore::open(&again).unwrap();
+    assert_eq!(again.deltas(TableId(1), Version(0), Version(9)).unwrap().len(), 5);
+    assert_eq!(again.check().unwrap(), Vec::<String>::new());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin, Trimmed};
 use crate::schema::fold;
 
 use super::read::{self, Known, Tail};
-use super::{clamp, end_to_sql, name_taken, run, sql_error, to_sql};
+use super::{clamp, disk_full, end_to_sql, name_taken, run, sql_error, to_sql};
 
 /// The WAL is checkpointed by the append that makes it longer.
 const WAL_BYTES_MAX: u64 = 16 << 20;
@@ -28,6 +28,12 @@ const WAL_BYTES_FORCED: u64 = 256 << 20;
 /// How far the WAL is extended at a time, before commits fill it: to sync pages over bytes that a file has already takes
 /// half as long as to sync a file that grew, for the file system need not write down that it did.
 const WAL_ROOM_BYTES: u64 = 1 << 20;
+/// On a disk with less room than this the WAL is moved into place early: it must not need more than there is.
+const DISK_NEARLY_FULL_BYTES: u64 = 64 << 20;
+/// So much of the disk is left for work that gives space back: otherwise nothing could, ever.
+const DISK_RESERVE_BYTES: u64 = 2 << 20;
+/// So much of that again is left for deleting files: to trim the log takes room before it gives any.
+const DISK_RESERVE_FILES_BYTES: u64 = 512 << 10;
 /// So many free pages wait in the file for new rows.
 const FREE_PAGES_KEPT: i64 = 1024;
 /// No more are given back at a time: commits wait for it.
@@ -51,6 +57,29 @@ pub(super) struct Writer {
     wal_due: u64,
 }
 
+/// What a transaction does to the space that the store takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Space {
+    /// It adds so many bytes of rows, and as much as any.
+    Takes(u64),
+    /// It takes rows out of the log.
+    Trims,
+    /// It drops something, or is about files that go.
+    GivesBack,
+}
+
+impl Space {
+    /// Returns how much room the disk must have.
+    fn needed(self) -> u64 {
+        match self {
+            // Once in the WAL, and once in the database.
+            Space::Takes(bytes) => DISK_RESERVE_BYTES + 2 * bytes,
+            Space::Trims => DISK_RESERVE_FILES_BYTES,
+            Space::GivesBack => 0,
+        }
+    }
+}
+
 impl Writer {
     pub(super) fn new(mut connection: Connection, wal_path: PathBuf) -> Result<Writer> {
         let wal_pages = Arc::new(AtomicU64::new(0));
@@ -60,15 +89,20 @@ impl Writer {
             Ok(())
         };
         connection.wal_hook(Some(count)).map_err(sql_error)?;
-        Ok(Writer { connection, refused: None, wal_path, wal_pages, wal_used: 0, wal_end: 0, wal_due: WAL_BYTES_MAX })
+        let wal_due = WAL_BYTES_MAX;
+        let (wal_used, wal_end) = (0, 0);
+        Ok(Writer { connection, refused: None, wal_path, wal_pages, wal_used, wal_end, wal_due })
     }
 
     /// Runs `work` and makes it durable, or leaves the store as it was. After a failure of the disk nobody knows what
     /// it holds: then every later write is refused.
-    pub(super) fn transaction<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(super) fn transaction<T>(&mut self, space: Space, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         if let Some(why) = &self.refused {
             let message = format!("The store takes no more writes, for one has failed: {why}");
             return Err(Error::new(Kind::Closed, message).with_hint("Restart the server once the disk is well."));
+        }
+        if space.needed() > 0 && self.free_bytes()? < space.needed() {
+            return Err(disk_full());
         }
         let connection = &self.connection;
         run(connection, "BEGIN IMMEDIATE")?;
@@ -77,6 +111,10 @@ impl Writer {
             let undone = connection.is_autocommit() || run(connection, "ROLLBACK").is_ok();
             if !undone || is_fatal(error) {
                 self.refused = Some(error.message().to_owned());
+            } else if error.kind() == Kind::Unavailable
+                && let Err(error) = self.cut_wal()
+            {
+                tracing::debug!(%error, "the metastore's write-ahead log is longer than it need be");
             }
         }
         result
@@ -97,13 +135,48 @@ impl Writer {
             }
             self.wal_due = used + WAL_BYTES_MAX;
         }
-        if used + WAL_ROOM_BYTES / 2 > self.wal_end
-            && let Err(error) = self.make_room(used)
-        {
+        if used + WAL_ROOM_BYTES / 2 <= self.wal_end || self.moved_early() {
+            return;
+        }
+        if let Err(error) = self.make_room(used) {
             // Commits do without; what is wrong with the disk is theirs to find.
             tracing::debug!(%error, "the metastore's write-ahead log was given no room");
             self.wal_end = used + WAL_ROOM_BYTES;
         }
+    }
+
+    /// Where the disk is nearly full, moves the WAL into place rather than to let it grow. Tells whether all of it was
+    /// moved: then the next commit begins it anew.
+    fn moved_early(&mut self) -> bool {
+        let nearly_full = self.free_bytes().is_ok_and(|free| free < DISK_NEARLY_FULL_BYTES);
+        if !nearly_full || self.wal_end < WAL_ROOM_BYTES {
+            return false;
+        }
+        match self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)") {
+            Ok((frames, moved)) => frames == moved,
+            Err(error) => {
+                tracing::warn!(%error, "the metastore's write-ahead log could not be moved into place");
+                false
+            }
+        }
+    }
+
+    /// Returns how much room the disk has.
+    fn free_bytes(&self) -> Result<u64> {
+        let folder = self.wal_path.parent().unwrap_or(&self.wal_path);
+        let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Gives the disk back what a transaction that found no room has left at the end of the WAL: no frames, to SQLite.
+    fn cut_wal(&mut self) -> Result<()> {
+        let end = self.wal_used + WAL_ROOM_BYTES;
+        // Before the first commit nobody has counted what a crash left in the WAL.
+        if self.wal_used > 0 && super::file_bytes(&self.wal_path)? > end {
+            OpenOptions::new().write(true).open(&self.wal_path)?.set_len(end)?;
+            self.wal_end = end;
+        }
+        Ok(())
     }
 
     /// Extends the WAL's file with zeros, which are no frames to SQLite; the next commit's sync takes them along.
@@ -111,7 +184,11 @@ impl Writer {
         let mut file = OpenOptions::new().write(true).open(&self.wal_path)?;
         self.wal_end = file.seek(SeekFrom::End(0))?;
         if used + WAL_ROOM_BYTES / 2 > self.wal_end {
-            file.write_all(&vec![0; WAL_ROOM_BYTES as usize])?;
+            if let Err(error) = file.write_all(&vec![0; WAL_ROOM_BYTES as usize]) {
+                // What is left of the disk is for whoever can do with it.
+                file.set_len(self.wal_end)?;
+                return Err(error.into());
+            }
             self.wal_end += WAL_ROOM_BYTES;
         }
         Ok(())
@@ -133,7 +210,7 @@ impl Writer {
         if free > FREE_PAGES_KEPT {
             let pages = (free - FREE_PAGES_KEPT).min(FREE_PAGES_TAKEN);
             let sql = format!("PRAGMA incremental_vacuum({pages})");
-            self.transaction(|connection| connection.execute_batch(&sql).map_err(sql_error))?;
+            self.transaction(Space::GivesBack, |connection| connection.execute_batch(&sql).map_err(sql_error))?;
             self.wrote();
         }
         Ok(())
