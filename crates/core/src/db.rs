@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     /// Catalogs of the past, by the version that made them, most recently used last.
     catalogs: Mutex<Vec<(Version, Arc<Catalog>)>>,
     pub closing: AtomicBool,
+    /// Read while schedules and terms are looked after, written by whoever closes: nothing of them comes after that.
+    pub looking_after: tokio::sync::RwLock<()>,
     /// Held while a policy is looked up and then written.
     pub policies: Mutex<()>,
     pub holdings: Holdings,
@@ -175,6 +177,7 @@ impl Database {
             options,
             catalogs: Mutex::default(),
             closing: AtomicBool::new(false),
+            looking_after: tokio::sync::RwLock::new(()),
             policies: Mutex::new(()),
             holdings: Holdings::default(),
             condemned: Mutex::default(),
@@ -293,6 +296,7 @@ impl Database {
     pub async fn close(&self) -> Result<()> {
         self.0.closing.store(true, Ordering::SeqCst);
         self.0.jobs.cancel_all();
+        drop(self.0.looking_after.write().await);
         self.0.sequencer.close();
         self.0.store.metastore.tidy()
     }
