@@ -63,6 +63,8 @@ impl Kind {
             1205 | 1213 => Kind::Conflict,
             1048 | 1062 | 1217 | 1216 | 1451 | 1452 | 3819 => Kind::Constraint,
             1021 | 1037 | 1038 | 1040 | 1041 | 1114 => Kind::Unavailable,
+            // The server says good-bye: it shuts down, or the connection was idle for too long.
+            1053 | 4031 => Kind::Connection,
             1317 => Kind::Cancelled,
             1235 => Kind::Unsupported,
             1290 | 1792 => Kind::ReadOnly,
