@@ -106,7 +106,8 @@ def clear(client):
         client.snapshots.delete(snapshot.name, if_exists=True, cascade=True)
     for (name,) in client.execute("SHOW DATABASES").rows:
         if name.lower() not in OWN_DATABASES:
-            client.execute(f"DROP DATABASE `{name}`")
+            quoted = name.replace("`", "``")
+            client.execute(f"DROP DATABASE `{quoted}`")
 
 
 def fill(client):

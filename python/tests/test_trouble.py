@@ -37,7 +37,8 @@ def test_a_name_is_a_name_and_nothing_else(db, name):
     assert made.name == made.description == name and db.snapshots.get(name) == made
     assert db.query_snapshot(name, "SELECT COUNT(*) FROM users").scalar() == 2
     assert db.snapshots.restore(name, name).success
-    assert rows(db, f"`{name.replace('`', '``')}`.users") == 2
+    quoted = name.replace("`", "``")
+    assert rows(db, f"`{quoted}`.users") == 2
     assert db.snapshots.delete(name)
     assert rows(db, "production_db.users") == 2
 

@@ -93,7 +93,9 @@ async fn recovery_windows() -> Result {
         let week = Range { length: 7, unit: RangeUnit::Day };
         let policy = client.pitr().create("p", &scope, week).await?;
         assert_eq!((policy.level, policy.database.as_deref(), policy.range), (Level::Database, Some("shop"), week));
-        assert!(policy.recoverable_from.is_some_and(|from| policy.created_at.is_some_and(|made| from <= made)));
+        // The time of the creation is told without its fraction.
+        let soon = policy.created_at.ok_or("no time")? + Duration::from_secs(1);
+        assert!(policy.recoverable_from.is_some_and(|from| from <= soon), "{policy:?}");
         assert_eq!(policy.status.as_deref(), Some("active"));
         let hours = Range { length: 2, unit: RangeUnit::Hour };
         assert_eq!(client.pitr().alter("p", hours).await?.range, hours);
@@ -184,7 +186,7 @@ async fn schedules() -> Result {
 async fn a_query_tells_of_its_warnings() -> Result {
     everywhere(async |_, client| {
         assert_eq!(client.query("SELECT '5a' + 1").await?.warnings, 1);
-        assert_eq!(client.query("SELECT 1 / 0 FROM users").await?.warnings, 2);
+        assert_eq!(client.query("SELECT 1 / 0").await?.warnings, 1);
         assert_eq!(client.query_with("SELECT ? + 1", &["x".into()]).await?.warnings, 1);
         assert_eq!(client.query("SELECT '5a' + 1; SELECT 1").await?.warnings, 1, "those of the first one");
         assert_eq!(client.query("SHOW WARNINGS").await?.rows.len(), 0);

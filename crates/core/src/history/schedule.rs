@@ -239,22 +239,23 @@ impl Database {
         let author = Author { account: schedule.account, name: schedule.author.clone() };
         let zone = when::zone(&schedule.zone)?;
         let run = Run { name: schedule.name.clone(), created: schedule.created, due };
-        let name =
-            match self.snapshots(schedule.account)?.into_iter().find(|pin| pin.terms.schedule.as_ref() == Some(&run)) {
-                // The process ended before the run was noted.
-                Some(taken) => taken.name,
-                None => {
-                    let retain_until = schedule.term.map(|term| term.after(now, &zone)).transpose()?;
-                    let spec = SnapshotSpec {
-                        comment: schedule.comment.clone(),
-                        retain_until,
-                        schedule: Some(run),
-                        compress: schedule.compress,
-                        ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
-                    };
-                    self.create_numbered(spec, &author).await?.name
-                }
-            };
+        // One that is dated in the future was for a time that the clock ran ahead to.
+        let is_run = |pin: &Pin| pin.terms.schedule.as_ref() == Some(&run) && pin.created <= now;
+        let name = match self.snapshots(schedule.account)?.into_iter().find(is_run) {
+            // The process ended before the run was noted.
+            Some(taken) => taken.name,
+            None => {
+                let retain_until = schedule.term.map(|term| term.after(now, &zone)).transpose()?;
+                let spec = SnapshotSpec {
+                    comment: schedule.comment.clone(),
+                    retain_until,
+                    schedule: Some(run),
+                    compress: schedule.compress,
+                    ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
+                };
+                self.create_numbered(spec, &author).await?.name
+            }
+        };
         let kept = match &schedule.keep {
             Some(keep) => self.apply_plan(|| self.plan_own_retention(schedule, keep)),
             None => self.apply_retention(schedule.account, &schedule.scope, None),
