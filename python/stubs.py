@@ -26,8 +26,8 @@ def signature(function):
 
 def managers(module):
     lines = ["# Written by stubs.py.", "", "import datetime as dt", "from typing import Any, Dict, List, Optional, Sequence, Union", ""]
-    lines += ["from ._results import CleanupResult, PitrPolicy, RecoveryPoint, RestoreResult, RestoreStep, RetentionStep"]
-    lines += ["from ._results import Schedule, Snapshot, SnapshotLevel", ""]
+    lines += ["from ._results import CleanupResult, PitrPolicy, RecoveryPoint, RestoreResult, RestoreStep, RetentionRules"]
+    lines += ["from ._results import RetentionStep, Schedule, Snapshot, SnapshotLevel", ""]
     lines += ["Moment = Union[dt.datetime, dt.date, str, int]", "Level = Union[SnapshotLevel, str]"]
     for name, cls in vars(module).items():
         if inspect.isclass(cls) and name.endswith("Manager") and not name.startswith("_"):

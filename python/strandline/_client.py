@@ -9,7 +9,7 @@ from typing import Any, Optional, Sequence, Union
 
 from . import _managers, _native
 from ._results import ResultSet
-from .exceptions import Error
+from .exceptions import ConnectionError, Error
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -30,6 +30,8 @@ class _Base:
     ) -> None:
         self._core = _native.Core()
         self._connected = False
+        #: Counts the connections: a transaction belongs to one.
+        self._session = 0
         self._in_transaction = False
         self._settings = (host, port, user, password, database, path, config_file)
         self.snapshots = self._manager("SnapshotManager")
@@ -55,6 +57,20 @@ class _Base:
             return self._core.open(os.fspath(path), user, database)
         return self._core.connect(host, port, user, password, database, config_file)
 
+    def _connect_done(self) -> None:
+        self._connected = True
+        self._session += 1
+
+    def _check_transaction(self, session: Optional[int] = None) -> None:
+        """Refuses to go on in a transaction whose connection is gone: what comes next would be outside of it."""
+        gone = not self._connected or session not in (None, self._session)
+        if self._in_transaction and gone:
+            raise ConnectionError(
+                "The connection of the open transaction is gone, and the transaction with it.",
+                hint="Run it again from its beginning.",
+                kind="connection",
+            )
+
     def __repr__(self) -> str:
         host, port, user, _, database, path, _ = self._settings
         state = "connected" if self._connected else "not connected"
@@ -71,7 +87,8 @@ class Client(_Base):
         with Client("127.0.0.1", 6001, "root", "secret", "shop") as client:
             client.snapshots.create("before", database="shop")
 
-    It connects at the first use, at `connect`, or at the begin of a `with`. Settings that are left out come from the
+    It connects at the first use, at `connect`, or at the begin of a `with`; and at the next use after the connection was
+    lost, which raised `ConnectionError`. Then what ``USE`` and ``SET`` said is gone. Settings that are left out come from the
     environment, a file, or the local store: see `strandline.config`. One statement runs at a time, whatever the threads;
     the GIL is released while it runs, and Ctrl-C ends it.
 
@@ -102,7 +119,7 @@ class Client(_Base):
             ConnectionError: The server cannot be reached or refuses the login, or another process has the store.
         """
         self._connecting(host, port, user, password, database, path, config_file).wait()
-        self._connected = True
+        self._connect_done()
         return self
 
     def disconnect(self) -> None:
@@ -145,9 +162,14 @@ class Client(_Base):
         return self._connected
 
     def _do(self, make, convert):
+        self._check_transaction()
         if not self._connected:
             self.connect()
-        return convert(make(self._core).wait())
+        try:
+            return convert(make(self._core).wait())
+        except ConnectionError:
+            self._connected = False
+            raise
 
     def __enter__(self) -> "Client":
         if not self._connected:
@@ -184,7 +206,7 @@ class AsyncClient(_Base):
     ) -> "AsyncClient":
         """Connects, with the settings given here or else those given before. A connection that was open is closed."""
         await self._connecting(host, port, user, password, database, path, config_file).future()
-        self._connected = True
+        self._connect_done()
         return self
 
     async def disconnect(self) -> None:
@@ -217,9 +239,14 @@ class AsyncClient(_Base):
         return self._connected
 
     async def _do(self, make, convert):
+        self._check_transaction()
         if not self._connected:
             await self.connect()
-        return convert(await make(self._core).future())
+        try:
+            return convert(await make(self._core).future())
+        except ConnectionError:
+            self._connected = False
+            raise
 
     async def __aenter__(self) -> "AsyncClient":
         if not self._connected:
@@ -236,6 +263,7 @@ class _BaseTransaction:
     def __init__(self, client) -> None:
         self._client = client
         self._open = False
+        self._session = None
         #: Snapshots taken here mean the transaction's commit, and go with its rollback.
         self.snapshots = client.snapshots
         self.snapshot = client.snapshots
@@ -246,12 +274,19 @@ class _BaseTransaction:
             raise Error("The client has an open transaction already.", hint="End it first, or use another client.")
         self._client._in_transaction = self._open = True
 
+    def _begun(self) -> None:
+        self._session = self._client._session
+
+    def _check(self) -> None:
+        if self._open:
+            self._client._check_transaction(self._session)
+
     def _end(self) -> bool:
-        """Tells whether it was still open."""
+        """Tells whether it was still open, on the connection that it began on."""
         was_open, self._open = self._open, False
         if was_open:
             self._client._in_transaction = False
-        return was_open
+        return was_open and self._client._connected and self._session == self._client._session
 
 
 class Transaction(_BaseTransaction):
@@ -259,6 +294,7 @@ class Transaction(_BaseTransaction):
 
     def execute(self, sql: str, params: Optional[Sequence[Any]] = None) -> ResultSet:
         """Runs a statement inside the transaction."""
+        self._check()
         return self._client.execute(sql, params)
 
     query = execute
@@ -268,7 +304,10 @@ class Transaction(_BaseTransaction):
 
         Raises:
             QueryError: Another transaction was first (`kind` ``"conflict"``). All is rolled back: run it again.
+            ConnectionError: The connection was lost before the commit, and nothing is committed; or during it, and nobody
+                knows.
         """
+        self._check()
         if self._end():
             self._client.execute("COMMIT")
 
@@ -277,16 +316,22 @@ class Transaction(_BaseTransaction):
             self._client.execute("ROLLBACK")
 
     def __enter__(self) -> "Transaction":
+        if not self._client.connected:
+            self._client.connect()
         self._begin()
         try:
             self._client.execute("START TRANSACTION")
+            self._begun()
         except BaseException:
             self._end()
             raise
         return self
 
     def __exit__(self, kind, *exception) -> None:
-        self.commit() if kind is None else self.rollback()
+        try:
+            self.commit() if kind is None else self.rollback()
+        finally:
+            self._end()
 
 
 class AsyncTransaction(_BaseTransaction):
@@ -294,12 +339,14 @@ class AsyncTransaction(_BaseTransaction):
 
     async def execute(self, sql: str, params: Optional[Sequence[Any]] = None) -> ResultSet:
         """Runs a statement inside the transaction."""
+        self._check()
         return await self._client.execute(sql, params)
 
     query = execute
 
     async def commit(self) -> None:
         """Commits."""
+        self._check()
         if self._end():
             await self._client.execute("COMMIT")
 
@@ -308,16 +355,22 @@ class AsyncTransaction(_BaseTransaction):
             await self._client.execute("ROLLBACK")
 
     async def __aenter__(self) -> "AsyncTransaction":
+        if not self._client.connected:
+            await self._client.connect()
         self._begin()
         try:
             await self._client.execute("START TRANSACTION")
+            self._begun()
         except BaseException:
             self._end()
             raise
         return self
 
     async def __aexit__(self, kind, *exception) -> None:
-        await (self.commit() if kind is None else self.rollback())
+        try:
+            await (self.commit() if kind is None else self.rollback())
+        finally:
+            self._end()
 
 
 def _parameters(params: Optional[Sequence[Any]]) -> Optional[list]:

@@ -16,6 +16,7 @@ from ._results import (
     RecoveryPoint,
     RestoreResult,
     RestoreStep,
+    RetentionRules,
     RetentionStep,
     Schedule,
     Snapshot,
@@ -121,13 +122,18 @@ class SnapshotManager(_Manager):
         """
         return self._do(lambda core: core.snapshot_find(name), lambda found: Snapshot._of(found).metadata())
 
-    def delete(self, name: str, *, if_exists: bool = False) -> bool:
+    def delete(self, name: str, *, if_exists: bool = False, cascade: bool = False) -> bool:
         """Drops a snapshot. Returns whether there was one.
 
+        Args:
+            if_exists: It is no error that there is none.
+            cascade: Drops those that are relative to it, too.
+
         Raises:
-            SnapshotError: There is none of this name, and `if_exists` was not said; or another one is relative to it.
+            SnapshotError: There is none of this name, and `if_exists` was not said; or another one is relative to it, and
+                `cascade` was not.
         """
-        return self._do(lambda core: core.snapshot_delete(name, if_exists))
+        return self._do(lambda core: core.snapshot_delete(name, if_exists, cascade))
 
     def delete_older_than(
         self, cutoff_date: Moment, database: Optional[str] = None, level: Optional[Level] = None
@@ -153,15 +159,20 @@ class SnapshotManager(_Manager):
         keep_last: Optional[int] = None,
         keep_hourly: Optional[int] = None,
         keep_yearly: Optional[int] = None,
+        time_zone: Optional[str] = None,
     ) -> CleanupResult:
         """Drops the snapshots of a database that none of the numbers keeps. For once: no rule is set.
 
         Each number counts periods: ``keep_daily=7`` keeps the newest snapshot of each of the last seven days that have
         one. A snapshot stays if any of them keeps it.
+
+        Args:
+            time_zone: Whose days, weeks and months are meant, such as ``"Europe/Berlin"``; left out, the session's.
         """
         keep = [keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly]
         return self._do(
-            lambda core: core.snapshot_cleanup(_scope("database", None, database, None, ()), keep), CleanupResult._of
+            lambda core: core.snapshot_cleanup(_scope("database", None, database, None, ()), keep, time_zone),
+            CleanupResult._of,
         )
 
     def restore(
@@ -418,10 +429,25 @@ class RetentionManager(_Manager):
         keep_weekly: Optional[int] = None,
         keep_monthly: Optional[int] = None,
         keep_yearly: Optional[int] = None,
+        time_zone: Optional[str] = None,
     ) -> None:
-        """Sets the rule of a database, a table, or a level. It replaces the one before."""
+        """Sets the rules of a database, a table, or a level. They replace those before.
+
+        Args:
+            time_zone: Whose days, weeks and months are meant, such as ``"Europe/Berlin"``; left out, the session's.
+        """
         keep = [keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly]
-        return self._do(lambda core: core.retention_set(_scope(level, None, database, table, ()), keep))
+        return self._do(lambda core: core.retention_set(_scope(level, None, database, table, ()), keep, time_zone))
+
+    def list(self) -> List[RetentionRules]:
+        """Lists the rules that were set."""
+        return self._do(lambda core: core.retention_list(), RetentionRules._list)
+
+    def delete(
+        self, database: Optional[str] = None, table: Optional[str] = None, *, level: Optional[Level] = None
+    ) -> None:
+        """Drops the rules of a database, a table, or a level; no snapshot is dropped for that."""
+        return self._do(lambda core: core.retention_delete(_scope(level, None, database, table, ())))
 
     def plan(
         self, database: Optional[str] = None, table: Optional[str] = None, *, level: Optional[Level] = None
@@ -446,11 +472,12 @@ class ScheduleManager(_Manager):
     def create(
         self,
         name: str,
-        cron: str,
+        cron: Optional[str] = None,
         level: Optional[Level] = None,
         database: Optional[str] = None,
         table: Optional[str] = None,
         *,
+        every: Optional[str] = None,
         time_zone: Optional[str] = None,
         snapshot_name: Optional[str] = None,
         incremental: bool = False,
@@ -465,19 +492,25 @@ class ScheduleManager(_Manager):
         keep_yearly: Optional[int] = None,
         if_not_exists: bool = False,
     ) -> None:
-        """Takes a snapshot whenever ``cron`` says: ``"0 2 * * *"`` is two o'clock at night.
+        """Takes a snapshot at the times that ``cron`` says, or every so often.
 
         Args:
-            time_zone: Such as ``"Europe/Berlin"``; left out, the server's.
+            cron: Five fields, minute hour day month weekday: ``"0 2 * * *"`` is two o'clock at night. A sixth in front is
+                seconds; ``"@daily"`` and the like work too.
+            every: In the place of ``cron``: ``"6 hours"``, ``"30 minutes"``, ``"1 month"``, counted from now.
+            time_zone: Such as ``"Europe/Berlin"``; left out, the session's.
             snapshot_name: How the snapshots are called, such as ``"nightly_{time}"``.
             retain: How long each is kept, such as ``"30 days"``.
         """
+        if (cron is None) == (every is None):
+            raise ConfigError("When does it run?", hint="Give either 'cron' or 'every'.", kind="config")
         keep = [keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly]
         return self._do(
             lambda core: core.schedule_create(
                 name,
                 _scope(level, None, database, table, ()),
                 cron,
+                every,
                 time_zone=time_zone,
                 snapshot_name=snapshot_name,
                 incremental=incremental,

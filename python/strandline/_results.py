@@ -152,6 +152,8 @@ class PitrPolicy(_Record):
 
     Attributes:
         range_value, range_unit: 7 and ``"d"`` for seven days; units are ``h``, ``d``, ``mo`` and ``y``.
+        recoverable_from: The first moment that can be gone back to; local and without a zone.
+        status: ``"active"``; ``"missing"`` while nothing bears the name that the policy is for.
     """
 
     name: str
@@ -163,8 +165,28 @@ class PitrPolicy(_Record):
     table: str | None = None
     created_at: dt.datetime | None = None
     modified_at: dt.datetime | None = None
+    recoverable_from: dt.datetime | None = None
+    status: str | None = None
 
-    _times = ("created_at", "modified_at")
+    _times = ("created_at", "modified_at", "recoverable_from")
+    _levels = ("level",)
+
+
+@dataclass(frozen=True)
+class RetentionRules(_Record):
+    """The rules of something, as they were set.
+
+    Attributes:
+        keep: In the words of SQL: ``"DAILY 7 WEEKLY 4"``.
+        time_zone: Whose days, weeks and months are meant.
+    """
+
+    level: SnapshotLevel
+    keep: str
+    database: str | None = None
+    tables: list[str] = field(default_factory=list)
+    time_zone: str | None = None
+
     _levels = ("level",)
 
 

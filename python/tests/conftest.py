@@ -37,14 +37,19 @@ class Server:
     """A server in a process of its own."""
 
     def __init__(self, folder):
-        binary = Path(os.environ.get("STRANDLINE_BIN", ROOT / "target/debug/strandline"))
-        assert binary.is_file(), f"no binary at {binary}: run `cargo build`, or set STRANDLINE_BIN"
+        self.folder = folder
         self.port = free_port()
         self.params = ("127.0.0.1", self.port, "root", PASSWORD, None)
         self.log = folder / "server.log"
-        with open(self.log, "wb") as log:
+        self.start()
+
+    def start(self):
+        """Starts it, also again: with the same data, at the same address."""
+        binary = Path(os.environ.get("STRANDLINE_BIN", ROOT / "target/debug/strandline"))
+        assert binary.is_file(), f"no binary at {binary}: run `cargo build`, or set STRANDLINE_BIN"
+        with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [binary, "serve", "--data", folder / "data", "--listen", f"127.0.0.1:{self.port}", "--http", "off"],
+                [binary, "serve", "--data", self.folder / "data", "--listen", f"127.0.0.1:{self.port}", "--http", "off"],
                 stdout=log, stderr=log, env=dict(os.environ, STRANDLINE_ROOT_PASSWORD=PASSWORD),
             )
         deadline = time.monotonic() + START_SECONDS_MAX
@@ -90,12 +95,19 @@ class Waiting:
 
 
 def clear(client):
-    """Drops all databases and snapshots."""
+    """Drops all databases, snapshots and policies."""
+    for schedule in client.schedules.list():
+        client.schedules.delete(schedule.name)
+    for policy in client.pitr.list():
+        client.pitr.delete(policy.name)
+    for rules in client.retention.list():
+        client.retention.delete(rules.database, level=rules.level)
     for snapshot in client.snapshots.list():
-        client.snapshots.delete(snapshot.name, if_exists=True)
+        client.snapshots.delete(snapshot.name, if_exists=True, cascade=True)
     for (name,) in client.execute("SHOW DATABASES").rows:
         if name.lower() not in OWN_DATABASES:
-            client.execute(f"DROP DATABASE `{name}`")
+            quoted = name.replace("`", "``")
+            client.execute(f"DROP DATABASE `{quoted}`")
 
 
 def fill(client):

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from strandline import Client, SnapshotLevel
-from strandline.exceptions import ConnectionError, QueryError, RestoreError, SnapshotError
+from strandline.exceptions import ConnectionError, QueryError, RestoreError, RetentionError, SnapshotError
 
 DATABASE, TABLE = SnapshotLevel.DATABASE, SnapshotLevel.TABLE
 PRODUCTION = {"level": DATABASE, "database": "production_db"}
@@ -28,7 +28,12 @@ def create(db, name, **more):
 # Connection
 
 
-def test_01_connect(environment):
+def test_01_connect(db):
+    assert db.connected
+    assert db.execute("SELECT 1").rows == [(1,)]
+
+
+def test_01_connect_as_the_environment_says(environment):
     from strandline.config import get_connection_params
 
     params = get_connection_params()
@@ -40,15 +45,16 @@ def test_01_connect(environment):
     client.disconnect()
 
 
-def test_02_connect_async(environment):
+@pytest.mark.parametrize("way", ["async", "embedded"])
+def test_02_connect_async(environment, folder, way):
     import asyncio
 
     from strandline import AsyncClient
     from strandline.config import get_connection_params
 
     async def work():
-        client = AsyncClient(*get_connection_params())
-        await client.connect(*get_connection_params())
+        client = AsyncClient(*get_connection_params()) if way == "async" else AsyncClient(path=folder)
+        await (client.connect(*get_connection_params()) if way == "async" else client.connect())
         assert (await client.execute("SELECT 1")).rows == [(1,)]
         await client.disconnect()
         assert not client.connected
@@ -101,8 +107,15 @@ def test_09_incremental_snapshot(db):
     assert snapshot.base_snapshot == "base"
     assert create(db, "t", incremental=True).base_snapshot == "s", "without a base it is the newest"
     assert db.query_snapshot("s", "SELECT COUNT(*) FROM users").rows == [(3,)]
-    with pytest.raises(SnapshotError):
+    with pytest.raises(SnapshotError, match="base of 's'"):
         db.snapshots.delete("base")
+    db.snapshots.create("all", TABLE, "production_db", table="users")
+    db.snapshots.create("ids", TABLE, "production_db", table="users", columns=["id"])
+    newest = db.snapshots.create("i", TABLE, "production_db", table="users", incremental=True)
+    assert newest.base_snapshot == "all", "one of some columns is of another scope"
+    assert db.snapshots.delete("base", cascade=True) is True
+    assert names(db.snapshots.list(database="production_db")) == []
+    assert db.snapshots.delete("base", cascade=True, if_exists=True) is False
 
 
 def test_10_snapshot_of_several_tables(db):
@@ -442,29 +455,53 @@ def test_48_retention(db):
 # Async
 
 
-@pytest.mark.parametrize("verb", ["create", "restore", "list"])
-def test_49_to_51_async_verbs(server, verb):
+@pytest.fixture(params=["async", "embedded"])
+def awaited(request, server, folder):
+    """Runs a coroutine with an `AsyncClient` over the guide's databases."""
     import asyncio
 
     from conftest import clear, fill
     from strandline import AsyncClient
 
-    async def work():
-        async with AsyncClient(*server.params) as client:
-            snapshots = client.snapshot
-            created = await snapshots.create_async(name="s", level=DATABASE, database="production_db")
-            assert created.name == "s"
-            if verb == "restore":
-                result = await snapshots.restore_async(snapshot_name="s", target_database="then", overwrite=True)
-                assert result.success
-            if verb == "list":
-                assert names(await snapshots.list_async()) == ["s"]
+    place = {"path": folder} if request.param == "embedded" else dict(zip(("host", "port", "user", "password"), server.params))
 
-    with Client(*server.params) as client:
+    def run(work):
+        async def connected():
+            async with AsyncClient(**place) as client:
+                await work(client.snapshot)
+
+        asyncio.run(connected())
+
+    with Client(**place) as client:
         clear(client)
         fill(client)
-        asyncio.run(work())
+        yield run
         clear(client)
+
+
+def test_49_create_async(awaited):
+    async def work(snapshots):
+        created = await snapshots.create_async(name="s", level=DATABASE, database="production_db")
+        assert (created.name, created.status) == ("s", "available")
+
+    awaited(work)
+
+
+def test_50_restore_async(awaited):
+    async def work(snapshots):
+        await snapshots.create_async(name="s", level=DATABASE, database="production_db")
+        result = await snapshots.restore_async(snapshot_name="s", target_database="then", overwrite=True)
+        assert result.success and {step.table: step.rows_after for step in result.steps}["users"] == 2
+
+    awaited(work)
+
+
+def test_51_list_async(awaited):
+    async def work(snapshots):
+        await snapshots.create_async(name="s", level=DATABASE, database="production_db")
+        assert names(await snapshots.list_async()) == ["s"]
+
+    awaited(work)
 
 
 # Scenarios
@@ -646,6 +683,7 @@ def test_65_snapshots_block_nobody(server, db):
 
 def test_recovery_windows(db):
     policy = db.pitr.create("p", database="production_db", range_value=7, range_unit="d")
+    assert policy.recoverable_from <= dt.datetime.now() and policy.status == "active"
     assert (policy.level, policy.database, policy.range_value, policy.range_unit) == (DATABASE, "production_db", 7, "d")
     assert db.pitr.alter("p", 2, "h").range_unit == "h"
     assert [policy.name for policy in db.pitr.list()] == ["p"]
@@ -665,6 +703,15 @@ def test_schedules(db):
     assert db.schedules.list()[0].state == "paused"
     db.schedules.resume("nightly")
     db.schedules.delete("nightly")
+    db.schedules.create("daily", "@daily", "cluster")
+    db.schedules.delete("daily")
+    db.schedules.create("often", every="90 minutes", database="production_db", table="users", time_zone="Europe/Berlin")
+    [often] = db.schedules.list()
+    assert (often.rhythm, often.table, often.time_zone) == ("EVERY 90 MINUTE", "users", "Europe/Berlin")
+    db.schedules.delete("often")
+    for wrong in ({}, {"cron": "0 2 * * *", "every": "1 day"}, {"every": "soon"}):
+        with pytest.raises(ValueError):
+            db.schedules.create("x", database="production_db", **wrong)
     assert db.schedules.list() == []
 
 
@@ -674,6 +721,16 @@ def test_retention_plans(db):
     db.retention.set(database="production_db", keep_daily=1)
     assert [step.snapshot for step in db.retention.plan(database="production_db") if step.deleted] == ["a"]
     assert db.retention.apply(database="production_db").deleted == ["a"]
+    db.retention.set(database="production_db", keep_daily=7, keep_last=2, time_zone="Europe/Berlin")
+    [rules] = db.retention.list()
+    assert (rules.level, rules.database, rules.keep) == (DATABASE, "production_db", "LAST 2 DAILY 7")
+    assert rules.time_zone == "Europe/Berlin"
+    with pytest.raises(RetentionError, match="'Mars'"):
+        db.retention.set(database="production_db", keep_daily=7, time_zone="Mars")
+    db.retention.delete(database="production_db")
+    assert db.retention.list() == []
+    create(db, "c")
+    assert db.snapshots.cleanup_retention_policy("production_db", keep_daily=1, time_zone="+14:00").deleted == ["b"]
 
 
 def test_clones(db):
@@ -695,3 +752,10 @@ def test_transactions(db):
             tx.snapshots.create("lost", database="production_db")
             1 / 0
     assert count(db, "users") == 3 and not db.snapshots.exists("lost")
+
+
+def test_every_capability_is_tested_in_every_way(request):
+    """The table of `capabilities.py`, from the names of the tests that are really run."""
+    import capabilities
+
+    assert capabilities.missing(capabilities.table()) == []

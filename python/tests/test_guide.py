@@ -44,6 +44,38 @@ def test_our_guide(environment, tmp_path, monkeypatch):
     names["client"].disconnect()
 
 
+HOUR = (ROOT / "docs/guide/first-hour.md").read_text()
+
+
+def test_the_first_hour_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names, said = {}, []
+    parts = blocks(HOUR, "```python")
+    assert len(parts) > 10
+    for part in parts:
+        said.append(run(part, names))
+    said = "".join(said)
+    for line in ("before_sale ", "to take it back: version ", "taken by itself: ticking_", "dropped: ["):
+        assert line in said, said
+    with Client(path=tmp_path / "first-hour") as client:
+        assert [policy.name for policy in client.pitr.list()] == ["a_week"]
+        assert sorted(schedule.name for schedule in client.schedules.list()) == ["nightly", "often"]
+        assert not client.snapshots.exists("before_sale")
+
+
+def test_the_first_hour_in_sql(tmp_path):
+    parts = blocks(HOUR, "```sql")
+    assert len(parts) > 8
+    with Client(path=tmp_path / "store") as client:
+        for part in parts:
+            client.execute(part)
+        assert client.execute("SELECT SUM(price) FROM shop.orders").scalar() == client.execute(
+            "SELECT SUM(price) FROM shop_then.orders"
+        ).scalar()
+        assert client.execute("SELECT COUNT(*) FROM shop.notes").scalar() == 1
+        assert client.execute("SHOW SCHEDULES").to_dicts()[1]["RHYTHM"] == "EVERY 6 HOUR"
+
+
 # The other guide
 
 

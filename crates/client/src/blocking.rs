@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::link::Canceller;
 use crate::pitr::{self, PitrPolicy, Range};
 use crate::restore::{self, RecoveryPoint, Restore, RestoreResult, RestoreSnapshot, RestoreStep};
-use crate::retention::{self, CleanupResult, Keep, RetentionStep};
+use crate::retention::{self, CleanupResult, Retained, RetentionStep, Rules};
 use crate::schedule::{self, CreateSchedule, Schedule};
 use crate::scope::{Scope, When};
 use crate::snapshot::{self, CreateSnapshot, Snapshot, SnapshotFilter};
@@ -165,6 +165,7 @@ verbs! {
         fn find(name: &str) -> Snapshot;
         fn delete(name: &str) -> ();
         fn delete_if_exists(name: &str) -> bool;
+        fn delete_cascade(name: &str) -> ();
         fn delete_older_than(time: Timestamp, filter: &SnapshotFilter) -> Vec<String>;
     }
     restore Restores over restore::Restores<'a> {
@@ -191,10 +192,12 @@ verbs! {
         fn table(source: &TableName, target: &TableName, at: &When) -> ();
     }
     retention Retention over retention::Retention<'a> {
-        fn set(scope: &Scope, keep: &Keep) -> ();
+        fn set(scope: &Scope, rules: &Rules) -> ();
+        fn list() -> Vec<Retained>;
+        fn delete(scope: &Scope) -> ();
         fn plan(scope: &Scope) -> Vec<RetentionStep>;
         fn apply(scope: &Scope) -> CleanupResult;
-        fn apply_once(scope: &Scope, keep: &Keep) -> CleanupResult;
+        fn apply_once(scope: &Scope, rules: &Rules) -> CleanupResult;
     }
     schedules Schedules over schedule::Schedules<'a> {
         fn create(create: &CreateSchedule) -> ();

@@ -31,7 +31,21 @@ use crate::value::{Column, Type, Value};
 pub use strandline_sql::session::Interrupt;
 
 /// The stores that this process has open.
-static STORES: Mutex<Vec<(PathBuf, Weak<Store>)>> = Mutex::const_new(Vec::new());
+static STORES: Mutex<Vec<Opened>> = Mutex::const_new(Vec::new());
+
+struct Opened {
+    /// A process that was forked off remembers its parent's stores, which are not its own.
+    process: u32,
+    folder: PathBuf,
+    store: Weak<Store>,
+}
+
+impl Opened {
+    fn get(&self, folder: &Path) -> Option<Arc<Store>> {
+        let own = self.process == std::process::id() && self.folder == folder;
+        if own { self.store.upgrade() } else { None }
+    }
+}
 
 /// Numbers the sessions of this process.
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
@@ -77,31 +91,33 @@ impl Session {
         self.session.interrupt()
     }
 
-    pub async fn start(&mut self, sql: &str, parameters: Option<&[Value]>) -> Result<Answer> {
+    pub async fn start(&mut self, sql: &str, parameters: Option<&[Value]>) -> Result<Answer<'_>> {
+        let session = &mut self.session;
         if let Some(parameters) = parameters {
-            let prepared = self.session.prepare(sql).await.map_err(refused)?;
+            let prepared = session.prepare(sql).await.map_err(refused)?;
             let parameters = parameters.iter().map(parameter).collect();
-            return Answer::of(self.session.execute_prepared(&prepared, parameters).await.map_err(refused)?);
+            let outcome = session.execute_prepared(&prepared, parameters).await.map_err(refused)?;
+            return Ok(Answer { rest: Rest::of(outcome)?, session });
         }
-        let mut statements = self.session.split(sql).map_err(refused)?.into_iter();
+        let mut statements = session.split(sql).map_err(refused)?.into_iter();
         let first = statements.next().unwrap_or_default();
-        let mut answer = Answer::of(self.session.execute(&first).await.map_err(refused)?)?;
+        let mut rest = Rest::of(session.execute(&first).await.map_err(refused)?)?;
         // As over the wire: the first one's rows are the answer, and the others run.
         for (at, statement) in statements.enumerate() {
             if at == 0 {
-                answer.buffer().await?;
+                rest.buffer(session).await?;
             }
-            let other = self.session.execute(&statement).await.map_err(refused)?;
-            Answer::of(other)?.buffer().await?;
+            let other = session.execute(&statement).await.map_err(refused)?;
+            Rest::of(other)?.buffer(session).await?;
         }
-        Ok(answer)
+        Ok(Answer { rest, session })
     }
 
     pub async fn close(self) -> Result<()> {
         let Session { session, store, .. } = self;
         drop(session);
         let mut stores = STORES.lock().await;
-        stores.retain(|(_, store)| store.strong_count() > 0);
+        stores.retain(|opened| opened.store.strong_count() > 0);
         match Arc::into_inner(store) {
             Some(store) => store.engine.database().close().await.map_err(|error| refused(error.into())),
             None => Ok(()),
@@ -116,7 +132,7 @@ async fn store(folder: &Path) -> Result<Arc<Store>> {
     std::fs::create_dir_all(folder).map_err(unusable)?;
     let folder = folder.canonicalize().map_err(unusable)?;
     let mut stores = STORES.lock().await;
-    if let Some(store) = stores.iter().find(|(path, _)| *path == folder).and_then(|(_, store)| store.upgrade()) {
+    if let Some(store) = stores.iter().find_map(|opened| opened.get(&folder)) {
         return Ok(store);
     }
     let database = open(&folder).await.map_err(|error| refused(error.into()))?;
@@ -134,8 +150,8 @@ async fn store(folder: &Path) -> Result<Arc<Store>> {
     database.start_upkeep();
     database.start_policies();
     let store = Arc::new(Store { engine });
-    stores.retain(|(path, store)| *path != folder && store.strong_count() > 0);
-    stores.push((folder, Arc::downgrade(&store)));
+    stores.retain(|opened| opened.folder != folder && opened.store.strong_count() > 0);
+    stores.push(Opened { process: std::process::id(), folder, store: Arc::downgrade(&store) });
     Ok(store)
 }
 
@@ -163,7 +179,27 @@ fn held_here(folder: &Path) -> bool {
 }
 
 /// The result of a statement, row by row.
-pub struct Answer {
+pub struct Answer<'a> {
+    rest: Rest,
+    session: &'a mut session::Session,
+}
+
+impl Answer<'_> {
+    pub fn columns(&self) -> &[Column] {
+        &self.rest.columns
+    }
+
+    pub async fn next(&mut self) -> Result<Option<Vec<Value>>> {
+        self.rest.next(self.session).await
+    }
+
+    pub fn finish(self) -> ResultSet {
+        ResultSet { columns: self.rest.columns, ..self.rest.tail }
+    }
+}
+
+/// What a statement has answered and not yet been asked for.
+struct Rest {
     columns: Vec<Column>,
     meta: Vec<ColumnMeta>,
     batches: Option<BoxStream<'static, strandline_sql::error::Result<RecordBatch>>>,
@@ -171,10 +207,10 @@ pub struct Answer {
     tail: ResultSet,
 }
 
-impl Answer {
-    fn of(outcome: Outcome) -> Result<Answer> {
+impl Rest {
+    fn of(outcome: Outcome) -> Result<Rest> {
         match outcome {
-            Outcome::Done(done) => Ok(Answer {
+            Outcome::Done(done) => Ok(Rest {
                 columns: Vec::new(),
                 meta: Vec::new(),
                 batches: None,
@@ -187,7 +223,7 @@ impl Answer {
                     ..ResultSet::default()
                 },
             }),
-            Outcome::Rows(rows) => Ok(Answer {
+            Outcome::Rows(rows) => Ok(Rest {
                 columns: rows.columns.iter().map(column).collect(),
                 meta: rows.columns,
                 batches: Some(rows.batches),
@@ -201,33 +237,32 @@ impl Answer {
         }
     }
 
-    pub fn columns(&self) -> &[Column] {
-        &self.columns
-    }
-
-    pub async fn next(&mut self) -> Result<Option<Vec<Value>>> {
-        while self.rows.is_empty() {
-            let Some(batches) = &mut self.batches else { return Ok(None) };
-            match batches.next().await {
-                Some(batch) => self.read(&batch.map_err(refused)?)?,
-                None => self.batches = None,
-            }
+    async fn next(&mut self, session: &mut session::Session) -> Result<Option<Vec<Value>>> {
+        while self.rows.is_empty() && self.batches.is_some() {
+            self.read_on(session).await?;
         }
         Ok(self.rows.pop_front())
     }
 
-    pub fn finish(self) -> ResultSet {
-        ResultSet { columns: self.columns, ..self.tail }
-    }
-
     /// Reads all rows, so that the session is free for its next statement.
-    async fn buffer(&mut self) -> Result<()> {
-        if let Some(mut batches) = self.batches.take() {
-            while let Some(batch) = batches.next().await {
-                self.read(&batch.map_err(refused)?)?;
-            }
+    async fn buffer(&mut self, session: &mut session::Session) -> Result<()> {
+        while self.batches.is_some() {
+            self.read_on(session).await?;
         }
         Ok(())
+    }
+
+    /// Reads the next rows. How many warnings there were is known when all have been read.
+    async fn read_on(&mut self, session: &mut session::Session) -> Result<()> {
+        let Some(batches) = &mut self.batches else { return Ok(()) };
+        match batches.next().await {
+            Some(batch) => self.read(&batch.map_err(refused)?),
+            None => {
+                self.batches = None;
+                self.tail.warnings = session.warning_count();
+                Ok(())
+            }
+        }
     }
 
     fn read(&mut self, batch: &RecordBatch) -> Result<()> {

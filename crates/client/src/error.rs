@@ -63,6 +63,8 @@ impl Kind {
             1205 | 1213 => Kind::Conflict,
             1048 | 1062 | 1217 | 1216 | 1451 | 1452 | 3819 => Kind::Constraint,
             1021 | 1037 | 1038 | 1040 | 1041 | 1114 => Kind::Unavailable,
+            // The server says good-bye: it shuts down, or the connection was idle for too long.
+            1053 | 4031 => Kind::Connection,
             1317 => Kind::Cancelled,
             1235 => Kind::Unsupported,
             1290 | 1792 => Kind::ReadOnly,
@@ -157,12 +159,17 @@ impl Error {
     }
 }
 
-/// Returns where the first of several sentences ends. What stands in quotes is part of its sentence.
+/// Returns where the first of several sentences ends. What stands in quotes is part of its sentence; an apostrophe inside
+/// a word is no quote.
 fn end_of_sentence(text: &str) -> Option<usize> {
     let mut quoted = false;
     for (at, c) in text.char_indices() {
+        let within_word = || {
+            let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+            word(text[..at].chars().next_back()) && word(text[at + c.len_utf8()..].chars().next())
+        };
         match c {
-            '\'' => quoted = !quoted,
+            '\'' if !within_word() => quoted = !quoted,
             '.' | '?' | '!' if !quoted => {
                 let rest = &text[at + 1..];
                 if rest.strip_prefix(' ').is_some_and(|rest| rest.starts_with(char::is_uppercase)) {
@@ -231,6 +238,7 @@ mod tests {
             ("No snapshot 'a. B'. List them with SHOW SNAPSHOTS.", "No snapshot 'a. B'."),
             ("No database 'tset'. Did you mean 'test'?", "No database 'tset'."),
             ("Table 'd.t' doesn't exist", "Table 'd.t' doesn't exist"),
+            ("A snapshot's name is 'a. B'. Choose another name.", "A snapshot's name is 'a. B'."),
             ("Use e.g. this", "Use e.g. this"),
         ];
         for (text, message) in cases {

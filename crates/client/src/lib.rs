@@ -50,8 +50,8 @@ pub use restore::{
     Existing, Grants, Missing, RecoveryPoint, Restore, RestoreOptions, RestoreResult, RestoreSnapshot, RestoreStep,
     Restores, Target,
 };
-pub use retention::{CleanupResult, Keep, Retention, RetentionStep};
-pub use schedule::{CreateSchedule, Schedule, Schedules};
+pub use retention::{CleanupResult, Keep, Retained, Retention, RetentionStep, Rules};
+pub use schedule::{CreateSchedule, Rhythm, Schedule, Schedules};
 pub use scope::{Level, Scope, When};
 pub use snapshot::{CreateSnapshot, Incremental, Period, Snapshot, SnapshotFilter, Snapshots, Unit};
 pub use transaction::Transaction;

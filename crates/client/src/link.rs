@@ -26,7 +26,7 @@ pub enum Link {
 pub enum Answer<'a> {
     Remote(remote::Answer<'a>),
     #[cfg(feature = "embedded")]
-    Embedded(embedded::Answer),
+    Embedded(embedded::Answer<'a>),
 }
 
 impl Link {

@@ -38,6 +38,10 @@ pub struct PitrPolicy {
     pub range: Range,
     pub created_at: Option<Timestamp>,
     pub modified_at: Option<Timestamp>,
+    /// The first moment that can be gone back to.
+    pub recoverable_from: Option<Timestamp>,
+    /// `active`; `missing` while nothing bears the name that the policy is for.
+    pub status: Option<String>,
 }
 
 /// The verbs about recovery windows.
@@ -101,6 +105,8 @@ impl PitrPolicy {
             range: Range::new(length, &unit)?,
             created_at: record.time("CREATED_TIME")?,
             modified_at: record.time("MODIFIED_TIME")?,
+            recoverable_from: record.time("RECOVERABLE_FROM")?,
+            status: record.text("STATUS"),
         })
     }
 }

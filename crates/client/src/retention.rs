@@ -5,7 +5,8 @@ use std::fmt;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::record::Record;
-use crate::scope::Scope;
+use crate::scope::{Level, Scope};
+use crate::sql;
 
 /// How many snapshots to keep of each kind: the newest of each of the last `daily` days, and so on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,26 @@ pub struct Keep {
     pub weekly: Option<u32>,
     pub monthly: Option<u32>,
     pub yearly: Option<u32>,
+}
+
+/// How many snapshots to keep, and by whose calendar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub keep: Keep,
+    /// Whose days, weeks and months are meant, such as `Europe/Berlin`; `None` is the session's.
+    pub time_zone: Option<String>,
+}
+
+/// The rules of a scope as they are listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retained {
+    pub level: Level,
+    pub database: Option<String>,
+    /// The tables of rules for one or several tables; else empty.
+    pub tables: Vec<String>,
+    /// In the words of SQL: `DAILY 7 WEEKLY 4`.
+    pub keep: String,
+    pub time_zone: Option<String>,
 }
 
 /// What a rule says about one snapshot.
@@ -39,26 +60,38 @@ pub struct Retention<'a> {
 }
 
 impl Retention<'_> {
-    /// Sets a scope's rule. It replaces the one that was set before.
-    pub async fn set(&mut self, scope: &Scope, keep: &Keep) -> Result<()> {
-        self.client.query(&format!("SET RETENTION FOR {scope} KEEP{}", keep.checked()?)).await?;
+    /// Sets a scope's rules. They replace those that were set before.
+    pub async fn set(&mut self, scope: &Scope, rules: &Rules) -> Result<()> {
+        self.client.query(&format!("SET RETENTION FOR {scope} {}", rules.checked()?)).await?;
         Ok(())
     }
 
-    /// Says what applying a scope's rule would do, and why. Changes nothing.
+    /// Lists the rules that were set.
+    pub async fn list(&mut self) -> Result<Vec<Retained>> {
+        let result = self.client.query("SHOW RETENTION").await?;
+        result.records().map(|record| Retained::read(&record)).collect()
+    }
+
+    /// Drops a scope's rules; no snapshot is dropped for that.
+    pub async fn delete(&mut self, scope: &Scope) -> Result<()> {
+        self.client.query(&format!("DROP RETENTION FOR {scope}")).await?;
+        Ok(())
+    }
+
+    /// Says what applying a scope's rules would do, and why. Changes nothing.
     pub async fn plan(&mut self, scope: &Scope) -> Result<Vec<RetentionStep>> {
         let result = self.client.query(&format!("EXPLAIN RETENTION FOR {scope}")).await?;
         result.records().map(|record| RetentionStep::read(&record)).collect()
     }
 
-    /// Drops the snapshots that a scope's rule does not keep.
+    /// Drops the snapshots that a scope's rules do not keep.
     pub async fn apply(&mut self, scope: &Scope) -> Result<CleanupResult> {
         self.send(&format!("APPLY RETENTION FOR {scope}")).await
     }
 
-    /// Drops the snapshots that this rule does not keep, for once: no rule is set.
-    pub async fn apply_once(&mut self, scope: &Scope, keep: &Keep) -> Result<CleanupResult> {
-        self.send(&format!("APPLY RETENTION FOR {scope} KEEP{}", keep.checked()?)).await
+    /// Drops the snapshots that these rules do not keep, for once: none are set.
+    pub async fn apply_once(&mut self, scope: &Scope, rules: &Rules) -> Result<CleanupResult> {
+        self.send(&format!("APPLY RETENTION FOR {scope} {}", rules.checked()?)).await
     }
 
     async fn send(&mut self, statement: &str) -> Result<CleanupResult> {
@@ -77,11 +110,46 @@ impl RetentionStep {
     }
 }
 
+impl Retained {
+    fn read(record: &Record<'_>) -> Result<Retained> {
+        Ok(Retained {
+            level: record.required("LEVEL")?.parse()?,
+            database: record.text("DATABASE_NAME"),
+            tables: record.list("TABLE_NAME"),
+            keep: record.required("KEEP")?,
+            time_zone: record.text("TIME_ZONE"),
+        })
+    }
+}
+
 impl Keep {
-    fn checked(&self) -> Result<&Keep> {
-        match *self == Keep::default() {
-            true => Err(Error::config("The rule says of no kind how many to keep.").with_hint("Say daily 7, for one.")),
+    /// Returns the rules by the calendar of a time zone.
+    pub fn in_zone(self, time_zone: impl Into<String>) -> Rules {
+        Rules { keep: self, time_zone: Some(time_zone.into()) }
+    }
+}
+
+impl From<Keep> for Rules {
+    fn from(keep: Keep) -> Rules {
+        Rules { keep, time_zone: None }
+    }
+}
+
+impl Rules {
+    fn checked(&self) -> Result<&Rules> {
+        match self.keep == Keep::default() {
+            true => Err(Error::config("The rules say of no kind how many to keep.").with_hint("Say daily 7, for one.")),
             false => Ok(self),
+        }
+    }
+}
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KEEP{}", self.keep)?;
+        match &self.time_zone {
+            Some(zone) => write!(f, " TIME ZONE {}", sql::text(zone)),
+            None => Ok(()),
         }
     }
 }
@@ -114,6 +182,10 @@ mod tests {
     fn rules() {
         let keep = Keep { daily: Some(7), weekly: Some(4), monthly: Some(12), ..Keep::default() };
         assert_eq!(keep.to_string(), " DAILY 7 WEEKLY 4 MONTHLY 12");
-        assert!(Keep::default().checked().is_err(), "a rule that keeps nothing is a mistake");
+        assert_eq!(
+            keep.in_zone("Europe/Berlin").to_string(),
+            "KEEP DAILY 7 WEEKLY 4 MONTHLY 12 TIME ZONE 'Europe/Berlin'"
+        );
+        assert!(Rules::from(Keep::default()).checked().is_err(), "rules that keep nothing are a mistake");
     }
 }

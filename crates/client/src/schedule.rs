@@ -1,6 +1,6 @@
 //! The verbs about snapshots that the server takes by the clock.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 
@@ -17,8 +17,7 @@ use crate::sql;
 pub struct CreateSchedule {
     pub name: String,
     pub scope: Scope,
-    /// Five fields, such as `0 2 * * *` for two o'clock at night, or `@daily`.
-    pub cron: String,
+    pub rhythm: Rhythm,
     /// Such as `Europe/Berlin`; `None` is the session's.
     pub time_zone: Option<String>,
     /// How the snapshots are called: `nightly_{time}`.
@@ -29,6 +28,15 @@ pub struct CreateSchedule {
     pub retain: Option<Period>,
     pub keep: Keep,
     pub if_not_exists: bool,
+}
+
+/// When a schedule runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rhythm {
+    /// Five fields, such as `0 2 * * *` for two o'clock at night, a sixth in front for seconds, or `@daily`.
+    Cron(String),
+    /// So often, counted from the schedule's creation.
+    Every(Period),
 }
 
 /// A schedule as it is listed.
@@ -85,11 +93,28 @@ impl Schedules<'_> {
 }
 
 impl CreateSchedule {
-    pub fn new(name: impl Into<String>, scope: Scope, cron: impl Into<String>) -> CreateSchedule {
+    /// A schedule whose runs are at the times that a cron expression says.
+    pub fn cron(name: impl Into<String>, scope: Scope, expression: impl Into<String>) -> CreateSchedule {
+        CreateSchedule::new(name, scope, Rhythm::Cron(expression.into()))
+    }
+
+    /// A schedule that runs every so often.
+    ///
+    /// ```
+    /// use strandline_client::{CreateSchedule, Scope};
+    ///
+    /// let often = CreateSchedule::every("often", Scope::database("shop"), "6 hours".parse()?);
+    /// # Ok::<(), strandline_client::Error>(())
+    /// ```
+    pub fn every(name: impl Into<String>, scope: Scope, period: Period) -> CreateSchedule {
+        CreateSchedule::new(name, scope, Rhythm::Every(period))
+    }
+
+    pub fn new(name: impl Into<String>, scope: Scope, rhythm: Rhythm) -> CreateSchedule {
         CreateSchedule {
             name: name.into(),
             scope,
-            cron: cron.into(),
+            rhythm,
             time_zone: None,
             snapshot_name: None,
             incremental: false,
@@ -103,12 +128,8 @@ impl CreateSchedule {
 
     fn statement(&self) -> String {
         let exists = if self.if_not_exists { "IF NOT EXISTS " } else { "" };
-        let mut statement = format!(
-            "CREATE SCHEDULE {exists}{} FOR {} CRON {}",
-            sql::name(&self.name),
-            self.scope,
-            sql::text(&self.cron)
-        );
+        let mut statement =
+            format!("CREATE SCHEDULE {exists}{} FOR {} {}", sql::name(&self.name), self.scope, self.rhythm);
         for (word, text) in [("TIME ZONE", &self.time_zone), ("SNAPSHOT NAME", &self.snapshot_name)] {
             if let Some(text) = text {
                 let _ = write!(statement, " {word} {}", sql::text(text));
@@ -129,6 +150,15 @@ impl CreateSchedule {
             let _ = write!(statement, " KEEP{}", self.keep);
         }
         statement
+    }
+}
+
+impl fmt::Display for Rhythm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rhythm::Cron(expression) => write!(f, "CRON {}", sql::text(expression)),
+            Rhythm::Every(period) => write!(f, "EVERY {period}"),
+        }
     }
 }
 
@@ -157,12 +187,14 @@ mod tests {
 
     #[test]
     fn statements() {
-        let mut create = CreateSchedule::new("n", Scope::database("d"), "0 2 * * *");
+        let mut create = CreateSchedule::cron("n", Scope::database("d"), "0 2 * * *");
         create.snapshot_name = Some("n_{time}".into());
         create.keep.daily = Some(7);
         assert_eq!(
             create.statement(),
             "CREATE SCHEDULE `n` FOR DATABASE `d` CRON '0 2 * * *' SNAPSHOT NAME 'n_{time}' KEEP DAILY 7"
         );
+        let often = CreateSchedule::every("o", Scope::Cluster, "30 minutes".parse().unwrap());
+        assert_eq!(often.statement(), "CREATE SCHEDULE `o` FOR CLUSTER EVERY 30 MINUTE");
     }
 }

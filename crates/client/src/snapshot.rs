@@ -134,9 +134,18 @@ impl Snapshots<'_> {
         }
     }
 
-    /// Drops a snapshot.
+    /// Drops a snapshot. One that others are relative to stays, and that is an error.
     pub async fn delete(&mut self, name: &str) -> Result<()> {
-        match self.client.query(&format!("DROP SNAPSHOT {}", sql::name(name))).await {
+        self.drop_by(name, "").await
+    }
+
+    /// Drops a snapshot and all that are relative to it.
+    pub async fn delete_cascade(&mut self, name: &str) -> Result<()> {
+        self.drop_by(name, " CASCADE").await
+    }
+
+    async fn drop_by(&mut self, name: &str, cascade: &str) -> Result<()> {
+        match self.client.query(&format!("DROP SNAPSHOT {}{cascade}", sql::name(name))).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == Kind::Refused && self.get(name).await?.is_none() => {
                 Err(error.of_kind(Kind::NotFound))

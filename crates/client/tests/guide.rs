@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use strandline_client::{
-    Client, Config, CreateSnapshot, Kind, Restore, RestoreSnapshot, Scope, SnapshotFilter, Value, When, blocking,
+    Client, Config, CreateSchedule, CreateSnapshot, Keep, Kind, Range, RangeUnit, Restore, RestoreSnapshot, Scope,
+    SnapshotFilter, Value, When, blocking,
 };
 use strandline_workbench::process::{PASSWORD, Server};
 
@@ -92,6 +93,18 @@ async fn with_async() -> Result {
     let error = client.snapshots().create(CreateSnapshot::new("s", Scope::database("shpo"))).await.unwrap_err();
     assert_eq!((error.kind(), error.code(), error.sqlstate()), (Kind::NotFound, Some(1049), Some("42000")));
     println!("{} {}", error.message(), error.hint().unwrap_or_default());
+
+    let week = Range { length: 7, unit: RangeUnit::Day };
+    let policy = client.pitr().create("week", &Scope::database("shop"), week).await?;
+    println!("back to {:?}, {:?}", policy.recoverable_from, policy.status);
+
+    let keep = Keep { daily: Some(7), weekly: Some(4), ..Keep::default() };
+    client.retention().set(&Scope::database("shop"), &keep.in_zone("Europe/Berlin")).await?;
+
+    let nightly = CreateSchedule::cron("nightly", Scope::database("shop"), "0 2 * * *");
+    client.schedules().create(&CreateSchedule { keep, ..nightly }).await?;
+    let often = CreateSchedule::every("often", Scope::database("shop"), "6 hours".parse()?);
+    client.schedules().create(&CreateSchedule { retain: Some("2 days".parse()?), ..often }).await?;
 
     client.close().await?;
     Ok(())

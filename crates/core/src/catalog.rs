@@ -378,6 +378,15 @@ pub(crate) fn suggest(error: Error, candidate: Option<&str>) -> Error {
     }
 }
 
+/// The error for a name that nothing bears: the nearest of the `known` ones is suggested, else where to find them.
+pub(crate) fn unknown<'a>(what: What, name: &str, known: impl Iterator<Item = &'a str>, list: &str) -> Error {
+    let error = Error::not_found(what, name);
+    match closest(name, known) {
+        Some(like) => suggest(error, Some(like)),
+        None => error.with_hint(list),
+    }
+}
+
 fn sorted<'a, T: 'a, K: Ord>(items: impl Iterator<Item = &'a Arc<T>>, key: impl Fn(&T) -> K) -> Vec<Arc<T>> {
     let mut items: Vec<Arc<T>> = items.cloned().collect();
     items.sort_by_key(|item| key(item));

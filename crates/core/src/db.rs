@@ -46,7 +46,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// A table is flushed when its recent rows take this many bytes.
     pub flush_bytes: usize,
-    /// The largest tables are flushed when the recent rows of all take this many bytes.
+    /// The largest tables are flushed when the recent rows of all take this many bytes. At twice as many, writers wait for
+    /// the flushes, for a second at most with each commit.
     pub flush_total_bytes: usize,
     /// Recent rows are flushed after this many seconds, if there are enough to be worth a file.
     pub flush_seconds: u64,
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     /// Catalogs of the past, by the version that made them, most recently used last.
     catalogs: Mutex<Vec<(Version, Arc<Catalog>)>>,
     pub closing: AtomicBool,
+    /// Read while schedules and terms are looked after, written by whoever closes: nothing of them comes after that.
+    pub looking_after: tokio::sync::RwLock<()>,
     /// Held while a policy is looked up and then written.
     pub policies: Mutex<()>,
     pub holdings: Holdings,
@@ -172,6 +175,7 @@ impl Database {
             transactions: Arc::default(),
             stamps: Stamps::default(),
             load_rows: options.load_rows,
+            room_bytes: options.flush_total_bytes.saturating_mul(2),
         });
         let sequencer = Arc::new(Sequencer::start(store.clone())?);
         let jobs = Jobs::new(options.env.clone());
@@ -182,6 +186,7 @@ impl Database {
             options,
             catalogs: Mutex::default(),
             closing: AtomicBool::new(false),
+            looking_after: tokio::sync::RwLock::new(()),
             policies: Mutex::new(()),
             holdings: Holdings::default(),
             condemned: Mutex::default(),
@@ -306,10 +311,16 @@ impl Database {
         self.0.store.hot.sizes()
     }
 
+    /// Returns about how many bytes recent rows take.
+    pub fn unflushed_bytes(&self) -> usize {
+        self.0.store.hot.bytes()
+    }
+
     /// Ends in order: no commit is accepted afterwards. What was committed is durable already.
     pub async fn close(&self) -> Result<()> {
         self.0.closing.store(true, Ordering::SeqCst);
         self.0.jobs.cancel_all();
+        drop(self.0.looking_after.write().await);
         self.0.sequencer.close();
         self.0.store.metastore.tidy()
     }

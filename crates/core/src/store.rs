@@ -32,6 +32,8 @@ pub struct Store {
     pub stamps: Stamps,
     /// How many rows of a large load make a run.
     pub load_rows: usize,
+    /// Writers wait a while where recent rows take more bytes than this.
+    pub room_bytes: usize,
 }
 
 /// The newest version and what exists there.

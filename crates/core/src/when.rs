@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, AmbiguousZoned, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::suggest;
-use crate::error::{Error, Kind, Result, What, closest};
+use crate::catalog::unknown;
+use crate::error::{Error, Kind, Result, What};
 use crate::ids::{AccountId, ColumnId, Time, Version};
 use crate::log::policy::{self, PolicyKind};
 use crate::log::{EntryHead, Pin, Scope};
@@ -296,25 +296,23 @@ fn find(store: &Store, window: Window, when: &When, account: AccountId) -> Resul
 /// Returns the snapshot of this name, compared without case.
 pub fn find_snapshot<'a>(pins: &'a [Pin], account: AccountId, name: &str) -> Result<&'a Pin> {
     let own = || pins.iter().filter(|pin| pin.account == account);
-    own().find(|pin| same_name(&pin.name, name)).ok_or_else(|| {
-        let error = Error::not_found(What::Snapshot, name);
-        match closest(name, own().map(|pin| pin.name.as_str())) {
-            Some(like) => suggest(error, Some(like)),
-            None => error.with_hint("List them with SHOW SNAPSHOTS."),
-        }
-    })
+    own().find(|pin| same_name(&pin.name, name)).ok_or_else(|| no_snapshot(name, own()))
 }
 
 /// Returns the policy of this name, compared without case.
 pub fn find_pitr(store: &Store, account: AccountId, name: &str) -> Result<Pitr> {
     let own: Vec<Pitr> = pitrs(store)?.into_iter().filter(|policy| policy.account == account).collect();
-    own.iter().find(|policy| same_name(&policy.name, name)).cloned().ok_or_else(|| {
-        let error = Error::not_found(What::Pitr, name);
-        match closest(name, own.iter().map(|policy| policy.name.as_str())) {
-            Some(like) => suggest(error, Some(like)),
-            None => error.with_hint("List them with SHOW PITR."),
-        }
-    })
+    own.iter().find(|policy| same_name(&policy.name, name)).cloned().ok_or_else(|| no_pitr(name, &own))
+}
+
+/// The error for a name that no snapshot bears. The nearest of those that are known is suggested.
+pub fn no_snapshot<'a>(name: &str, known: impl Iterator<Item = &'a Pin>) -> Error {
+    unknown(What::Snapshot, name, known.map(|pin| pin.name.as_str()), "List them with SHOW SNAPSHOTS.")
+}
+
+/// The error for a name that no policy bears.
+pub fn no_pitr<'a>(name: &str, known: impl IntoIterator<Item = &'a Pitr>) -> Error {
+    unknown(What::Pitr, name, known.into_iter().map(|policy| policy.name.as_str()), "List them with SHOW PITR.")
 }
 
 /// Returns every policy for recovery windows, of all accounts, oldest first.
@@ -377,10 +375,28 @@ pub fn parse_time(text: &str, now: Time, zone: &TimeZone) -> Result<Time> {
     if let Ok(time) = clock.replacen(' ', "T", 1).parse::<Timestamp>() {
         return Ok(Time(time.as_microsecond()));
     }
-    let clock: DateTime = clock.parse().map_err(|_| bad())?;
-    // A clock time that a change to summer time skips or repeats is taken as jiff's "compatible" rule has it.
-    let zoned = clock.to_zoned(zone).map_err(|_| bad())?;
+    let local: DateTime = clock.parse().map_err(|_| bad())?;
+    let in_zone = zone.to_ambiguous_zoned(local);
+    // A day begins once, whatever its clocks do.
+    if in_zone.is_ambiguous() && clock.contains(':') {
+        return Err(unclear(text, &in_zone));
+    }
+    let zoned = in_zone.compatible().map_err(|_| bad())?;
     Ok(Time(zoned.timestamp().as_microsecond()))
+}
+
+/// Says what a clock time may mean that a change of the clock skips or repeats.
+fn unclear(text: &str, in_zone: &AmbiguousZoned) -> Error {
+    let utc = |zoned: Result<jiff::Zoned, jiff::Error>| {
+        zoned.map_or_else(|_| "?".to_owned(), |zoned| Time(zoned.timestamp().as_microsecond()).to_string())
+    };
+    let (earlier, later) = (utc(in_zone.clone().earlier()), utc(in_zone.clone().later()));
+    let what = match in_zone.offset() {
+        AmbiguousOffset::Gap { .. } => "is skipped: the clock is put forward then",
+        _ => "comes twice: the clock is put back then",
+    };
+    Error::invalid(format!("'{text}' {what}, in this time zone."))
+        .with_hint(format!("Say which moment is meant: '{earlier} UTC' or '{later} UTC'."))
 }
 
 /// Reads `-10 minutes`, `10 minutes ago`, `-1h`, `-90s`. Months and years are those of the calendar of `zone`, the rest are
@@ -545,6 +561,11 @@ mod tests {
     }
 
     #[test]
+    fn zones_need_no_files_of_the_system() {
+        assert!(jiff::tz::TimeZoneDatabase::bundled().get("Europe/Berlin").is_ok());
+    }
+
+    #[test]
     fn zones() {
         let offset = |name: &str| zone(name).map(|zone| zone.to_offset(Timestamp::UNIX_EPOCH).seconds());
         assert_eq!(offset("+05:30").unwrap(), 19_800);
@@ -578,5 +599,29 @@ mod tests {
         for text in ["", "yesterdayish", "2026-13-01", "2026-01-31 25:00:00", "-10 parsecs"] {
             assert_eq!(parsed(text).unwrap_err().kind(), Kind::Invalid, "{text}");
         }
+    }
+
+    #[test]
+    fn a_clock_time_that_is_skipped_or_comes_twice_is_asked_about() {
+        for (text, said) in [
+            (
+                "2025-10-26 02:30:00",
+                "'2025-10-26 02:30:00' comes twice: the clock is put back then, in this time zone. Say which moment is \
+                 meant: '2025-10-26 00:30:00.000000 UTC' or '2025-10-26 01:30:00.000000 UTC'.",
+            ),
+            (
+                "2025-03-30 02:30:00",
+                "'2025-03-30 02:30:00' is skipped: the clock is put forward then, in this time zone. Say which moment is \
+                 meant: '2025-03-30 00:30:00.000000 UTC' or '2025-03-30 01:30:00.000000 UTC'.",
+            ),
+        ] {
+            assert_eq!(parsed(text).unwrap_err().to_string(), said);
+        }
+        assert_eq!(parsed("2025-10-26 00:30:00.000000 UTC").unwrap(), "2025-10-26 00:30:00.000000");
+        // In Cuba the clocks change at midnight: the day begins all the same.
+        let havana = TimeZone::get("America/Havana").unwrap();
+        let day = |text: &str| parse_time(text, Time(0), &havana).unwrap().to_string();
+        assert_eq!(day("2025-03-09"), "2025-03-09 05:00:00.000000");
+        assert_eq!(day("2025-11-02"), "2025-11-02 04:00:00.000000");
     }
 }

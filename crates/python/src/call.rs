@@ -1,7 +1,7 @@
 //! A verb that is about to run: waited for with the GIL released, or awaited by asyncio.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex as Locked, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex as Locked, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -58,15 +58,21 @@ impl Turn {
     }
 }
 
-/// Returns the runtime of the process.
+/// Returns the runtime of the process. One that was forked off has none of its parent's threads, and gets its own.
 fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        // Statements are parsed and planned by recursion: the pages are only used where one goes deep.
-        let mut builder = Builder::new_multi_thread();
-        let runtime = builder.enable_all().thread_name("strandline").thread_stack_size(16 << 20).build();
-        runtime.expect("threads can be started")
-    })
+    static RUNTIME: Locked<Option<(u32, &'static Runtime)>> = Locked::new(None);
+    let mut kept = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match *kept {
+        Some((process, runtime)) if process == std::process::id() => runtime,
+        _ => {
+            // Statements are parsed and planned by recursion: the pages are only used where one goes deep.
+            let mut builder = Builder::new_multi_thread();
+            let runtime = builder.enable_all().thread_name("strandline").thread_stack_size(16 << 20).build();
+            let runtime = &*Box::leak(Box::new(runtime.expect("threads can be started")));
+            *kept = Some((std::process::id(), runtime));
+            runtime
+        }
+    }
 }
 
 /// How long a call waits before it looks whether somebody pressed Ctrl-C.
@@ -121,6 +127,16 @@ impl Shared {
                 let _ = canceller.cancel().await;
             }
             drop(barred);
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// A process that was forked off must not end what is its parent's: an open store would be tidied up behind its back.
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            std::mem::forget(self.client.get_mut().take());
+            std::mem::forget(self.canceller().take());
         }
     }
 }

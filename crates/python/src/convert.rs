@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use strandline_client::{
-    CleanupResult, Column, Level, PitrPolicy, RecoveryPoint, RestoreResult, RestoreStep, ResultSet, RetentionStep,
-    Schedule, Snapshot, Timestamp, Type, Value, When,
+    CleanupResult, Column, Level, PitrPolicy, RecoveryPoint, RestoreResult, RestoreStep, ResultSet, Retained,
+    RetentionStep, Schedule, Snapshot, Timestamp, Type, Value, When,
 };
 
 /// Something that becomes a Python value once the GIL is held.
@@ -120,12 +120,22 @@ record!(PitrPolicy, policy => {
     "range_unit": policy.range.unit.as_str(),
     "created_at": policy.created_at,
     "modified_at": policy.modified_at,
+    "recoverable_from": policy.recoverable_from,
+    "status": policy.status,
 });
 
 record!(RetentionStep, step => {
     "snapshot": step.snapshot,
     "deleted": step.deleted,
     "reason": step.reason,
+});
+
+record!(Retained, rules => {
+    "level": rules.level.as_str(),
+    "database": rules.database,
+    "tables": rules.tables,
+    "keep": rules.keep,
+    "time_zone": rules.time_zone,
 });
 
 record!(CleanupResult, result => {

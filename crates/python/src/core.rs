@@ -7,8 +7,9 @@ use futures::future::{BoxFuture, FutureExt};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use strandline_client::{
-    Client, Config, CreateSchedule, CreateSnapshot, Error, Existing, Grants, Incremental, Keep, Level, Missing, Range,
-    Restore, RestoreOptions, RestoreSnapshot, Result, Scope, SnapshotFilter, Target, Timestamp, sql::TableName,
+    Client, Config, CreateSchedule, CreateSnapshot, Error, Existing, Grants, Incremental, Keep, Kind, Level, Missing,
+    Range, Restore, RestoreOptions, RestoreSnapshot, Result, Rhythm, Rules, Scope, SnapshotFilter, Target, Timestamp,
+    sql::TableName,
 };
 
 use crate::call::{Call, Shared};
@@ -237,12 +238,18 @@ impl Core {
         self.verb(SNAPSHOT, move |client| async move { client.snapshots().find(&name).await }.boxed())
     }
 
-    fn snapshot_delete(&self, name: String, if_exists: bool) -> Call {
+    /// Tells whether there was one.
+    fn snapshot_delete(&self, name: String, if_exists: bool, cascade: bool) -> Call {
         self.verb(SNAPSHOT, move |client| {
             async move {
-                match if_exists {
-                    true => client.snapshots().delete_if_exists(&name).await,
-                    false => client.snapshots().delete(&name).await.map(|()| true),
+                let mut snapshots = client.snapshots();
+                let deleted = match cascade {
+                    true => snapshots.delete_cascade(&name).await,
+                    false => snapshots.delete(&name).await,
+                };
+                match deleted {
+                    Err(error) if if_exists && error.kind() == Kind::NotFound => Ok(false),
+                    deleted => deleted.map(|()| true),
                 }
             }
             .boxed()
@@ -397,10 +404,19 @@ impl Core {
     }
 
     /// `keep` counts last, hourly, daily, weekly, monthly, yearly.
-    fn retention_set(&self, scope: ScopeArguments, keep: [Option<u32>; 6]) -> Call {
+    #[pyo3(signature = (scope, keep, time_zone))]
+    fn retention_set(&self, scope: ScopeArguments, keep: [Option<u32>; 6], time_zone: Option<String>) -> Call {
         self.verb(RETENTION, move |client| {
-            async move { client.retention().set(&scope.scope()?, &rule(keep)).await }.boxed()
+            async move { client.retention().set(&scope.scope()?, &rules(keep, time_zone)).await }.boxed()
         })
+    }
+
+    fn retention_list(&self) -> Call {
+        self.verb(RETENTION, |client| async { client.retention().list().await }.boxed())
+    }
+
+    fn retention_delete(&self, scope: ScopeArguments) -> Call {
+        self.verb(RETENTION, move |client| async move { client.retention().delete(&scope.scope()?).await }.boxed())
     }
 
     fn retention_plan(&self, scope: ScopeArguments) -> Call {
@@ -412,19 +428,22 @@ impl Core {
     }
 
     /// As one verb of the snapshots.
-    fn snapshot_cleanup(&self, scope: ScopeArguments, keep: [Option<u32>; 6]) -> Call {
+    #[pyo3(signature = (scope, keep, time_zone))]
+    fn snapshot_cleanup(&self, scope: ScopeArguments, keep: [Option<u32>; 6], time_zone: Option<String>) -> Call {
         self.verb(SNAPSHOT, move |client| {
-            async move { client.retention().apply_once(&scope.scope()?, &rule(keep)).await }.boxed()
+            async move { client.retention().apply_once(&scope.scope()?, &rules(keep, time_zone)).await }.boxed()
         })
     }
 
-    #[pyo3(signature = (name, scope, cron, *, time_zone, snapshot_name, incremental, compression, description, retain, keep, if_not_exists))]
+    /// One of `cron` and `every` is given.
+    #[pyo3(signature = (name, scope, cron, every, *, time_zone, snapshot_name, incremental, compression, description, retain, keep, if_not_exists))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords")]
     fn schedule_create(
         &self,
         name: String,
         scope: ScopeArguments,
-        cron: String,
+        cron: Option<String>,
+        every: Option<String>,
         time_zone: Option<String>,
         snapshot_name: Option<String>,
         incremental: bool,
@@ -436,6 +455,10 @@ impl Core {
     ) -> Call {
         self.verb(SCHEDULE, move |client| {
             async move {
+                let rhythm = match every {
+                    Some(every) => Rhythm::Every(every.parse()?),
+                    None => Rhythm::Cron(cron.unwrap_or_default()),
+                };
                 let create = CreateSchedule {
                     time_zone,
                     snapshot_name,
@@ -443,9 +466,9 @@ impl Core {
                     compression,
                     description,
                     retain: retain.map(|period| period.parse()).transpose()?,
-                    keep: rule(keep),
+                    keep: counts(keep),
                     if_not_exists,
-                    ..CreateSchedule::new(name, scope.scope()?, cron)
+                    ..CreateSchedule::new(name, scope.scope()?, rhythm)
                 };
                 client.schedules().create(&create).await
             }
@@ -482,8 +505,12 @@ fn filter(database: Option<String>, level: Option<String>) -> Result<SnapshotFil
     Ok(SnapshotFilter { database, level })
 }
 
-fn rule([last, hourly, daily, weekly, monthly, yearly]: [Option<u32>; 6]) -> Keep {
+fn counts([last, hourly, daily, weekly, monthly, yearly]: [Option<u32>; 6]) -> Keep {
     Keep { last, hourly, daily, weekly, monthly, yearly }
+}
+
+fn rules(keep: [Option<u32>; 6], time_zone: Option<String>) -> Rules {
+    Rules { keep: counts(keep), time_zone }
 }
 
 fn restore(

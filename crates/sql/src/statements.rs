@@ -19,6 +19,7 @@ use crate::api::{ColumnMeta, Done, Outcome, Rows, Value};
 use crate::ddl::{self, Ddl, Queries, SelectColumn, Source as ColumnSource};
 use crate::dml::{self, Target};
 use crate::error::{Error, Result};
+use crate::history::lost;
 use crate::names;
 use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement, UserStatement};
 use crate::plan::{self, Options, Planned, Reading, Source};
@@ -148,6 +149,7 @@ impl Work<Done> for Define<'_> {
         Box::pin(async move {
             txn.set_what(what_of(self.text));
             let mut warnings = Vec::new();
+            let named = lost::named(state, self.statement, txn.catalog())?;
             let done = {
                 let zone = state.variables.time_zone().clone();
                 let mut cx = Ddl {
@@ -164,6 +166,9 @@ impl Work<Done> for Define<'_> {
                 };
                 Box::pin(carry_out(&mut cx, self.statement, self.text)).await
             };
+            if done.is_ok() {
+                lost::note(&named, txn.catalog(), &mut warnings);
+            }
             state.warnings.append(&mut warnings);
             done
         })

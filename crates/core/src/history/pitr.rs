@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::{Change, ObjectKind};
+use crate::catalog::{Catalog, Change, ObjectKind};
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
 use crate::history::snapshot::{check_name, check_scope};
@@ -42,6 +42,7 @@ impl Database {
         let length = check_length(spec.length)?;
         let now = self.now();
         check_scope(&now, now.catalog(), author.account, &spec.scope, &[])?;
+        refuse_views(now.catalog(), author.account, &spec.scope)?;
         let _lock = self.0.policies.lock();
         for other in self.pitrs(author.account)? {
             if same_name(&other.name, &spec.name) {
@@ -204,6 +205,22 @@ fn each_table(scope: &Scope) -> Vec<Scope> {
         }
         _ => vec![scope.clone()],
     }
+}
+
+/// A view has no rows of its own: a policy of it would keep nothing.
+fn refuse_views(catalog: &Catalog, account: AccountId, scope: &Scope) -> Result<()> {
+    let Scope::Tables(home, tables) = scope else { return Ok(()) };
+    let home = catalog.database(account, home)?;
+    for table in tables {
+        if catalog.table(home, table)?.is_view() {
+            return Err(Error::invalid(format!(
+                "'{}.{table}' is a view: it has no rows of its own to keep.",
+                home.name
+            ))
+            .with_hint("Name the tables that it reads, or their database."));
+        }
+    }
+    Ok(())
 }
 
 fn check_length(length: u64) -> Result<u32> {

@@ -12,9 +12,9 @@ use croner::Cron;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::suggest;
+use crate::catalog::unknown;
 use crate::db::Database;
-use crate::error::{Error, Kind, Result, What, closest};
+use crate::error::{Error, Kind, Result, What};
 use crate::history::retention::Keep;
 use crate::history::snapshot::{SnapshotSpec, Term, check_name, check_scope};
 use crate::ids::{AccountId, Time};
@@ -91,6 +91,10 @@ impl Database {
         check_scope(&now, now.catalog(), author.account, &spec.scope, &[])?;
         let now = self.env().now();
         let zone = when::zone(&spec.zone)?;
+        if let Rhythm::Every(Term { count: 0, .. }) = spec.rhythm {
+            return Err(Error::invalid("A schedule runs EVERY 1 of its unit at the most often, not EVERY 0.")
+                .with_hint("Say EVERY 6 HOURS, for one."));
+        }
         if let Some(term) = spec.term {
             term.after(now, &zone)?;
         }
@@ -125,7 +129,7 @@ impl Database {
         schedule.next_run = schedule.next_after(now)?;
         if schedule.next_run.is_none() {
             return Err(Error::invalid("The schedule would never run.")
-                .with_hint("Choose a CRON expression with a time to come."));
+                .with_hint("Choose a rhythm with a time to come, such as CRON '0 2 * * *' or EVERY 6 HOURS."));
         }
         let _lock = self.0.policies.lock();
         if self.schedules(author.account)?.iter().any(|other| same_name(&other.name, &spec.name)) {
@@ -174,7 +178,12 @@ impl Database {
         let mut ran = Vec::new();
         let all = policy::read::<Schedule>(&**self.metastore(), PolicyKind::Schedule)?;
         for known in all.into_iter().filter(|schedule| schedule.compress == compress) {
-            if !known.is_due(self.env().now()) {
+            if self.0.closing.load(Ordering::SeqCst) {
+                break;
+            }
+            let now = self.env().now();
+            if !known.is_due(now) {
+                self.come_back(&known, now)?;
                 continue;
             }
             // The runs before took their time: it may have been paused, dropped or made anew meanwhile.
@@ -208,28 +217,46 @@ impl Database {
         Ok(ran)
     }
 
+    /// Brings a schedule's next run back from a time that was reckoned while the clock ran ahead.
+    fn come_back(&self, known: &Schedule, now: Time) -> Result<()> {
+        let dated = known.last_run.map_or(known.created, |last| last.max(known.created));
+        if known.paused || dated <= now {
+            return Ok(());
+        }
+        let _lock = self.0.policies.lock();
+        let Ok(mut stands) = self.schedule(&known.name, known.account) else { return Ok(()) };
+        // What cannot be reckoned is told by its run.
+        let Ok(Some(next)) = stands.next_after(now) else { return Ok(()) };
+        if stands.next_run.is_none_or(|planned| planned > next) {
+            stands.next_run = Some(next);
+            self.put_schedule(&stands)?;
+        }
+        Ok(())
+    }
+
     /// Takes a schedule's snapshot and then drops what the rules do not keep; returns the snapshot's name, and why the
     /// rules were not followed, if they were not.
     async fn run_schedule(&self, schedule: &Schedule, due: Time, now: Time) -> Result<(String, Option<Error>)> {
         let author = Author { account: schedule.account, name: schedule.author.clone() };
         let zone = when::zone(&schedule.zone)?;
         let run = Run { name: schedule.name.clone(), created: schedule.created, due };
-        let name =
-            match self.snapshots(schedule.account)?.into_iter().find(|pin| pin.terms.schedule.as_ref() == Some(&run)) {
-                // The process ended before the run was noted.
-                Some(taken) => taken.name,
-                None => {
-                    let retain_until = schedule.term.map(|term| term.after(now, &zone)).transpose()?;
-                    let spec = SnapshotSpec {
-                        comment: schedule.comment.clone(),
-                        retain_until,
-                        schedule: Some(run),
-                        compress: schedule.compress,
-                        ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
-                    };
-                    self.create_numbered(spec, &author).await?.name
-                }
-            };
+        // One that is dated in the future was for a time that the clock ran ahead to.
+        let is_run = |pin: &Pin| pin.terms.schedule.as_ref() == Some(&run) && pin.created <= now;
+        let name = match self.snapshots(schedule.account)?.into_iter().find(is_run) {
+            // The process ended before the run was noted.
+            Some(taken) => taken.name,
+            None => {
+                let retain_until = schedule.term.map(|term| term.after(now, &zone)).transpose()?;
+                let spec = SnapshotSpec {
+                    comment: schedule.comment.clone(),
+                    retain_until,
+                    schedule: Some(run),
+                    compress: schedule.compress,
+                    ..SnapshotSpec::of(&schedule.name_at(now)?, schedule.scope.clone())
+                };
+                self.create_numbered(spec, &author).await?.name
+            }
+        };
         let kept = match &schedule.keep {
             Some(keep) => self.apply_plan(|| self.plan_own_retention(schedule, keep)),
             None => self.apply_retention(schedule.account, &schedule.scope, None),
@@ -278,7 +305,9 @@ impl Database {
                 tokio::time::sleep(Duration::from_secs(1 + pause)).await;
                 let Some(inner) = inner.upgrade() else { return };
                 let database = Database(inner);
-                if database.0.closing.load(Ordering::SeqCst) {
+                let open = database.clone();
+                let _looking = open.0.looking_after.read().await;
+                if open.0.closing.load(Ordering::SeqCst) {
                     return;
                 }
                 let done = AssertUnwindSafe(work(database)).catch_unwind().await;
@@ -310,18 +339,18 @@ impl Database {
 
     fn schedule(&self, name: &str, account: AccountId) -> Result<Schedule> {
         let own = self.schedules(account)?;
-        own.iter().find(|schedule| same_name(&schedule.name, name)).cloned().ok_or_else(|| {
-            let error = Error::not_found(What::Schedule, name);
-            match closest(name, own.iter().map(|schedule| schedule.name.as_str())) {
-                Some(like) => suggest(error, Some(like)),
-                None => error.with_hint("List them with SHOW SCHEDULES."),
-            }
-        })
+        own.iter().find(|schedule| same_name(&schedule.name, name)).cloned().ok_or_else(|| no_schedule(name, &own))
     }
 
     fn put_schedule(&self, schedule: &Schedule) -> Result<()> {
         policy::put(&**self.metastore(), PolicyKind::Schedule, schedule.account, &schedule.name, schedule)
     }
+}
+
+/// The error for a name that no schedule bears.
+pub fn no_schedule<'a>(name: &str, known: impl IntoIterator<Item = &'a Schedule>) -> Error {
+    let names = known.into_iter().map(|schedule| schedule.name.as_str());
+    unknown(What::Schedule, name, names, "List them with SHOW SCHEDULES.")
 }
 
 impl Schedule {
@@ -341,14 +370,17 @@ impl Schedule {
         match &self.rhythm {
             Rhythm::Cron(expression) => {
                 let cron = Cron::from_str(expression).map_err(|error| {
-                    Error::invalid(format!("'{expression}' is no CRON expression: {error}.")).with_hint(
+                    let why = error.to_string();
+                    let why = why.strip_prefix("Component error: ").unwrap_or(&why).trim_end_matches('.');
+                    Error::invalid(format!("'{expression}' is no CRON expression: {why}.")).with_hint(
                         "It has five fields, minute hour day month weekday: '0 2 * * *' is two o'clock each night.",
                     )
                 })?;
                 let local = now.to_jiff().to_zoned(zone);
                 Ok(cron.find_next_occurrence(&local, false).ok().map(|next| Time(next.timestamp().as_microsecond())))
             }
-            Rhythm::Every(term) => term.first_after(self.created, now, &zone).map(Some),
+            // Beyond the calendar there is none.
+            Rhythm::Every(term) => Ok(term.first_after(self.created, now, &zone).ok()),
         }
     }
 }

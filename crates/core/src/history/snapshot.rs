@@ -99,7 +99,7 @@ impl Term {
             TermUnit::Month => 31 * 24 + 1,
             TermUnit::Year => 366 * 24 + 1,
         };
-        i64::from(self.count) * hours * 60 * 60 * 1_000_000
+        i64::from(self.count).saturating_mul(hours * 60 * 60 * 1_000_000)
     }
 
     /// Returns when a term ends that begins then: by the calendar of `zone`.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -30,6 +30,8 @@ pub struct Hot {
     /// Overlays of contents that have been replaced, most recently used last.
     past: Mutex<Vec<(Ranges, Arc<Slot>)>>,
     past_bytes_max: usize,
+    /// About how many bytes the live overlays take: as they were last measured, and what was published since.
+    bytes: AtomicUsize,
 }
 
 /// Which deltas an overlay is made of, and by what they name rows. Contents that differ only in their manifest share one.
@@ -76,6 +78,7 @@ impl Hot {
             published: AtomicU64::default(),
             past: Mutex::default(),
             past_bytes_max,
+            bytes: AtomicUsize::new(0),
         }
     }
 
@@ -134,10 +137,17 @@ impl Hot {
             if let Some(slot) = slot
                 && let Some(overlay) = &*slot.overlay.lock()
             {
+                let before = overlay.size().1;
                 overlay.apply(version, delta)?;
+                self.bytes.fetch_add(overlay.size().1.saturating_sub(before), Ordering::Relaxed);
             }
         }
         Ok(())
+    }
+
+    /// Returns about how many bytes recent rows take. Cheap: it may lag behind [`Hot::sizes`], which sets it right.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Declares the newest version and the contents of its catalog, at open. Nothing is read yet.
@@ -153,14 +163,16 @@ impl Hot {
     pub fn sizes(&self) -> Vec<(TableId, usize, usize)> {
         let slots: Vec<(TableId, Arc<Slot>)> =
             self.live.read().iter().map(|(table, live)| (*table, live.slot.clone())).collect();
-        slots
+        let sizes: Vec<_> = slots
             .into_iter()
             .filter_map(|(table, slot)| {
                 let overlay = slot.overlay.lock().clone()?;
                 let (rows, bytes) = overlay.size();
                 Some((table, rows, bytes))
             })
-            .collect()
+            .collect();
+        self.bytes.store(sizes.iter().map(|(.., bytes)| bytes).sum(), Ordering::Relaxed);
+        sizes
     }
 
     /// Makes `content` the live one of its table. Only the sequencer does, one commit at a time.

@@ -145,6 +145,10 @@ pub struct Savepoint {
     counters: HashMap<TableId, Arc<Counters>>,
 }
 
+/// How often, and how long each time, a commit waits for memory.
+const ROOM_TRIES: usize = 100;
+const ROOM_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// How many bytes of rows one commit may bring into the log. The metastore takes no row of a gigabyte.
 const COMMIT_BYTES_MAX: usize = 768 << 20;
 /// How often a large load tries to get its turn among small commits.
@@ -555,6 +559,9 @@ impl Txn {
         if self.is_empty() {
             return Ok(Committed { version: self.moment.version(), time: self.moment.time() });
         }
+        if !self.upkeep {
+            self.wait_for_room().await;
+        }
         let has_loads = self.rows.values().any(|own| !own.rows.parts.is_empty());
         let mut tries = if has_loads { LOAD_TRIES } else { 1 };
         let own_files = self.files.count();
@@ -580,6 +587,19 @@ impl Txn {
     fn shelve(&mut self, table: TableId) {
         if let Some(own) = self.rows.remove(&table) {
             self.shelved.push((self.statement, own));
+        }
+    }
+
+    /// Waits while recent rows take far more memory than they should: a flush is under way, and the writers are faster.
+    /// Not for long: where nothing can be flushed, it is for the commit to find out why.
+    async fn wait_for_room(&self) {
+        let store = self.moment.store();
+        for _ in 0..ROOM_TRIES {
+            if store.hot.bytes() <= store.room_bytes {
+                return;
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+            store.hot.sizes();
         }
     }
 

@@ -65,6 +65,25 @@ async fn parts_that_lie_over_one_another_come_to_lie_side_by_side() {
     assert!(!db.compact_table(t.id).await.unwrap(), "nothing is left to do");
 }
 
+/// Writers wait by this measure.
+#[tokio::test]
+async fn memory_is_measured_as_it_grows_and_shrinks() {
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let mut last = db.unflushed_bytes();
+    for id in 0..10 {
+        insert(&db, &t, &[(id, id)]).await;
+        assert!(db.unflushed_bytes() > last || id == 0, "the first builds the overlay");
+        last = db.unflushed_bytes();
+    }
+    let measured: usize = db.unflushed().iter().map(|(.., bytes)| bytes).sum();
+    assert_eq!(db.unflushed_bytes(), measured);
+    db.flush().await.unwrap();
+    db.unflushed();
+    assert_eq!(db.unflushed_bytes(), 0);
+}
+
 #[tokio::test]
 async fn what_is_gone_is_folded_in() {
     let (db, t) = store(1).await;

@@ -311,3 +311,17 @@ async fn windows_of_what_was_dropped_are_listed_as_long_as_they_reach_it() {
     assert_eq!(db.recovery_windows(SYS, &only("t")).unwrap_err().kind(), Kind::NotFound(What::Table));
     assert_eq!(listed(&database), ["database 'd'", "table 'd.u'"]);
 }
+
+#[tokio::test]
+async fn a_view_has_nothing_to_keep() {
+    let (db, _, t, _) = store().await;
+    let view =
+        Table { view: Some("SELECT 1".to_owned()), name: "v".to_owned(), primary_key: Vec::new(), ..(*t).clone() };
+    create_table(&db, view).await;
+    let refused = db.create_pitr(&spec("p", only("v"), 7, RangeUnit::Day), &author()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "'d.v' is a view: it has no rows of its own to keep. Name the tables that it reads, or their database."
+    );
+    assert!(db.pitrs(SYS).unwrap().is_empty());
+}

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use object_store::memory::InMemory;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
+use strandline_core::history::pitr::PitrSpec;
 use strandline_core::history::retention::Keep;
 use strandline_core::history::schedule::{Rhythm, Schedule, ScheduleSpec};
 use strandline_core::history::snapshot::{SnapshotSpec, Term, TermUnit};
-use strandline_core::ids::Time;
+use strandline_core::ids::{AccountId, Time};
 use strandline_core::log::{Metastore, Scope};
+use strandline_core::txn::Author;
+use strandline_core::when::RangeUnit;
 
 use crate::failing::FailingMetastore;
 use crate::support::*;
@@ -413,4 +416,148 @@ async fn a_schedule_takes_compressed_snapshots() {
     };
     assert!(compressed("weekly") && !compressed("hourly"));
     assert_eq!(the(&db, "weekly").last_snapshot.as_deref(), Some("weekly_20260101_010000"));
+}
+
+#[tokio::test]
+async fn errors_of_a_rhythm_speak_of_the_rhythm() {
+    let (db, _) = store("2026-01-01T00:00:00Z").await;
+    let bad = |spec: ScheduleSpec| db.create_schedule(&spec, &author()).unwrap_err().to_string();
+    let every = |count, unit| ScheduleSpec { rhythm: Rhythm::Every(Term { count, unit }), ..cron("x", "", "UTC") };
+    assert_eq!(
+        bad(every(0, TermUnit::Hour)),
+        "A schedule runs EVERY 1 of its unit at the most often, not EVERY 0. Say EVERY 6 HOURS, for one."
+    );
+    assert_eq!(
+        bad(every(u32::MAX, TermUnit::Year)),
+        "The schedule would never run. Choose a rhythm with a time to come, such as CRON '0 2 * * *' or EVERY 6 HOURS."
+    );
+    for expression in ["61 * * * *", "* * *", "", "0 2 * * * * * *", "x y z u v"] {
+        let said = bad(cron("x", expression, "UTC"));
+        assert!(said.starts_with(&format!("'{expression}' is no CRON expression: ")), "{said}");
+        assert!(!said.contains("..") && !said.contains("Component"), "{said}");
+        assert!(
+            said.ends_with(
+                " It has five fields, minute hour day month weekday: '0 2 * * *' is two o'clock each night."
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_day_of_25_hours_has_25_hourly_runs() {
+    // From midnight to midnight in Berlin, where the clock goes back at three.
+    let (db, options) = store("2026-10-24T22:00:00Z").await;
+    db.create_schedule(&cron("h", "30 * * * *", "Europe/Berlin"), &author()).unwrap();
+    let end = at("2026-10-25T23:00:00Z");
+    let mut runs = Vec::new();
+    while the(&db, "h").next_run.unwrap() < end {
+        let next = the(&db, "h").next_run.unwrap();
+        options.env.advance(next.0 - options.env.now().0);
+        db.tick_policies().await.unwrap();
+        runs.push(next);
+    }
+    let expected: Vec<Time> = (0..25).map(|hour| at("2026-10-24T22:30:00Z").plus_micros(hour * HOUR)).collect();
+    assert_eq!(runs, expected);
+    // The hour that comes twice bears one name twice: the second gets a number.
+    assert!(names(&db).contains(&"h_20261025_023000_2".to_owned()), "{:?}", names(&db));
+}
+
+#[tokio::test]
+async fn a_sixth_field_in_front_is_seconds() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_schedule(&cron("s", "*/20 * * * * *", "UTC"), &author()).unwrap();
+    for _ in 0..3 {
+        options.env.advance(20 * 1_000_000);
+        db.tick_policies().await.unwrap();
+    }
+    assert_eq!(names(&db), ["s_20260101_000020", "s_20260101_000040", "s_20260101_000100"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_ran_ahead_silences_no_schedule() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_schedule(&cron("h", "0 * * * *", "UTC"), &author()).unwrap();
+    db.create_schedule(&cron("paused", "0 * * * *", "UTC"), &author()).unwrap();
+    let nine_years = 9 * 365 * 24 * HOUR;
+    options.env.advance(nine_years);
+    db.tick_policies().await.unwrap();
+    assert!(the(&db, "h").next_run.unwrap() > at("2034-12-01T00:00:00Z"));
+    db.pause_schedule("paused", true, &author()).unwrap();
+    let paused = the(&db, "paused");
+    options.env.advance(HOUR / 2 - nine_years);
+    db.tick_policies().await.unwrap();
+    assert_eq!(the(&db, "h").next_run, Some(at("2026-01-01T01:00:00Z")));
+    assert_eq!(the(&db, "paused"), paused);
+    options.env.advance(HOUR / 2);
+    db.tick_policies().await.unwrap();
+    assert_eq!(the(&db, "h").last_snapshot.as_deref(), Some("h_20260101_010000"));
+    assert_eq!(the(&db, "h").next_run, Some(at("2026-01-01T02:00:00Z")));
+}
+
+#[tokio::test]
+async fn nothing_of_a_schedule_comes_after_close() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    db.create_schedule(&cron("h", "0 * * * *", "UTC"), &author()).unwrap();
+    db.close().await.unwrap();
+    options.env.advance(HOUR);
+    assert!(db.run_schedules().await.unwrap().is_empty());
+    assert!(names(&db).is_empty());
+}
+
+#[tokio::test]
+async fn policies_of_two_accounts_may_have_one_name() {
+    let (db, options) = store("2026-01-01T00:00:00Z").await;
+    let other = Author { account: AccountId(7), name: "test@localhost".to_owned() };
+    let of_all = |expression: &str| ScheduleSpec { scope: Scope::Cluster, ..cron("n", expression, "UTC") };
+    db.create_schedule(&of_all("0 * * * *"), &author()).unwrap();
+    db.create_schedule(&of_all("30 * * * *"), &other).unwrap();
+    let window = |length| PitrSpec { name: "p".to_owned(), scope: Scope::Cluster, length, unit: RangeUnit::Day };
+    db.create_pitr(&window(2), &author()).unwrap();
+    db.create_pitr(&window(3), &other).unwrap();
+    options.env.advance(HOUR);
+    db.tick_policies().await.unwrap();
+    let taken = |account| db.snapshots(account).unwrap().into_iter().map(|pin| pin.name).collect::<Vec<_>>();
+    assert_eq!(
+        (taken(SYS), taken(AccountId(7))),
+        (vec!["n_20260101_010000".to_owned()], vec!["n_20260101_010000".to_owned()])
+    );
+    db.drop_schedule("n", &other).unwrap();
+    db.drop_pitr("p", &other).unwrap();
+    assert_eq!((db.schedules(SYS).unwrap().len(), db.schedules(AccountId(7)).unwrap().len()), (1, 0));
+    assert_eq!((db.pitrs(SYS).unwrap()[0].length, db.pitrs(AccountId(7)).unwrap().len()), (2, 0));
+}
+
+/// What version 0.1 wrote must be read for ever: a field that is added later has a default.
+#[tokio::test]
+async fn policies_of_the_first_version_are_read() {
+    let (db, _) = store("2026-01-01T00:00:00Z").await;
+    for (key, body) in [
+        (
+            "schedule/1/n",
+            r#"{"name":"n","account":1,"scope":{"database":"d"},"rhythm":{"cron":"0 2 * * *"},"zone":"Europe/Berlin",
+                "snapshot_name":"n_{time}","comment":"","term":{"count":7,"unit":"day"},
+                "keep":{"last":0,"hourly":0,"daily":7,"weekly":0,"monthly":0,"yearly":0},"created":1767225600000000,
+                "author":"root@localhost","paused":false,"next_run":1767229200000000,"last_run":null,
+                "last_snapshot":null,"last_error":null}"#,
+        ),
+        (
+            "pitr/1/p",
+            r#"{"name":"p","account":1,"scope":{"tables":["d",["t"]]},"length":7,"unit":"day",
+                "created":1767225600000000,"modified":1767225600000000,"author":"root@localhost",
+                "kept_from":1767139200000000}"#,
+        ),
+        (
+            "retention/1/\"cluster\"",
+            r#"{"account":1,"scope":"cluster","keep":{"last":3,"hourly":0,"daily":0,"weekly":0,"monthly":0,"yearly":0},
+                "zone":"UTC","modified":1767225600000000,"author":"root@localhost"}"#,
+        ),
+    ] {
+        db.metastore().put_setting(key, body).unwrap();
+    }
+    let schedule = the(&db, "n");
+    assert_eq!(schedule.rhythm, Rhythm::Cron("0 2 * * *".to_owned()));
+    assert_eq!((schedule.term, schedule.compress), (Some(Term { count: 7, unit: TermUnit::Day }), false));
+    assert_eq!(db.pitrs(SYS).unwrap()[0].scope, Scope::Tables("d".to_owned(), vec!["t".to_owned()]));
+    assert_eq!(db.retentions(SYS).unwrap()[0].keep, Keep { last: 3, ..Keep::default() });
+    db.tick_policies().await.unwrap();
 }

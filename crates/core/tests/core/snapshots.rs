@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
+use strandline_core::history::restore::{RestoreRequest, Target};
 use strandline_core::history::snapshot::{SnapshotSize, SnapshotSpec, Term, TermUnit};
 use strandline_core::ids::{PinId, Time};
 use strandline_core::log::{Pin, Scope, Terms};
@@ -262,4 +263,87 @@ async fn a_name_that_is_taken_is_said_before_all_else() {
     take(&db, "s", only("t")).await;
     let taken = take_on(&db, "S", only("t"), "base").await.unwrap_err();
     assert_eq!(taken.kind(), Kind::AlreadyExists(What::Snapshot));
+}
+
+#[tokio::test]
+async fn a_file_that_two_manifests_of_one_snapshot_share_counts_once_and_deletions_count() {
+    let (db, _, t) = store().await;
+    insert(&db, &t, &[(1, 1), (2, 2), (3, 3)]).await;
+    db.flush().await.unwrap();
+    take(&db, "whole", only("t")).await;
+    let whole = size(&db, "whole").await;
+    // The same part, with a deletion vector beside it.
+    let mut txn = db.begin(author());
+    txn.delete(&t, &key_batch(&t, &[key_of(&t, &row(&t, 1, 1))])).await.unwrap();
+    txn.commit().await.unwrap();
+    db.flush().await.unwrap();
+    take(&db, "less", only("t")).await;
+    let less = size(&db, "less").await;
+    assert!(less.bytes > whole.bytes, "the vector is a file too: {} and {}", less.bytes, whole.bytes);
+    assert_eq!((whole.unique_bytes, less.unique_bytes), (0, 0));
+    // Another table with the manifest of before: the snapshot of both has the part once.
+    let request = RestoreRequest {
+        scope: only("t"),
+        when: When::Snapshot("whole".to_owned()),
+        target: Target::Name("then".to_owned()),
+        overwrite: false,
+        keep_copy: false,
+        create_database: false,
+        foreign_key_checks: true,
+    };
+    db.restore(request, &author()).await.unwrap();
+    take(&db, "both", Scope::Database("d".to_owned())).await;
+    assert_eq!(size(&db, "both").await.bytes, less.bytes);
+}
+
+#[tokio::test]
+async fn a_snapshot_whose_manifest_is_damaged_says_so_and_the_others_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(folder.path(), options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    let u = create_table(&db, table(database, "u", Shape::Keyed)).await;
+    insert(&db, &t, &[(1, 1)]).await;
+    db.flush().await.unwrap();
+    take(&db, "bad", only("t")).await;
+    let manifest = std::fs::read_dir(folder.path().join("manifests")).unwrap().next().unwrap().unwrap().path();
+    insert(&db, &u, &[(1, 1)]).await;
+    db.flush().await.unwrap();
+    take(&db, "good", only("u")).await;
+    db.close().await.unwrap();
+    drop(db);
+    std::fs::remove_file(manifest).unwrap();
+    let db = Database::open(folder.path(), options()).await.unwrap();
+    assert!(size(&db, "bad").await.damage.is_some());
+    let good = size(&db, "good").await;
+    assert!(good.damage.is_none() && good.bytes > 0, "{good:?}");
+}
+
+/// One drops a base while another takes a snapshot on it: both cannot be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_is_dropped_or_built_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let on_disk = Database::open(folder.path(), options()).await.unwrap();
+    for db in [on_disk, Database::in_memory(options()).await.unwrap()] {
+        for _ in 0..50 {
+            take(&db, "base", Scope::Cluster).await;
+            let (dropper, taker) = (db.clone(), db.clone());
+            let dropped = tokio::task::spawn_blocking(move || dropper.drop_snapshot("base", false, &author()));
+            let taken = tokio::spawn(async move { take_on(&taker, "on_it", Scope::Cluster, "base").await });
+            let (dropped, taken) = (dropped.await.unwrap(), taken.await.unwrap());
+            let left = db.snapshots(SYS).unwrap();
+            match (&dropped, &taken) {
+                (Ok(_), Err(error)) => {
+                    assert!(matches!(error.kind(), Kind::Conflict | Kind::NotFound(What::Snapshot)), "{error}");
+                    assert!(left.is_empty(), "{left:?}");
+                }
+                (Err(error), Ok(pin)) => {
+                    assert!(error.message().contains("is the base of 'on_it'"), "{error}");
+                    assert_eq!((left.len(), pin.terms.base), (2, left.iter().find(|p| p.name == "base").map(|p| p.id)));
+                    db.drop_snapshot("base", true, &author()).unwrap();
+                }
+                both => panic!("{both:?}"),
+            }
+        }
+    }
 }

@@ -11,6 +11,7 @@
 use strandline_core::catalog::{Catalog, Change};
 use strandline_core::grants::Privileges;
 use strandline_core::history::restore::{Action, RestorePlan};
+use strandline_core::history::schedule::no_schedule;
 use strandline_core::ids::{TableId, Version};
 use strandline_core::log::{EntrySummary, Scope};
 use strandline_core::schema::same_name;
@@ -24,7 +25,8 @@ use crate::parse::{
 };
 use crate::session::{Session, State};
 
-/// Asks for everything that a statement needs, before it does anything.
+/// Asks for everything that a statement needs, before it does anything. A snapshot, policy or schedule of something that
+/// the user may not see is not there: neither the answer nor what it suggests tells of it.
 ///
 /// # Errors
 /// 1044, 1142, 1227; and what turning names and moments into objects says.
@@ -33,9 +35,16 @@ pub async fn check(session: &Session, statement: &HistoryStatement) -> Result<()
     match statement {
         HistoryStatement::CreateSnapshot(create) => on_target(state, &create.target, Privileges::SNAPSHOT),
         HistoryStatement::DropSnapshot { name, .. } => {
-            let pins = state.engine.database().snapshots(state.account)?;
-            let pin = pins.iter().find(|pin| same_name(&pin.name, name));
-            on_named(&state.rights, pin.map(|pin| &pin.scope), Privileges::SNAPSHOT)
+            let mut pins = state.engine.database().snapshots(state.account)?;
+            pins.retain(|pin| state.rights.sees_scope(&pin.scope));
+            let found = pins.iter().find(|pin| same_name(&pin.name, name));
+            let pin = match found {
+                Some(pin) => pin,
+                // One that the open transaction takes is the session's own.
+                None if session.pending_snapshots().iter().any(|pin| same_name(&pin.name, name)) => return Ok(()),
+                None => return Err(when::no_snapshot(name, pins.iter()).into()),
+            };
+            on_scope(&state.rights, &pin.scope, Privileges::SNAPSHOT)
         }
         // All that lies in the scope is what goes.
         HistoryStatement::DropSnapshots { target, .. } => on_target(state, target, Privileges::SNAPSHOT),
@@ -74,9 +83,11 @@ pub async fn check(session: &Session, statement: &HistoryStatement) -> Result<()
         | HistoryStatement::DropRetention { target, .. } => on_target(state, target, Privileges::RETENTION),
         HistoryStatement::CreateSchedule(create) => on_target(state, &create.target, of_schedules()),
         HistoryStatement::DropSchedule { name, .. } | HistoryStatement::AlterSchedule { name, .. } => {
-            let schedules = state.engine.database().schedules(state.account)?;
+            let mut schedules = state.engine.database().schedules(state.account)?;
+            schedules.retain(|schedule| state.rights.sees_scope(&schedule.scope));
             let schedule = schedules.iter().find(|schedule| same_name(&schedule.name, name));
-            on_named(&state.rights, schedule.map(|schedule| &schedule.scope), of_schedules())
+            let schedule = schedule.ok_or_else(|| no_schedule(name, &schedules))?;
+            on_scope(&state.rights, &schedule.scope, of_schedules())
         }
         HistoryStatement::Collect { .. } => state.rights.require_one_of(Privileges::SUPER),
         // These show what the user may see, row by row; a job that the user may not see is not there.
@@ -94,9 +105,11 @@ async fn matrixone(state: &State, statement: &MatrixOne) -> Result<()> {
         MatrixOne::CreatePitr { target: Some(target), .. } => on_target(state, target, Privileges::RETENTION),
         MatrixOne::CreatePitr { target: None, .. } => on_everything(&state.rights, Privileges::RETENTION),
         MatrixOne::AlterPitr { name, .. } | MatrixOne::DropPitr { name, .. } => {
-            let pitrs = state.engine.database().pitrs(state.account)?;
+            let mut pitrs = state.engine.database().pitrs(state.account)?;
+            pitrs.retain(|pitr| state.rights.sees_scope(&pitr.scope));
             let pitr = pitrs.iter().find(|pitr| same_name(&pitr.name, name));
-            on_named(&state.rights, pitr.map(|pitr| &pitr.scope), Privileges::RETENTION)
+            let pitr = pitr.ok_or_else(|| when::no_pitr(name, &pitrs))?;
+            on_scope(&state.rights, &pitr.scope, Privileges::RETENTION)
         }
         // Shows what the user may see, row by row.
         MatrixOne::ShowPitr { .. } => Ok(()),
@@ -257,11 +270,6 @@ async fn clones_database(state: &State, clone: &CloneDatabase) -> Result<()> {
 
 fn on_target(state: &State, target: &Target, all: Privileges) -> Result<()> {
     on_scope(&state.rights, &state.scope(target)?, all)
-}
-
-/// Asks for rights on what something that has a name is about. Where there is no such thing, the statement says so.
-fn on_named(rights: &Rights, scope: Option<&Scope>, all: Privileges) -> Result<()> {
-    scope.map_or(Ok(()), |scope| on_scope(rights, scope, all))
 }
 
 fn on_everything(rights: &Rights, all: Privileges) -> Result<()> {

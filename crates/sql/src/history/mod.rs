@@ -4,7 +4,7 @@
 //! belong to an open transaction and go with its rollback. Everything else stands beside the log: it neither ends a
 //! transaction nor belongs to one, and no rollback takes it back.
 
-use strandline_core::error::Kind;
+use strandline_core::error::{Kind, What};
 use strandline_core::history::snapshot::{Term, TermUnit};
 use strandline_core::log;
 use strandline_core::schema::same_name;
@@ -22,6 +22,7 @@ mod collect;
 mod commits;
 mod diff;
 mod jobs;
+pub mod lost;
 mod pitr;
 mod restore;
 mod retention;
@@ -30,7 +31,9 @@ mod snapshot;
 
 /// Carries out a statement about history.
 pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
-    access::history::check(session, statement).await?;
+    if let Err(error) = access::history::check(session, statement).await {
+        return forgiving(session, Err(error), forgiven(statement));
+    }
     if !only_reads(statement) {
         session.check_writable()?;
     }
@@ -129,6 +132,18 @@ async fn matrixone(session: &mut Session, statement: &MatrixOne) -> Result<Outco
 /// MatrixOne's own bookkeeping makes policies that nobody sees; there are none here.
 fn not_internal(internal: bool) -> Result<()> {
     if internal { Err(Error::unsupported("PITR … INTERNAL")) } else { Ok(()) }
+}
+
+/// Returns the error that IF EXISTS of a statement speaks of.
+fn forgiven(statement: &HistoryStatement) -> Option<Kind> {
+    match statement {
+        HistoryStatement::DropSnapshot { if_exists: true, .. } => Some(Kind::NotFound(What::Snapshot)),
+        HistoryStatement::DropSchedule { if_exists: true, .. } => Some(Kind::NotFound(What::Schedule)),
+        HistoryStatement::MatrixOne(
+            MatrixOne::AlterPitr { if_exists: true, .. } | MatrixOne::DropPitr { if_exists: true, .. },
+        ) => Some(Kind::NotFound(What::Pitr)),
+        _ => None,
+    }
 }
 
 /// Lets IF [NOT] EXISTS turn the error that it speaks of into a note.

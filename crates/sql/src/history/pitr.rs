@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 use strandline_core::error::{Kind, What};
 use strandline_core::history::pitr::{PitrSpec, RecoveryWindow};
+use strandline_core::history::snapshot::check_scope;
 use strandline_core::ids::Time;
 use strandline_core::log::Scope;
 use strandline_core::when::{self, Pitr};
@@ -68,6 +69,7 @@ fn note_default(session: &mut Session, pitr: &Pitr) {
 pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outcome> {
     let state = &session.state;
     let database = state.engine.database();
+    let now = database.now();
     let mut rows = Vec::new();
     for pitr in database.pitrs(state.account)? {
         if !state.rights.sees_scope(&pitr.scope) {
@@ -86,6 +88,12 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
             pitr.unit.letter(),
             database.recoverable_from(Some(&pitr))?.to_string(),
             &pitr.author,
+            // What a policy names by a name that nothing bears now is kept as it was.
+            if check_scope(&now, now.catalog(), state.account, &pitr.scope, &[]).is_ok() {
+                "active"
+            } else {
+                "missing"
+            },
         ]);
     }
     let columns = [
@@ -100,6 +108,7 @@ pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outc
         ("PITR_UNIT", CellKind::Text),
         ("RECOVERABLE_FROM", CellKind::Text),
         ("CREATED_BY", CellKind::Text),
+        ("STATUS", CellKind::Text),
     ];
     crate::statements::filtered(session, answer(&columns, rows)?, filter).await
 }

@@ -11,7 +11,7 @@ use crate::create_text::{base_type, view_text};
 use crate::ddl::attributes;
 use crate::show::answer::CellKind::{Long, Text, Time, UInt};
 use crate::show::answer::{Cell, row};
-use crate::show::describe::{default_text, extra, key_of, key_parts, mysql_type};
+use crate::show::describe::{default_text, extra, key_of, mysql_type};
 use crate::show::{ShowContext, database_names, status_row};
 
 const DB: &str = "information_schema";
@@ -236,7 +236,7 @@ fn statistics(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx).into_iter().filter(|(_, table)| !table.is_view()) {
         let count = (cx.stats)(&table).rows;
-        for part in key_parts(&table) {
+        for part in cx.key_parts_of(&database, &table) {
             rows.push(row![
                 "def",
                 &database.name,

@@ -8,7 +8,6 @@ use crate::ddl::attributes;
 use crate::show::ShowContext;
 use crate::show::answer::CellKind::{Long, Text, UInt};
 use crate::show::answer::{Cell, row};
-use crate::show::describe::key_parts;
 
 const DB: &str = "information_schema";
 
@@ -80,7 +79,7 @@ pub(super) const TABLES: &[VirtualTable] = &[
 fn key_column_usage(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
     let mut rows = Vec::new();
     for (database, table) in every_table(cx) {
-        for part in key_parts(&table).into_iter().filter(|part| part.unique) {
+        for part in cx.key_parts_of(&database, &table).into_iter().filter(|part| part.unique) {
             rows.push(row![
                 "def",
                 &database.name,
@@ -96,10 +95,11 @@ fn key_column_usage(cx: &ShowContext<'_>) -> Vec<Vec<Cell>> {
                 Cell::Null
             ]);
         }
+        let shown = cx.columns_of(&database, &table);
         for key in &table.foreign_keys {
             let parent_database = key.parent_database.as_ref().unwrap_or(&database.name);
             for (at, (id, parent)) in key.columns.iter().zip(&key.parent_columns).enumerate() {
-                let Some(column) = table.column_by_id(*id) else { continue };
+                let Some((_, column, _)) = shown.iter().find(|(_, column, _)| column.id == *id) else { continue };
                 rows.push(row![
                     "def",
                     &database.name,

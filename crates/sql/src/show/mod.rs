@@ -94,6 +94,14 @@ impl ShowContext<'_> {
             .collect()
     }
 
+    /// Returns the parts of a table's keys whose columns are shown.
+    pub(crate) fn key_parts_of<'t>(&self, database: &Database, table: &'t Table) -> Vec<describe::KeyPart<'t>> {
+        let shown: Vec<ColumnId> = self.columns_of(database, table).iter().map(|(_, column, _)| column.id).collect();
+        let mut parts = describe::key_parts(table);
+        parts.retain(|part| shown.contains(&part.column.id));
+        parts
+    }
+
     /// Fails if nothing is kept of a database.
     fn check_database(&self, name: &str) -> Result<()> {
         let Some(limit) = self.limit else { return Ok(()) };
@@ -594,9 +602,9 @@ fn index(cx: &ShowContext<'_>, name: &TableName) -> Result<ShowAnswer> {
     if is_virtual(home) {
         return answer(&columns, Vec::new());
     }
-    let (_, table) = find(cx, name, "SELECT")?;
+    let (home, table) = find(cx, name, "SELECT")?;
     cx.check_whole(&table)?;
-    let rows = describe::key_parts(&table).into_iter().map(|part| {
+    let rows = cx.key_parts_of(&home, &table).into_iter().map(|part| {
         row![
             &table.name,
             u64::from(!part.unique),
