@@ -322,7 +322,7 @@ impl Metastore for SqliteMetastore {
 /// Builds an empty store under another name and moves it into place: a `metastore.db` is whole, or damaged.
 fn create(path: &Path) -> Result<()> {
     let draft = beside(path, ".new");
-    for leftover in [draft.clone(), beside(&draft, "-wal"), beside(&draft, "-shm")] {
+    for leftover in ["", "-journal", "-wal", "-shm"].map(|suffix| beside(&draft, suffix)) {
         match std::fs::remove_file(leftover) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -333,7 +333,8 @@ fn create(path: &Path) -> Result<()> {
     let mut connection = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Pages that trimming frees can be given back to the disk.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(sql_error)?;
-    use_wal(&connection)?;
+    // Without a write-ahead log: what it holds when the connection is closed would have to be moved, and SQLite keeps it to
+    // itself if it cannot.
     let transaction = connection.transaction().map_err(sql_error)?;
     transaction.execute_batch(include_str!("schema.sql")).map_err(sql_error)?;
     write::initialise(&transaction, FORMAT_SETTING, &FORMAT.to_string())?;
