@@ -333,12 +333,13 @@ fn create(path: &Path) -> Result<()> {
     let mut connection = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Pages that trimming frees can be given back to the disk.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(sql_error)?;
-    // Without a write-ahead log: what it holds when the connection is closed would have to be moved, and SQLite keeps it to
-    // itself if it cannot.
+    // The write-ahead log comes last, and stays empty: what it held would have to be moved when the connection is closed, and
+    // SQLite does not tell if that fails.
     let transaction = connection.transaction().map_err(sql_error)?;
     transaction.execute_batch(include_str!("schema.sql")).map_err(sql_error)?;
     write::initialise(&transaction, FORMAT_SETTING, &FORMAT.to_string())?;
     transaction.commit().map_err(sql_error)?;
+    use_wal(&connection)?;
     connection.close().map_err(|(_, error)| sql_error(error))?;
     File::open(&draft)?.sync_all()?;
     std::fs::rename(&draft, path)?;
@@ -422,7 +423,18 @@ fn connect_writer(path: &Path) -> Result<Connection> {
 }
 
 fn use_wal(connection: &Connection) -> Result<()> {
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(sql_error)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|error| {
+        match error.sqlite_error_code() {
+            // Where the shared memory cannot be written, SQLite complains of a transaction that is not there.
+            Some(ErrorCode::Unknown) => {
+                let message = format!("The metastore's write-ahead log cannot be begun: {error}.");
+                Error::new(Kind::Unavailable, message)
+                    .with_hint("See whether the disk is full or fails, then open the store again.")
+                    .with_source(error)
+            }
+            _ => sql_error(error),
+        }
+    })?;
     if mode != "wal" {
         return Err(Error::unsupported("The file system cannot hold a write-ahead log with shared memory."));
     }
