@@ -43,6 +43,12 @@ const VERBS: &[Verb] = &[
         about: "every call to the disk fails, every byte is flipped: all that the tests take a part of",
         run: fault,
     },
+    Verb {
+        name: "isolation",
+        arguments: "",
+        about: "which anomalies concurrent transactions can see, beside MariaDB",
+        run: isolation,
+    },
     Verb { name: "demo", arguments: "", about: "a server, real data, an accident and the way back", run: demo },
     Verb {
         name: "bench",
@@ -141,6 +147,11 @@ fn fault(context: &Context, arguments: &[String]) -> Result<(), String> {
         };
     }
     run(command)
+}
+
+fn isolation(context: &Context, arguments: &[String]) -> Result<(), String> {
+    build_release(context)?;
+    workbench(context, "isolation", arguments)
 }
 
 fn demo(context: &Context, arguments: &[String]) -> Result<(), String> {

@@ -3,4 +3,5 @@
 //! It speaks to a server as any client does and depends on none of our crates, so that it builds quickly and measures
 //! the binary that users run.
 
+pub mod isolation;
 pub mod process;

@@ -1,7 +1,8 @@
-//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | bench [NAME]`: run by `cargo xtask`.
+//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | bench [NAME]`: run by `cargo xtask`.
 
 use std::process::ExitCode;
 
+use strandline_workbench::isolation;
 use strandline_workbench::process::Result;
 
 mod bench;
@@ -29,7 +30,8 @@ async fn run() -> Result<()> {
             let seed = rest.get(1).map_or(Ok(rand::random()), |text| text.parse())?;
             kill::run(rounds, seed).await
         }
+        ["isolation"] => isolation::run().await,
         ["bench", rest @ ..] => bench::run(rest).await,
-        _ => Err("usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | bench [NAME]".into()),
+        _ => Err("usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | bench [NAME]".into()),
     }
 }
