@@ -96,8 +96,8 @@ pub(crate) struct Inner {
     /// Since when nothing reaches a file. It begins anew with the process: a restart only delays the collector.
     pub condemned: Mutex<HashMap<FileId, Time>>,
     pub turns: Turns,
-    /// Held by the collection that runs.
-    pub collecting: tokio::sync::Mutex<()>,
+    /// Held by the collection that runs: the time of day when the last began, and how much time had passed then.
+    pub collecting: tokio::sync::Mutex<(Time, i64)>,
     jobs: Jobs,
     /// Where the store lies on disk.
     root: OnceLock<PathBuf>,
@@ -176,9 +176,11 @@ impl Database {
             stamps: Stamps::default(),
             load_rows: options.load_rows,
             room_bytes: options.flush_total_bytes.saturating_mul(2),
+            flush_fails: AtomicBool::new(false),
         });
         let sequencer = Arc::new(Sequencer::start(store.clone())?);
         let jobs = Jobs::new(options.env.clone());
+        let begun = (options.env.now(), options.env.passed());
         let database = Database(Arc::new(Inner {
             store,
             sequencer,
@@ -191,7 +193,7 @@ impl Database {
             holdings: Holdings::default(),
             condemned: Mutex::default(),
             turns: Turns::default(),
-            collecting: tokio::sync::Mutex::new(()),
+            collecting: tokio::sync::Mutex::new(begun),
             jobs,
             root: OnceLock::new(),
             _lock: lock,

@@ -26,6 +26,12 @@ impl Turns {
         };
         turn.lock_owned().await
     }
+
+    /// Takes the turn if it is free.
+    pub fn try_take(&self, table: TableId) -> Option<OwnedMutexGuard<()>> {
+        let turn = self.0.lock().entry(table).or_default().clone();
+        turn.try_lock_owned().ok()
+    }
 }
 
 /// The jobs that run, and the last that ended. Clones are the same.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -34,6 +35,8 @@ pub struct Store {
     pub load_rows: usize,
     /// Writers wait a while where recent rows take more bytes than this.
     pub room_bytes: usize,
+    /// The last flush in the background failed: nobody need wait for the next.
+    pub flush_fails: AtomicBool,
 }
 
 /// The newest version and what exists there.

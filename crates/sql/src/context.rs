@@ -16,7 +16,7 @@ use crate::failure;
 use crate::information_schema;
 use crate::parse::{TableName, Upkeep};
 use crate::plan::{Reading, Source};
-use crate::session::Session;
+use crate::session::{Session, interruptible};
 use crate::show::answer::{CellKind, answer, row};
 use crate::show::{Process, ShowContext, TableStats};
 use crate::statements::rows_of;
@@ -175,7 +175,9 @@ pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName]) -
                 let damages = match what {
                     Upkeep::Check => damages(reading, &table).await?,
                     Upkeep::Optimize => {
-                        session.state.engine.database().optimize_table(table.id).await?;
+                        session.check_writable()?;
+                        let work = session.state.engine.database().optimize_table(table.id);
+                        interruptible(&session.interrupt(), async { work.await.map_err(Error::from) }).await?;
                         Vec::new()
                     }
                     _ => Vec::new(),

@@ -248,7 +248,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
             Err(error) if table.when.is_none() && matches!(error.code, 1044 | 1049 | 1142 | 1146) => {
                 tables.missing.insert(key, error);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(here.explain(&database, &name, error)),
         }
     }
     if !withheld.is_empty() {
@@ -274,6 +274,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     }
     wildcard::expand(&mut statement, &|name| tables.columns(name));
 
+    let missing = tables.missing.clone();
     let here = session.clone();
     let work = async move {
         let parser = ParserOptions::from(&here.config_options().sql_parser);
@@ -286,6 +287,9 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     };
     let logical = run::threads(session).work(work).await.map_err(failure::of_query);
     let logical = logical.map_err(|error| {
+        if let Some(((database, name), _)) = missing.iter().find(|(_, missing)| missing.message == error.message) {
+            return reading.explain(database, name, error);
+        }
         let error = name_left_out_column(error, &scans);
         name_withheld_column(error, &withheld, rights_of(reading, options))
     });
@@ -547,11 +551,23 @@ fn rename_view_columns(
 impl Reading<'_> {
     /// Returns a table or view by name, with MySQL's errors, if what is read through speaks of it.
     pub fn table(&self, database: &str, name: &str) -> Result<(Arc<Database>, Arc<Table>)> {
-        let found = find_table(self.source, self.state.account, database, name)?;
+        let catalog = self.source.catalog();
+        let home =
+            catalog.database(self.state.account, database).map_err(|error| unknown_database(database, &error))?;
+        let table = catalog.table(home, name).map_err(|error| unknown_table(home, name, &error))?;
+        let found = (home.clone(), table.clone());
         if let Some(pin) = self.source.limit() {
             pin.admits_table(&self.state.account_name, &found.0.name, &found.1.name)?;
         }
         Ok(found)
+    }
+
+    /// Adds to an error of [`Reading::table`] what became of the table. For an error that is told: it reads much.
+    fn explain(&self, database: &str, name: &str, error: Error) -> Error {
+        match find_table(self.source, self.state.account, database, name) {
+            Err(explained) if explained.code == error.code => explained,
+            _ => error,
+        }
     }
 }
 
@@ -581,8 +597,7 @@ fn readable(
 /// 1049, which says what became of it.
 pub fn find_database(source: Source<'_>, account: AccountId, name: &str) -> Result<Arc<Database>> {
     let found = source.moment().database_in(source.catalog(), account, name);
-    let unknown = |missing| Error::new(1049, "42000", hinted(format!("Unknown database '{name}'"), &missing));
-    found.cloned().map_err(unknown)
+    found.cloned().map_err(|missing| unknown_database(name, &missing))
 }
 
 /// Returns a table or view by name, with MySQL's errors, which say what became of it.
@@ -593,10 +608,17 @@ pub fn find_table(
     name: &str,
 ) -> Result<(Arc<Database>, Arc<Table>)> {
     let found = find_database(source, account, database)?;
-    let table = source.moment().table_in(source.catalog(), &found, name).map_err(|missing| {
-        Error::new(1146, "42S02", hinted(format!("Table '{}.{name}' doesn't exist", found.name), &missing))
-    })?;
-    Ok((found, table.clone()))
+    let table = source.moment().table_in(source.catalog(), &found, name);
+    let table = table.cloned().map_err(|missing| unknown_table(&found, name, &missing))?;
+    Ok((found, table))
+}
+
+fn unknown_database(name: &str, missing: &strandline_core::error::Error) -> Error {
+    Error::new(1049, "42000", hinted(format!("Unknown database '{name}'"), missing))
+}
+
+fn unknown_table(home: &Database, name: &str, missing: &strandline_core::error::Error) -> Error {
+    Error::new(1146, "42S02", hinted(format!("Table '{}.{name}' doesn't exist", home.name), missing))
 }
 
 /// Puts what the core suggests behind MySQL's words.

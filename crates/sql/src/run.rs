@@ -73,11 +73,17 @@ pub async fn collect(planned: Planned) -> Result<Collected> {
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         if batch.num_rows() > 0 {
-            memory.try_grow(batch.get_array_memory_size()).map_err(failure::of_query)?;
+            memory.try_grow(bytes_of(&batch)).map_err(failure::of_query)?;
             batches.push(batch);
         }
     }
     Ok(Collected { schema, batches, memory })
+}
+
+/// Returns how many bytes the rows of a batch take, of which others may share the buffers.
+pub fn bytes_of(batch: &RecordBatch) -> usize {
+    let size = |column: &ArrayRef| column.to_data().get_slice_memory_size();
+    batch.columns().iter().map(|column| size(column).unwrap_or_else(|_| column.get_array_memory_size())).sum()
 }
 
 /// Starts a query, and waits for its first rows.

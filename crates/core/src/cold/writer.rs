@@ -24,13 +24,14 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
+use crate::cold::Drafts;
 use crate::cold::files::{FileWriter, Files};
 use crate::cold::footer::{BLOCK_ROWS, BlockIndex, key_values};
 use crate::cold::key::{encode_keys, encode_nullable_keys};
 use crate::cold::manifest::Part;
 use crate::cold::secondary::can_bloom;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{ColumnId, FileId, Version};
+use crate::ids::{ColumnId, Version};
 use crate::log::{FileKind, FileRecord};
 use crate::schema::Table;
 
@@ -316,22 +317,28 @@ async fn write_with(
     batches: impl Stream<Item = Result<RecordBatch>>,
     part_bytes: u64,
 ) -> Result<Vec<(Part, FileRecord)>> {
-    let mut parts = Vec::new();
-    let result = Box::pin(write_all(writer, batches, part_bytes, &mut parts)).await;
+    let (mut parts, mut written) = (Vec::new(), files.drafts());
+    let result = Box::pin(write_all(writer, batches, part_bytes, &mut parts, &mut written)).await;
     if let Err(error) = result {
-        let written: Vec<FileId> = parts.iter().map(|(part, _): &(Part, FileRecord)| part.file).collect();
-        files.discard(&written).await;
+        written.discard().await;
         return Err(error);
     }
-    Ok(parts)
+    Ok(parts.into_iter().zip(written.release()).collect())
 }
 
 async fn write_all(
     new_writer: impl Fn() -> PartWriter,
     batches: impl Stream<Item = Result<RecordBatch>>,
     part_bytes: u64,
-    parts: &mut Vec<(Part, FileRecord)>,
+    parts: &mut Vec<Part>,
+    written: &mut Drafts,
 ) -> Result<()> {
+    let mut add = |finished: Option<(Part, FileRecord)>| {
+        if let Some((part, record)) = finished {
+            parts.push(part);
+            written.push(record);
+        }
+    };
     pin_mut!(batches);
     let mut writer = new_writer();
     while let Some(batch) = batches.next().await {
@@ -348,11 +355,11 @@ async fn write_all(
         if writer.bytes() >= part_bytes {
             let full = std::mem::replace(&mut writer, new_writer());
             let key = full.max_key.clone();
-            parts.extend(full.finish().await?);
+            add(full.finish().await?);
             writer.max_key = key;
         }
     }
-    parts.extend(writer.finish().await?);
+    add(writer.finish().await?);
     Ok(())
 }
 

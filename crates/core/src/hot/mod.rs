@@ -166,7 +166,8 @@ impl Hot {
         let sizes: Vec<_> = slots
             .into_iter()
             .filter_map(|(table, slot)| {
-                let overlay = slot.overlay.lock().clone()?;
+                // One that is being built has its lock held: nobody waits here for what is read from the log.
+                let overlay = slot.overlay.try_lock()?.clone()?;
                 let (rows, bytes) = overlay.size();
                 Some((table, rows, bytes))
             })

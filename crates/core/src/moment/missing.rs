@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Change, ObjectKind};
+use crate::catalog::{Catalog, ObjectKind};
 use crate::error::{Error, Result, What};
 use crate::ids::{AccountId, Version};
 use crate::log::ObjectRow;
@@ -55,12 +55,12 @@ impl Moment {
         match (before, later) {
             (Some(row), _) => {
                 let by = format!("by version {}{}", row.end, time(row.end));
-                let next =
-                    rows.iter().find(|next| next.object.object() == row.object.object() && next.begin == row.end);
-                let hint = match next.and_then(|next| self.name_of(&next.object)) {
-                    Some(name) => format!("It was renamed to '{name}' {by}."),
-                    None if is_past => format!("It was dropped {by}: name a moment before."),
-                    None => {
+                let goes_on = |next: &ObjectRow| next.object.object() == row.object.object() && next.begin == row.end;
+                let hint = match (rows.iter().any(goes_on), is_past) {
+                    // Not to what: who asks need not have a right to know.
+                    (true, _) => format!("It was renamed {by}; SHOW COMMITS tells to what."),
+                    (false, true) => format!("It was dropped {by}: name a moment before."),
+                    (false, false) => {
                         let verb = what.to_string().to_uppercase();
                         format!("It was dropped {by}; UNDROP {verb} {full} brings it back while that is kept.")
                     }
@@ -74,18 +74,6 @@ impl Moment {
                 time(row.begin)
             )),
             (None, None) => error,
-        }
-    }
-
-    /// Returns the name that a row of the catalog gives, of a table with its database's.
-    fn name_of(&self, object: &Change) -> Option<String> {
-        match object {
-            Change::PutDatabase(database) => Some(database.name.clone()),
-            Change::PutTable(table) => {
-                let home = self.catalog().database_by_id(table.database)?;
-                Some(format!("{}.{}", home.name, table.name))
-            }
-            _ => None,
         }
     }
 }

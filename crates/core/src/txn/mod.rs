@@ -595,7 +595,7 @@ impl Txn {
     async fn wait_for_room(&self) {
         let store = self.moment.store();
         for _ in 0..ROOM_TRIES {
-            if store.hot.bytes() <= store.room_bytes {
+            if store.hot.bytes() <= store.room_bytes || store.flush_fails.load(Ordering::Relaxed) {
                 return;
             }
             tokio::time::sleep(ROOM_PAUSE).await;

@@ -82,6 +82,9 @@ pub struct Collected {
 /// The setting that holds [`Looked`].
 const LOOKED_SETTING: &str = "collector";
 
+/// By how much a clock may be set forward, in microseconds, without the collector minding.
+const CLOCK_MICROS: i64 = 5 * 60 * 1_000_000;
+
 /// How many files are withdrawn by one write.
 const FILES_MAX: usize = 1000;
 /// How many entries are trimmed by one write. Commits wait for it.
@@ -224,9 +227,24 @@ impl Database {
         self.cold().manifest(digest).await
     }
 
+    /// Refuses to collect once where the clock went ahead of the time that has passed: if it is wrong, windows seem to be
+    /// over that are not, and there is until the next collection to set it right.
+    fn check_clock(&self, last: &mut (Time, i64)) -> Result<()> {
+        let (now, passed) = (self.env().now(), self.env().passed());
+        let ahead = (now.0 - last.0.0) - (passed - last.1);
+        *last = (now, passed);
+        if ahead <= self.options().grace_micros.max(CLOCK_MICROS) {
+            return Ok(());
+        }
+        let message = format!("The clock went {} minutes ahead since the last collection.", ahead / 60_000_000);
+        Err(Error::new(Kind::Unavailable, message)
+            .with_hint("Nothing was collected. If the clock is right, collect again: the next time is taken for good."))
+    }
+
     /// Deletes what nothing has reached for the length of the grace, and trims the log.
     pub async fn collect(&self) -> Result<Collected> {
-        let _one = self.0.collecting.lock().await;
+        let mut last = self.0.collecting.lock().await;
+        self.check_clock(&mut last)?;
         self.flush_older_than_the_window().await?;
         let mut plan = self.plan_collection().await?;
         if !plan.damages.is_empty() {

@@ -17,15 +17,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use roaring::RoaringBitmap;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::catalog::Content;
-use crate::cold::{BatchStream, Candidate, Drafts, Manifest, Part, PartVersions, write_parts};
+use crate::cold::{Candidate, Drafts, Manifest, Part, PartVersions, write_parts};
 use crate::db::{Database, Inner};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, TableId, Version};
 use crate::log::EntryQuery;
 use crate::txn::bulk::sorted_rows;
-use crate::upkeep::merge::merged;
+use crate::upkeep::merge::{Input, merged};
 
 /// A table with fewer recent rows is not flushed by age.
 const AGED_ROWS: usize = 1000;
@@ -45,6 +46,18 @@ enum Job {
     Optimize,
 }
 
+/// How a job ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Done {
+    Nothing,
+    LaidOut,
+    /// The table got another content meanwhile.
+    GaveWay,
+}
+
+/// How often OPTIMIZE begins anew.
+const OPTIMIZE_TRIES: usize = 5;
+
 impl Database {
     /// Flushes every table that has recent rows.
     pub async fn flush(&self) -> Result<()> {
@@ -57,34 +70,42 @@ impl Database {
 
     /// Flushes one table; tells whether there was anything to do.
     pub async fn flush_table(&self, id: TableId) -> Result<bool> {
-        self.lay_out(id, Job::Flush).await
+        let turn = self.0.turns.take(id).await;
+        Ok(self.lay_out(&turn, id, Job::Flush).await? == Done::LaidOut)
     }
 
     /// Merges what is worth it of one table; tells whether anything was.
     pub async fn compact_table(&self, id: TableId) -> Result<bool> {
-        self.lay_out(id, Job::Compact).await
+        let turn = self.0.turns.take(id).await;
+        Ok(self.lay_out(&turn, id, Job::Compact).await? == Done::LaidOut)
     }
 
-    /// Lays a table out as if it had been loaded afresh; tells whether there was anything to do.
+    /// Lays a table out as if it had been loaded afresh; tells whether there was anything to do. `Conflict` where others
+    /// gave it another content again and again.
     pub async fn optimize_table(&self, id: TableId) -> Result<bool> {
-        self.lay_out(id, Job::Optimize).await
+        for _ in 0..OPTIMIZE_TRIES {
+            let turn = self.0.turns.take(id).await;
+            match self.lay_out(&turn, id, Job::Optimize).await? {
+                Done::GaveWay => {}
+                done => return Ok(done == Done::LaidOut),
+            }
+        }
+        Err(Error::new(Kind::Conflict, "The table was loaded, restored or emptied while it was laid out anew.")
+            .with_hint("Nothing has changed; try again when that is over."))
     }
 
-    async fn lay_out(&self, id: TableId, job: Job) -> Result<bool> {
-        // One job at a time: of two, the second would find another content than it began with.
-        let _turn = self.0.turns.take(id).await;
-        let mut txn = self.begin(self.system());
-        txn.set_upkeep();
-        let Some(table) = txn.catalog().table_by_id(id).cloned() else { return Ok(false) };
-        let Some(content) = txn.catalog().content(id).cloned() else { return Ok(false) };
-        let moment = txn.moment().clone();
+    /// Does a job on a table, in its turn: of two, the second would find another content than it began with.
+    async fn lay_out(&self, _turn: &OwnedMutexGuard<()>, id: TableId, job: Job) -> Result<Done> {
+        let moment = self.now();
+        let Some(table) = moment.catalog().table_by_id(id).cloned() else { return Ok(Done::Nothing) };
+        let Some(content) = moment.catalog().content(id).cloned() else { return Ok(Done::Nothing) };
         let layers = moment.layers(&table, moment.catalog(), None).await?;
         // Rows that came and went have left nothing but deltas.
         let is_settled = content.inherited.is_empty()
             && layers.overlay.is_empty()
             && !self.logged(id, content.flushed, moment.version())?;
         if is_settled && job == Job::Flush {
-            return Ok(false);
+            return Ok(Done::Nothing);
         }
         let cold = self.cold();
         let mut excluded = Vec::with_capacity(layers.manifest.parts.len());
@@ -102,16 +123,16 @@ impl Database {
             Job::Optimize => (0..candidates.len()).collect(),
         };
         if chosen.is_empty() && (job == Job::Compact || is_settled) {
-            return Ok(false);
+            return Ok(Done::Nothing);
         }
         let mut files = cold.files().drafts();
         let mut kept: Vec<Part> = Vec::new();
-        let mut inputs: Vec<BatchStream> = Vec::new();
+        let mut inputs: Vec<Input> = Vec::new();
         let mut recent = layers.hot_rows(true)?;
         recent.retain(|batch| batch.num_rows() > 0);
         if !recent.is_empty() {
             let recent = sorted_rows(&table, &recent)?;
-            inputs.push(futures::stream::iter([Ok(recent)]).boxed());
+            inputs.push(Input { from: Vec::new(), rows: futures::stream::iter([Ok(recent)]).boxed() });
         }
         for (at, (part, excluded)) in layers.manifest.parts.iter().zip(&excluded).enumerate() {
             if excluded.len() == part.rows {
@@ -119,11 +140,14 @@ impl Database {
             }
             let part = part.clone().with_version(content.parts_version);
             match chosen.contains(&at) {
-                true => inputs.push(cold.scan(&table, &part, content.parts_version, None, excluded, true).await?),
+                true => {
+                    let rows = cold.scan(&table, &part, content.parts_version, None, excluded, true).await?;
+                    inputs.push(Input { from: part.min_key, rows });
+                }
                 false => kept.push(self.with_deletions(part, excluded, &mut files).await?),
             }
         }
-        let rows = merged(&table, inputs).await?.map(|batch| match self.0.closing.load(Ordering::SeqCst) {
+        let rows = merged(&table, inputs).map(|batch| match self.0.closing.load(Ordering::SeqCst) {
             true => Err(Error::new(Kind::Cancelled, "The database is closed.")),
             false => batch,
         });
@@ -150,12 +174,15 @@ impl Database {
             next_auto: layers.overlay.next_auto().load(Ordering::Relaxed),
         };
         drop(layers);
+        // Begun only now: what others write meanwhile is remembered for every transaction that is open.
+        let mut txn = self.begin(self.system());
+        txn.set_upkeep();
         txn.add_files(files);
         txn.replace_content(id, &content, new);
         txn.set_what(format!("{} {}", if job == Job::Flush { "FLUSH" } else { "COMPACT" }, table.name));
         match txn.commit().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == Kind::Conflict => Ok(false),
+            Ok(_) => Ok(Done::LaidOut),
+            Err(error) if error.kind() == Kind::Conflict => Ok(Done::GaveWay),
             Err(error) => Err(error),
         }
     }
@@ -179,7 +206,7 @@ impl Database {
             }
         });
         // Apart from the flushes: memory is emptied also while a long merge goes on.
-        let (inner, mut looked) = (Arc::downgrade(&self.0), self.manifests());
+        let (inner, mut looked) = (Arc::downgrade(&self.0), HashMap::new());
         tokio::spawn(async move {
             while let Some(database) = later(&inner, COMPACT_SECONDS).await {
                 if let Err(error) = database.compact_changed(&mut looked).await {
@@ -198,7 +225,7 @@ impl Database {
     /// Compacts the tables whose manifests are not those that were `looked` at.
     async fn compact_changed(&self, looked: &mut HashMap<TableId, Digest>) -> Result<()> {
         for (table, digest) in self.manifests() {
-            if looked.insert(table, digest) == Some(digest) {
+            if looked.get(&table) == Some(&digest) {
                 continue;
             }
             let manifest = self.cold().manifest(digest).await?;
@@ -208,6 +235,7 @@ impl Database {
                 // What it leaves is looked at next time.
                 self.compact_table(table).await?;
             }
+            looked.insert(table, digest);
         }
         let present = self.manifests();
         looked.retain(|table, _| present.contains_key(table));
@@ -223,7 +251,11 @@ impl Database {
         for (table, rows, bytes) in unflushed {
             let crowded = total > options.flush_total_bytes;
             if bytes >= options.flush_bytes || crowded || (aged && rows >= AGED_ROWS) {
-                match self.flush_table(table).await {
+                // Where a merge has the turn, that empties the memory too.
+                let Some(turn) = self.0.turns.try_take(table) else { continue };
+                let flushed = self.lay_out(&turn, table, Job::Flush).await;
+                self.0.store.flush_fails.store(flushed.is_err(), Ordering::Relaxed);
+                match flushed {
                     Ok(_) => total -= bytes,
                     // A store that closes interrupts what it does not wait for.
                     Err(_) if self.0.closing.load(Ordering::SeqCst) => return Ok(()),

@@ -514,3 +514,21 @@ async fn a_dropped_table_comes_back_from_its_snapshot_when_the_drop_is_long_ago(
     store.db.restore(request, &author()).await.unwrap();
     assert_eq!(pairs(&store.db, &named(&store.db, "d", "t")).await, [(1, 1)]);
 }
+
+/// A clock that is wrong for a while makes no window end.
+#[tokio::test]
+async fn a_clock_that_was_set_ahead_is_not_believed_at_once() {
+    let store = Store::new().await;
+    let first = store.write_twice(&store.t).await;
+    store.options.env.jump(48 * HOUR);
+    let refused = store.db.collect().await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    assert!(refused.message().contains("ahead"), "{refused}");
+    store.options.env.jump(-48 * HOUR);
+    store.collect().await;
+    store.db.at(first).await.unwrap().scan(&store.t).await.unwrap();
+    // It was right all the same.
+    store.options.env.jump(48 * HOUR);
+    store.db.collect().await.unwrap_err();
+    store.collect().await;
+}

@@ -183,7 +183,7 @@ pub async fn found_rows(
     let found = Box::pin(run::collect(planned)).await?;
     let batch = concat_batches(&found.schema, &found.batches).map_err(arrow)?;
     // As found, as they become, and as they go into the log.
-    found.memory.try_grow(2 * batch.get_array_memory_size()).map_err(failure::of_query)?;
+    found.memory.try_grow(2 * run::bytes_of(&batch)).map_err(failure::of_query)?;
     Ok(Found { batch, fields, _memory: found.memory })
 }
 

@@ -165,7 +165,8 @@ impl Writer {
     fn free_bytes(&self) -> Result<u64> {
         let folder = self.wal_path.parent().unwrap_or(&self.wal_path);
         let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        // A file system that tells no size has no limit that it would tell.
+        Ok(if disk.f_blocks == 0 { u64::MAX } else { disk.f_bavail.saturating_mul(disk.f_frsize) })
     }
 
     /// Gives the disk back what a transaction that found no room has left at the end of the WAL: no frames, to SQLite.
