@@ -176,7 +176,7 @@ pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName]) -
                     Upkeep::Check => damages(reading, &table).await?,
                     Upkeep::Optimize => {
                         session.check_writable()?;
-                        let work = session.state.engine.database().optimize_table(table.id);
+                        let work = Box::pin(session.state.engine.database().optimize_table(table.id));
                         interruptible(&session.interrupt(), async { work.await.map_err(Error::from) }).await?;
                         Vec::new()
                     }

@@ -186,7 +186,8 @@ fn a_newer_format_is_refused_without_a_write() {
 #[test]
 fn seeded_defects_are_caught() {
     let folder = formats().pop().unwrap();
-    let defects: [(&str, fn(&Path)); 5] = [
+    type Defect = fn(&Path);
+    let defects: [(&str, Defect); 5] = [
         ("a row more", |store| change_store(store, true)),
         ("a snapshot is lost", |store| change_store(store, false)),
         ("a part is lost", |store| {

@@ -4,6 +4,7 @@
 //! A statement that has not answered is waiting for a lock only if the server says so; nothing is concluded from time
 //! alone. The steps of a session that waits stay behind it, and those of a session that lost are left out.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -106,9 +107,8 @@ pub async fn play(server: &Server, level: Level, database: &str, case: &Case, st
     for step in steps {
         let (name, sql) = step.split_once(' ').ok_or("a step is a session and a statement")?;
         let name = name.chars().next().ok_or("a session has a name")?;
-        if !stage.sessions.contains_key(&name) {
-            let session = open(server, level, database).await?;
-            stage.sessions.insert(name, session);
+        if let Entry::Vacant(entry) = stage.sessions.entry(name) {
+            entry.insert(open(server, level, database).await?);
         }
         stage.step(name, sql)?;
         stage.settle(&mut watcher).await?;
