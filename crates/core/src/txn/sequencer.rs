@@ -130,10 +130,14 @@ impl Drop for Sequencer {
 impl Writer {
     /// Commits group after group until nobody can ask any more.
     fn serve(&mut self, waiting: &mpsc::Receiver<Request>) {
-        // A commit that stores a pin may fail by itself (the name is taken): it goes alone. So does one that drops something:
-        // on a full disk it is let through, and others are not.
-        let is_alone = |request: &Request| {
-            !request.prepared.pins.is_empty() || request.prepared.changes.iter().any(Change::is_drop)
+        // A commit that stores a pin may fail by itself (the name is taken): it goes alone. So does one that drops or empties
+        // something, and upkeep: on a full disk they are let through, and others are not.
+        let empties = |change: &Change| match change {
+            Change::PutContent(_, content) => content.manifest.is_none() && content.inherited.is_empty(),
+            change => change.is_drop(),
+        };
+        let is_alone = |Request { prepared, .. }: &Request| {
+            !prepared.pins.is_empty() || prepared.upkeep || prepared.changes.iter().any(empties)
         };
         let mut next = waiting.recv().ok();
         while let Some(first) = next.take() {

@@ -70,8 +70,12 @@ pub async fn check(session: &Session, statement: &HistoryStatement) -> Result<()
         }
         HistoryStatement::Undo(undo) => undoes(state, Version(undo.version)),
         HistoryStatement::Diff(diff) => {
-            on_table_at(state, &diff.table, Some(&diff.from), Privileges::SELECT).await?;
-            on_table_at(state, &diff.table, Some(&diff.to), Privileges::SELECT).await
+            on_table_at(state, &diff.table, Some(&diff.to), Privileges::SELECT).await?;
+            // Where nothing has the name, it is that very table under the name that it had.
+            match bears_name(state, &diff.table, &diff.from).await? {
+                true => on_table_at(state, &diff.table, Some(&diff.from), Privileges::SELECT).await,
+                false => Ok(()),
+            }
         }
         HistoryStatement::ShowCommits { target: None, .. } => on_everything(&state.rights, Privileges::SELECT),
         HistoryStatement::ShowCommits { target: Some(target), .. }
@@ -98,6 +102,13 @@ pub async fn check(session: &Session, statement: &HistoryStatement) -> Result<()
         | HistoryStatement::ShowSchedules { .. } => Ok(()),
         HistoryStatement::MatrixOne(statement) => matrixone(state, statement).await,
     }
+}
+
+async fn bears_name(state: &State, name: &TableName, when: &When) -> Result<bool> {
+    let (moment, _) = state.moment_at(when).await?;
+    let catalog = moment.catalog();
+    let home = catalog.database(state.account, &state.home(name.database.as_deref())?);
+    Ok(home.is_ok_and(|home| catalog.table(home, &name.name).is_ok()))
 }
 
 async fn matrixone(state: &State, statement: &MatrixOne) -> Result<()> {

@@ -50,8 +50,8 @@ pub fn named(state: &State, statement: &Statement, before: &Catalog) -> Result<V
 pub fn note(named: &[Named], after: &Catalog, warnings: &mut Vec<Warning>) {
     for one in named {
         let now = objects(after, one.account, &one.scope);
-        let lost = one.objects.iter().zip(&now).position(|(was, is)| was.is_some() && was != is);
-        if let Some(at) = lost {
+        let lost = |at: &usize| one.objects[*at].is_some() && one.objects[*at] != now[*at];
+        for at in (0..now.len()).filter(lost) {
             warnings.push(Warning::note(1105, one.said(at, now[at].is_some())));
         }
     }
