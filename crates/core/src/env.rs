@@ -84,11 +84,7 @@ impl Env {
         match (&*self.source, folder) {
             (Source::Fixed { free_bytes, .. }, _) => Ok(free_bytes.load(Ordering::SeqCst)),
             (Source::Real { .. }, None) => Ok(u64::MAX),
-            (Source::Real { .. }, Some(folder)) => {
-                let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
-                // A file system that tells no size has no limit that it would tell.
-                Ok(if disk.f_blocks == 0 { u64::MAX } else { disk.f_bavail.saturating_mul(disk.f_frsize) })
-            }
+            (Source::Real { .. }, Some(folder)) => free_bytes_of(folder),
         }
     }
 
@@ -132,4 +128,11 @@ impl Env {
             }
         }
     }
+}
+
+/// Returns how many bytes the disk of a folder has free.
+pub(crate) fn free_bytes_of(folder: &Path) -> Result<u64> {
+    let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
+    // A file system that tells no size has no limit that it would tell.
+    Ok(if disk.f_blocks == 0 { u64::MAX } else { disk.f_bavail.saturating_mul(disk.f_frsize) })
 }

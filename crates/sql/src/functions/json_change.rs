@@ -92,23 +92,22 @@ fn change(args: &[Val<'_>], function: &str, insert: bool, replace: bool) -> Resu
         };
         let Some(parent) = find(&mut root, before) else { continue };
         match (parent, last) {
-            (Value::Object(members), Leg::Member(name))
-                if if members.contains_key(name) { replace } else { insert } =>
-            {
-                members.insert(name.clone(), value);
+            (Value::Object(members), Leg::Member(name)) => {
+                let wanted = if members.contains_key(name) { replace } else { insert };
+                if wanted {
+                    members.insert(name.clone(), value);
+                }
             }
             (Value::Array(items), leg @ (Leg::Index(_) | Leg::Last(_))) => match index_of(leg, items.len()) {
-                Some(index) if index < items.len() && replace => {
-                    items[index] = value;
-                }
+                Some(index) if index < items.len() && replace => items[index] = value,
+                Some(index) if index < items.len() => {}
                 Some(_) if insert => items.push(value),
                 None if insert => items.insert(0, value),
                 _ => {}
             },
             // What is no array is an array of one.
-            (other, Leg::Index(0) | Leg::Last(0)) if replace => {
-                *other = value;
-            }
+            (other, Leg::Index(0) | Leg::Last(0)) if replace => *other = value,
+            (_, Leg::Index(0) | Leg::Last(0)) => {}
             (other, Leg::Index(_)) if insert => *other = Value::Array(vec![other.take(), value]),
             _ => {}
         }

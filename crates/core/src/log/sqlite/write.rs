@@ -164,9 +164,7 @@ impl Writer {
     /// Returns how much room the disk has.
     fn free_bytes(&self) -> Result<u64> {
         let folder = self.wal_path.parent().unwrap_or(&self.wal_path);
-        let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
-        // A file system that tells no size has no limit that it would tell.
-        Ok(if disk.f_blocks == 0 { u64::MAX } else { disk.f_bavail.saturating_mul(disk.f_frsize) })
+        crate::env::free_bytes_of(folder)
     }
 
     /// Gives the disk back what a transaction that found no room has left at the end of the WAL: no frames, to SQLite.
