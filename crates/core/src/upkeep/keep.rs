@@ -86,7 +86,8 @@ impl Keepers {
     /// between what an address means and the hold on that (`Store::addressing`): whatever anybody reads at this instant is
     /// held, and found here. What somebody comes to read afterwards is one of these:
     /// - an address that is read afterwards, by a snapshot or policy that is there now, so it is found; or within a window,
-    ///   and no window begins earlier later on, for a new policy reaches back no further than what was kept before it;
+    ///   and no window begins earlier later on, as long as the clock does not go back (see `Database::collect`), for a new
+    ///   policy reaches back no further than what was kept before it;
     /// - what is made afterwards, a snapshot or a commit, of a moment that is open meanwhile: one that is open now is found,
     ///   and of one that is opened later the same holds again;
     /// - a newest moment: what stands at `head`, which is read first, or later. It stands now, or ends after `head` and so

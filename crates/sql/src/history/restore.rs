@@ -113,7 +113,7 @@ async fn commit_first(session: &mut Session) -> Result<()> {
     let wrote = session.has_writes();
     session.commit().await?;
     if wrote {
-        let message = "The open transaction was committed first: a restore is a commit of its own";
+        let message = "The open transaction was committed first: this is a commit of its own";
         session.state.warnings.push(Warning::note(1105, message));
     }
     Ok(())
