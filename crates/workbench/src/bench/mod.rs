@@ -16,6 +16,9 @@ use tempfile::TempDir;
 
 use strandline_workbench::process::{Result, Server};
 
+mod many;
+mod steady;
+
 struct Bench {
     name: &'static str,
     about: &'static str,
@@ -39,6 +42,16 @@ const BENCHES: &[Bench] = &[
         run: || point().boxed(),
     },
     Bench { name: "open", about: "time to open after kill -9 with 100 MB of rows in the log", run: || open().boxed() },
+    Bench {
+        name: "snapshots",
+        about: "10 thousand snapshots: what they cost, and how quickly they and what they held are gone",
+        run: || many::run().boxed(),
+    },
+    Bench {
+        name: "steady",
+        about: "an hour of steady updates: reads beside a freshly loaded table's, and bytes on the disk",
+        run: || steady::run().boxed(),
+    },
 ];
 
 /// How often each thing is measured for its median.
