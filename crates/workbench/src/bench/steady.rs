@@ -1,8 +1,8 @@
 //! An hour of steady updates: what reading costs meanwhile, and what the store takes on the disk.
 //!
 //! ```text
-//!   worn      four writers, a paced mix of updates, inserts and deletes     ─┐
-//!   fresh     the same rows, loaded once, untouched                         ─┘   the same reads on all, in turns
+//!   worn    four writers, a paced mix of updates, inserts and deletes  ─┬─► every few minutes, writers paused:
+//!   fresh   the same rows, loaded once, untouched                      ─┘   the same reads on both, in turns
 //! ```
 //! The servers run side by side, so that a slow minute of the machine is one for all of them.
 
