@@ -1,4 +1,4 @@
-//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | bench [NAME]`: run by `cargo xtask`.
+//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | memory [MIB…] | bench [NAME]`: run by `cargo xtask`.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,8 @@ use strandline_workbench::process::Result;
 mod bench;
 mod demo;
 mod kill;
+mod memory;
+mod tpch;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -30,8 +32,12 @@ async fn run() -> Result<()> {
             let seed = rest.get(1).map_or(Ok(rand::random()), |text| text.parse())?;
             kill::run(rounds, seed).await
         }
+        ["memory", rest @ ..] => memory::run(rest).await,
         ["isolation"] => isolation::run().await,
         ["bench", rest @ ..] => bench::run(rest).await,
-        _ => Err("usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | bench [NAME]".into()),
+        _ => {
+            Err("usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | memory [MIB…] | bench [NAME]"
+                .into())
+        }
     }
 }

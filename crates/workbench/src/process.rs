@@ -40,17 +40,27 @@ impl Server {
 
     /// Like [`Server::strandline`], with more arguments for `serve`.
     pub async fn strandline_with(data: &Path, arguments: &[&str]) -> Result<Server> {
+        let mut command = Command::new(strandline_binary()?);
+        command.args(["serve", "--local-infile"]).args(arguments);
+        Server::serve(command, data).await
+    }
+
+    /// Like [`Server::strandline`], in a cgroup: `procs` is the file to which the process writes its number before it begins.
+    pub async fn strandline_in(data: &Path, procs: &Path) -> Result<Server> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(procs).arg(strandline_binary()?);
+        command.args(["serve", "--local-infile"]);
+        Server::serve(command, data).await
+    }
+
+    async fn serve(mut command: Command, data: &Path) -> Result<Server> {
         fs::create_dir_all(data)?;
         let port = free_port()?;
         let log = log_file(data, "strandline")?;
-        let mut command = Command::new(strandline_binary()?);
         command
-            .arg("serve")
-            .arg("--local-infile")
             .arg("--data")
             .arg(data)
             .args(["--listen", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{}", free_port()?)])
-            .args(arguments)
             .env("STRANDLINE_ROOT_PASSWORD", PASSWORD);
         let server = Server::spawn(command, log, port, data, "strandline")?;
         server.wait_until_ready().await

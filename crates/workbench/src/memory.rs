@@ -1,0 +1,468 @@
+//! Little memory: a server that may use half a gigabyte, or one, and statements that want more.
+//!
+//! The server runs in a memory cgroup of its own: what takes too much is killed by the kernel, as in a container. A statement
+//! may fail, with an error of its own. The server may not die, and whoever asks for one row meanwhile gets it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder, WhiteListFsHandler};
+
+use strandline_workbench::process::{Result, Server};
+
+use crate::tpch;
+
+/// The limits that are tried, in MiB, unless others are given.
+const LIMITS_MIB: [u64; 2] = [512, 1024];
+
+/// A statement that goes on for longer is killed: it has shown what it does to the memory.
+const STATEMENT: Duration = Duration::from_secs(8);
+
+/// How long a read of one row may wait.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// How many of the same statements run at once.
+const CROWD: usize = 8;
+
+pub async fn run(limits: &[&str]) -> Result<()> {
+    let limits: Vec<u64> = match limits {
+        [] => LIMITS_MIB.to_vec(),
+        limits => limits.iter().map(|limit| limit.parse()).collect::<Result<_, _>>()?,
+    };
+    let scale = std::env::var("STRANDLINE_SCALE").map_or(Ok(1.0), |text| text.parse())?;
+    let folder = tempfile::tempdir()?;
+    println!("writing TPC-H's tables at scale {scale}");
+    let files = tpch::write_files(folder.path(), scale)?;
+    let mut failed = 0;
+    for limit in limits {
+        failed += under(limit, scale, folder.path(), &files).await?;
+    }
+    match failed {
+        0 => Ok(()),
+        failed => Err(format!("{failed} faults").into()),
+    }
+}
+
+/// Runs everything under one limit; returns how many faults there were.
+async fn under(limit: u64, scale: f64, folder: &Path, files: &[PathBuf]) -> Result<u64> {
+    let group = Group::new(limit << 20)?;
+    let server = Server::strandline_in(&folder.join(format!("store-{limit}")), &group.procs()).await?;
+    let opts = OptsBuilder::from_opts(server.opts(None));
+    let mut conn = Conn::new(opts.local_infile_handler(Some(WhiteListFsHandler::new(files)))).await?;
+    let start = Instant::now();
+    tpch::load(&mut conn, files).await?;
+    println!("\n{limit} MiB: loaded in {:.1} s, {}", start.elapsed().as_secs_f64(), group.report()?);
+
+    let asked = Asking::start(&server).await?;
+    let mut faults = Vec::new();
+    let mut wrong = 0;
+    for number in 1..=tpch::QUERIES {
+        let start = Instant::now();
+        let outcome = tpch::run(&mut conn, number).await;
+        let took = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(rows) if scale == 1.0 => match tpch::difference(number, &rows) {
+                None => println!("Q{number:<3} {took:>6.2} s  right"),
+                Some(difference) => {
+                    wrong += 1;
+                    println!("Q{number:<3} {took:>6.2} s  WRONG: {difference}");
+                }
+            },
+            Ok(rows) => println!("Q{number:<3} {took:>6.2} s  {} rows", rows.len()),
+            Err(mysql_async::Error::Server(error)) => println!("Q{number:<3} {took:>6.2} s  {error}"),
+            Err(error) => {
+                faults.push(format!("Q{number}: {error}"));
+                break;
+            }
+        }
+    }
+    println!("{}", group.report()?);
+    if wrong > 0 {
+        faults.push(format!("{wrong} wrong answers"));
+    }
+
+    let mut ends: BTreeMap<String, u64> = BTreeMap::new();
+    let mut statements = 0;
+    for case in hostile() {
+        if faults.len() > 3 {
+            break;
+        }
+        let many = if case.crowd { CROWD } else { 1 };
+        let before = Instant::now();
+        for outcome in join_all((0..many).map(|_| attempt(&server, &case))).await {
+            statements += 1;
+            match outcome {
+                Ok(end) => *ends.entry(end).or_default() += 1,
+                Err(error) => faults.push(format!("{}: {error}", case.name)),
+            }
+        }
+        if std::env::var_os("STRANDLINE_VERBOSE").is_some() {
+            println!("{:<44} x{many} {:>5.1} s  {}", case.name, before.elapsed().as_secs_f64(), group.report()?);
+        }
+    }
+    let waits = asked.stop().await?;
+    if waits.longest > ANSWER {
+        faults.push(format!("a read of one row took {:.2} s", waits.longest.as_secs_f64()));
+    }
+    println!("{statements} hostile statements ended so:");
+    for (end, count) in &ends {
+        println!("{count:>6}  {end}");
+    }
+    println!("{} reads of one row meanwhile, the longest {:.0} ms", waits.count, waits.longest.as_secs_f64() * 1e3);
+    println!("{}", group.report()?);
+    if group.kills()? > 0 {
+        faults.push("the kernel killed the server for its memory".into());
+    }
+    let count: Option<u64> = server.connect(Some("tpch")).await?.query_first("SELECT COUNT(*) FROM nation").await?;
+    if count != Some(25) {
+        faults.push(format!("afterwards nation had {count:?} rows"));
+    }
+    server.stop()?;
+    for fault in &faults {
+        println!("FAULT {fault}");
+    }
+    Ok(faults.len() as u64)
+}
+
+/// Statements that want more than there is.
+struct Case {
+    name: String,
+    /// What comes first, and must succeed.
+    before: Vec<String>,
+    sql: String,
+    after: Vec<String>,
+    /// Several run at once.
+    crowd: bool,
+}
+
+impl Case {
+    fn new(name: &str, sql: impl Into<String>) -> Case {
+        Case { name: name.into(), before: Vec::new(), sql: sql.into(), after: Vec::new(), crowd: false }
+    }
+}
+
+/// Runs a case on a connection of its own. An error is a fault: the server hung up, or does not answer any more.
+async fn attempt(server: &Server, case: &Case) -> Result<String> {
+    let mut conn = server.connect(Some("tpch")).await?;
+    let mut killer = server.connect(None).await?;
+    for sql in &case.before {
+        match conn.query_drop(sql).await {
+            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let id = conn.id();
+    let mut running = Box::pin(conn.query_iter(&case.sql));
+    let outcome = match tokio::time::timeout(STATEMENT, &mut running).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            killer.query_drop(format!("KILL QUERY {id}")).await?;
+            let ended = tokio::time::timeout(STATEMENT, &mut running).await;
+            ended.map_err(|_| format!("it went on for {} s after KILL QUERY", STATEMENT.as_secs()))?
+        }
+    };
+    let end = match outcome {
+        // What is large is read for a while, and not kept.
+        Ok(mut rows) => {
+            let reading = async {
+                while rows.next().await?.is_some() {}
+                Ok::<_, mysql_async::Error>(())
+            };
+            match tokio::time::timeout(STATEMENT, reading).await {
+                Ok(Ok(())) => "done".to_owned(),
+                Ok(Err(mysql_async::Error::Server(error))) => kind_of(&error),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => {
+                    drop(rows);
+                    killer.query_drop(format!("KILL {id}")).await?;
+                    return Ok("done, and not read to its end".to_owned());
+                }
+            }
+        }
+        Err(mysql_async::Error::Server(error)) => kind_of(&error),
+        // A packet of more than max_allowed_packet ends a connection in MySQL too.
+        Err(mysql_async::Error::Driver(error)) => format!("refused by the client: {error}"),
+        Err(error) => return Err(error.into()),
+    };
+    drop(running);
+    for sql in &case.after {
+        match conn.query_drop(sql).await {
+            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    conn.disconnect().await?;
+    killer.disconnect().await?;
+    Ok(end)
+}
+
+fn kind_of(error: &mysql_async::ServerError) -> String {
+    let message: String = error.message.chars().take(70).collect();
+    format!("{} {}", error.code, message.split(['\n', '\'']).next().unwrap_or_default())
+}
+
+/// Returns what a server should survive.
+fn hostile() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut query = |name: &str, sql: &str| {
+        for crowd in [false, true] {
+            cases.push(Case { crowd, ..Case::new(name, sql) });
+        }
+    };
+    query("cross join, counted", "SELECT COUNT(*) FROM lineitem a, lineitem b");
+    query("cross join, sorted", "SELECT * FROM orders a, customer b ORDER BY a.o_comment, b.c_comment");
+    query(
+        "cross join of three",
+        "SELECT a.l_comment, b.l_comment FROM lineitem a, lineitem b, orders c LIMIT 100000000",
+    );
+    query("groups of text", "SELECT l_comment, COUNT(*) FROM lineitem GROUP BY l_comment ORDER BY 2 DESC LIMIT 5");
+    query(
+        "groups of every row",
+        "SELECT l_orderkey, l_linenumber, l_comment, MIN(l_tax) FROM lineitem GROUP BY 1, 2, 3",
+    );
+    query("distinct rows", "SELECT DISTINCT * FROM lineitem");
+    query("count of distinct text", "SELECT COUNT(DISTINCT l_comment), COUNT(DISTINCT l_orderkey) FROM lineitem");
+    query("distinct per group", "SELECT l_suppkey, COUNT(DISTINCT l_comment) FROM lineitem GROUP BY l_suppkey");
+    query("GROUP_CONCAT of everything", "SELECT GROUP_CONCAT(l_comment) FROM lineitem");
+    query(
+        "GROUP_CONCAT per order",
+        "SELECT l_orderkey, GROUP_CONCAT(l_comment ORDER BY l_comment) FROM lineitem GROUP BY 1",
+    );
+    query("JSON_ARRAYAGG of everything", "SELECT JSON_ARRAYAGG(l_comment) FROM lineitem");
+    query("JSON_OBJECTAGG of everything", "SELECT JSON_OBJECTAGG(l_comment, l_tax) FROM lineitem");
+    query("sort of wide rows", "SELECT * FROM lineitem ORDER BY l_comment, l_partkey");
+    query("sort of two tables", "SELECT * FROM lineitem JOIN orders ON l_orderkey = o_orderkey ORDER BY o_comment");
+    query("sort by chance", "SELECT * FROM lineitem ORDER BY RAND()");
+    query("far offset", "SELECT * FROM lineitem ORDER BY l_comment LIMIT 5000000, 10");
+    query("window over all", "SELECT l_orderkey, ROW_NUMBER() OVER (ORDER BY l_comment) FROM lineitem");
+    query(
+        "window per part",
+        "SELECT SUM(l_tax) OVER (PARTITION BY l_partkey ORDER BY l_comment), l_comment FROM lineitem ORDER BY 2",
+    );
+    query("union", "SELECT * FROM lineitem UNION SELECT * FROM lineitem");
+    query("except", "SELECT l_comment FROM lineitem EXCEPT SELECT o_comment FROM orders");
+    query("intersect", "SELECT l_comment FROM lineitem INTERSECT SELECT l_comment FROM lineitem");
+    query("self join by part", "SELECT COUNT(*) FROM lineitem a JOIN lineitem b ON a.l_partkey = b.l_partkey");
+    query(
+        "self join with text",
+        "SELECT a.l_comment, b.l_comment FROM lineitem a JOIN lineitem b ON a.l_partkey = b.l_partkey ORDER BY 1, 2",
+    );
+    query(
+        "self join, few keys",
+        "SELECT COUNT(*), MAX(a.l_comment) FROM lineitem a JOIN lineitem b USING (l_shipmode)",
+    );
+    query("join by text", "SELECT COUNT(*) FROM lineitem a JOIN lineitem b ON a.l_comment = b.l_comment");
+    query("join without equality", "SELECT COUNT(*) FROM lineitem a JOIN lineitem b ON a.l_partkey < b.l_suppkey");
+    query(
+        "outer join",
+        "SELECT * FROM lineitem a LEFT JOIN partsupp b ON a.l_partkey = b.ps_partkey ORDER BY b.ps_comment",
+    );
+    query("anti join", "SELECT COUNT(*) FROM lineitem WHERE l_comment NOT IN (SELECT o_comment FROM orders)");
+    query("semi join", "SELECT * FROM lineitem WHERE l_comment IN (SELECT l_comment FROM lineitem WHERE l_tax > 0.01)");
+    query(
+        "recursion without end",
+        "WITH RECURSIVE r AS (SELECT 1 n UNION ALL SELECT n + 1 FROM r WHERE n < 1000000000) SELECT MAX(n) FROM r",
+    );
+    query(
+        "recursion that doubles",
+        "WITH RECURSIVE r AS (SELECT 1 n UNION ALL SELECT n FROM r UNION ALL SELECT n FROM r) SELECT COUNT(*) FROM r",
+    );
+    query(
+        "recursion of growing text",
+        "WITH RECURSIVE r AS (SELECT 'x' AS t UNION ALL SELECT CONCAT(t, t) FROM r) SELECT MAX(LENGTH(t)) FROM r",
+    );
+    query("text of two gigabytes", "SELECT LENGTH(REPEAT('x', 2000000000))");
+    query("text of two gigabytes, twice", "SELECT CONCAT(REPEAT('x', 1000000000), RPAD('y', 1000000000, 'z'))");
+    query("long text per row", "SELECT MAX(REPEAT(l_comment, 100000)) FROM lineitem");
+    query("longer text per row", "SELECT REPLACE(l_comment, 'e', REPEAT('e', 1000000)) FROM lineitem");
+    query("hex of hex", "SELECT HEX(HEX(HEX(HEX(REPEAT('x', 60000000)))))");
+    query("space", "SELECT SPACE(4000000000)");
+    query("padded rows, sorted", "SELECT RPAD(l_comment, 10000, 'x') c FROM lineitem ORDER BY c");
+    query("many unions", &vec!["SELECT COUNT(*) FROM nation"; 2000].join(" UNION ALL "));
+    query("many parentheses", &format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000)));
+    query("many NOT", &format!("SELECT {} 1", "NOT ".repeat(10_000)));
+    query("many minus", &format!("SELECT {}1", "- ".repeat(20_000)));
+    query("many subqueries", &format!("{}SELECT 1{}", "SELECT * FROM (".repeat(3_000), ") t".repeat(3_000)));
+    query("a long sum", &format!("SELECT 1{}", " + 1".repeat(200_000)));
+    query(
+        "a long OR",
+        &format!("SELECT COUNT(*) FROM nation WHERE n_nationkey = 1{}", " OR n_name = 'x'".repeat(50_000)),
+    );
+    let list: Vec<String> = (0..1_000_000).map(|n| n.to_string()).collect();
+    query("a long list", &format!("SELECT COUNT(*) FROM lineitem WHERE l_partkey IN ({})", list.join(",")));
+    query("deep CASE", &format!("SELECT {}1{}", "CASE WHEN 1 THEN ".repeat(3_000), " END".repeat(3_000)));
+    query("deep functions", &format!("SELECT {}'x'{}", "UPPER(".repeat(5_000), ")".repeat(5_000)));
+    query("deep JSON", &format!("SELECT JSON_EXTRACT('{}1{}', '$[0]')", "[".repeat(100_000), "]".repeat(100_000)));
+    query("many columns", &format!("SELECT {}", list[..20_000].join(",")));
+    query("many CTEs", &many_ctes(300));
+    query("many joins", &many_joins(40));
+    query("a scalar of many rows", "SELECT (SELECT l_comment FROM lineitem)");
+    query("bits", "SELECT BIT_XOR(l_orderkey), STD(l_tax), GROUP_CONCAT(DISTINCT l_shipmode) FROM lineitem");
+    query("ROLLUP of text", "SELECT l_comment, l_shipmode, COUNT(*) FROM lineitem GROUP BY 1, 2 WITH ROLLUP");
+    query("LIKE with many wildcards", "SELECT COUNT(*) FROM lineitem WHERE l_comment LIKE '%a%e%i%o%u%a%e%i%o%u%x'");
+    query("regular expression", "SELECT COUNT(*) FROM lineitem WHERE l_comment REGEXP '(a|e|i|o|u|aa|ee)*(x+x+)+y'");
+
+    let rollback = |name: &str, sql: &str| Case {
+        before: vec!["BEGIN".into()],
+        after: vec!["ROLLBACK".into()],
+        ..Case::new(name, sql)
+    };
+    let gone = |name: &str, sql: &str| Case {
+        before: vec!["DROP TABLE IF EXISTS big".into()],
+        after: vec!["DROP TABLE IF EXISTS big".into()],
+        ..Case::new(name, sql)
+    };
+    cases.push(rollback("UPDATE of everything", "UPDATE lineitem SET l_comment = CONCAT(l_shipmode, l_comment)"));
+    cases.push(rollback("UPDATE to long text", "UPDATE orders SET o_comment = REPEAT(o_comment, 1000)"));
+    cases.push(rollback("DELETE of everything", "DELETE FROM lineitem"));
+    cases
+        .push(rollback("DELETE by a join", "DELETE FROM orders WHERE o_orderkey IN (SELECT l_orderkey FROM lineitem)"));
+    cases.push(rollback("INSERT … SELECT", "INSERT INTO orders SELECT o_orderkey + 100000000, o_custkey, o_orderstatus, o_totalprice, o_orderdate, o_orderpriority, o_clerk, o_shippriority, o_comment FROM orders"));
+    cases.push(rollback("REPLACE … SELECT", "REPLACE INTO orders SELECT * FROM orders"));
+    cases.push(rollback(
+        "INSERT … ON DUPLICATE KEY",
+        "INSERT INTO partsupp SELECT * FROM partsupp ON DUPLICATE KEY UPDATE ps_availqty = partsupp.ps_availqty + 1",
+    ));
+    cases.push(gone("CREATE TABLE … SELECT", "CREATE TABLE big AS SELECT * FROM lineitem"));
+    cases.push(gone("CREATE TABLE … cross join", "CREATE TABLE big AS SELECT a.* FROM lineitem a, lineitem b"));
+    cases.push(Case::new("an index", "CREATE INDEX by_comment ON lineitem (l_comment)"));
+    cases.push(Case::new("a column more", "ALTER TABLE lineitem ADD COLUMN l_more VARCHAR(20) DEFAULT 'more'"));
+    cases.push(Case::new("another type", "ALTER TABLE lineitem MODIFY COLUMN l_more CHAR(30)"));
+    cases.push(Case::new("OPTIMIZE", "OPTIMIZE TABLE lineitem"));
+    cases.push(Case::new("CHECK", "CHECK TABLE lineitem"));
+    cases.push(Case::new("a compressed snapshot", "CREATE SNAPSHOT squeezed FOR DATABASE tpch COMPRESSION"));
+    cases.push(Case::new("DIFF of everything", "DIFF TABLE tpch.lineitem FROM VERSION 9 TO NOW"));
+    cases.push(Case::new("SHOW COMMITS", "SHOW COMMITS"));
+    cases.push(Case {
+        before: (0..50).map(|n| format!("SET @v{n} = REPEAT('x', 16000000)")).collect(),
+        crowd: true,
+        ..Case::new("variables of 16 MB", "SELECT LENGTH(@v0), LENGTH(@v49)")
+    });
+    cases.push(Case {
+        before: (0..5000).map(|n| format!("PREPARE s{n} FROM 'SELECT {n} + COUNT(*) FROM lineitem'")).collect(),
+        ..Case::new("prepared statements", "EXECUTE s0")
+    });
+    cases.push(Case {
+        before: vec!["CREATE TABLE IF NOT EXISTS blobs (id INT PRIMARY KEY, b LONGBLOB)".into(), "BEGIN".into()],
+        after: vec!["ROLLBACK".into()],
+        crowd: true,
+        ..Case::new("a row of 60 MB", "INSERT INTO blobs SELECT 1, REPEAT('x', 60000000)")
+    });
+    cases.push(Case {
+        before: (0..40).map(|n| format!("INSERT INTO blobs VALUES ({n}, REPEAT('x', 15000000))")).collect(),
+        ..Case::new("rows of 15 MB, sorted", "SELECT * FROM blobs ORDER BY b DESC")
+    });
+    cases
+}
+
+fn many_ctes(count: usize) -> String {
+    let all: Vec<String> = (1..count).map(|n| format!("c{n} AS (SELECT a.* FROM c{} a)", n - 1)).collect();
+    format!("WITH c0 AS (SELECT * FROM lineitem), {} SELECT COUNT(*) FROM c{}", all.join(", "), count - 1)
+}
+
+fn many_joins(count: usize) -> String {
+    let all: Vec<String> = (1..count).map(|n| format!("JOIN nation n{n} USING (n_regionkey)")).collect();
+    format!("SELECT COUNT(*) FROM nation n0 {}", all.join(" "))
+}
+
+/// Somebody who asks for one row, again and again.
+struct Asking {
+    over: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Result<Waits>>,
+}
+
+struct Waits {
+    count: u64,
+    longest: Duration,
+}
+
+impl Asking {
+    async fn start(server: &Server) -> Result<Asking> {
+        let mut conn = server.connect(Some("tpch")).await?;
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = over.clone();
+        let task = tokio::spawn(async move {
+            let mut waits = Waits { count: 0, longest: Duration::ZERO };
+            while !stop.load(Ordering::SeqCst) {
+                let start = Instant::now();
+                let name: Option<String> = conn.query_first("SELECT n_name FROM nation WHERE n_nationkey = 7").await?;
+                if name.as_deref() != Some("GERMANY") {
+                    return Err(format!("nation 7 is {name:?}").into());
+                }
+                waits.count += 1;
+                waits.longest = waits.longest.max(start.elapsed());
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            conn.disconnect().await?;
+            Ok(waits)
+        });
+        Ok(Asking { over, task })
+    }
+
+    async fn stop(self) -> Result<Waits> {
+        self.over.store(true, Ordering::SeqCst);
+        self.task.await?
+    }
+}
+
+/// A memory cgroup, removed when it is dropped: of version 1 or 2, whichever the kernel was started with.
+struct Group {
+    folder: PathBuf,
+    is_v2: bool,
+}
+
+impl Group {
+    fn new(bytes: u64) -> Result<Group> {
+        let root = Path::new("/sys/fs/cgroup");
+        let is_v2 = root.join("cgroup.controllers").exists();
+        let name = format!("strandline-{}-{bytes}", std::process::id());
+        let folder = if is_v2 { root.join(name) } else { root.join("memory").join(name) };
+        let made = fs::create_dir(&folder).and_then(|()| {
+            if is_v2 {
+                fs::write(folder.join("memory.swap.max"), "0")?;
+                return fs::write(folder.join("memory.max"), bytes.to_string());
+            }
+            fs::write(folder.join("memory.limit_in_bytes"), bytes.to_string())
+        });
+        made.map_err(|error| format!("cannot make a memory cgroup at {}: {error}; this needs root", folder.display()))?;
+        Ok(Group { folder, is_v2 })
+    }
+
+    fn procs(&self) -> PathBuf {
+        self.folder.join("cgroup.procs")
+    }
+
+    fn number(&self, v1: &str, v2: &str) -> Result<u64> {
+        let path = self.folder.join(if self.is_v2 { v2 } else { v1 });
+        Ok(fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?.trim().parse()?)
+    }
+
+    /// Says how much of its memory the server holds; files that the kernel has read for it do not count.
+    fn report(&self) -> Result<String> {
+        let stat = fs::read_to_string(self.folder.join("memory.stat"))?;
+        let own = stat.lines().find_map(|line| line.strip_prefix("anon ").or_else(|| line.strip_prefix("rss ")));
+        let own: u64 = own.ok_or("memory.stat tells nothing of the process")?.trim().parse()?;
+        let peak = self.number("memory.max_usage_in_bytes", "memory.peak").unwrap_or(0);
+        Ok(format!("{} MiB of its own, at most {} MiB with files", own >> 20, peak >> 20))
+    }
+
+    fn kills(&self) -> Result<u64> {
+        let (file, word) =
+            if self.is_v2 { ("memory.events", "oom_kill ") } else { ("memory.oom_control", "oom_kill ") };
+        let text = fs::read_to_string(self.folder.join(file))?;
+        Ok(text.lines().find_map(|line| line.strip_prefix(word)).map_or(Ok(0), |count| count.trim().parse())?)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The server ends with its handle, and a group that somebody is still in cannot be removed: nothing else is lost.
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
