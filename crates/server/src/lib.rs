@@ -5,6 +5,7 @@
 pub mod commands;
 pub mod first_start;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod mysql;
 pub mod tls;

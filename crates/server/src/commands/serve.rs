@@ -14,6 +14,7 @@ use strandline_sql::engine::{self, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::first_start::first_start;
+use crate::memory::MemoryLimit;
 use crate::metrics::Metrics;
 use crate::mysql::{Listener, Options, Server};
 use crate::{Result, http, tls};
@@ -34,7 +35,7 @@ pub struct Arguments {
     #[arg(long, env = "STRANDLINE_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// The memory that queries and caches may use: a share of the machine's, or bytes such as 4GiB
-    #[arg(long, env = "STRANDLINE_MEMORY_LIMIT", value_name = "LIMIT", default_value = "50%", value_parser = parse_memory)]
+    #[arg(long, env = "STRANDLINE_MEMORY_LIMIT", value_name = "LIMIT", default_value = "50%", value_parser = MemoryLimit::parse)]
     pub memory_limit: MemoryLimit,
     /// How many clients may be logged in at once; root finds one place more
     #[arg(long, env = "STRANDLINE_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -77,14 +78,6 @@ pub enum LogFormat {
 pub enum HttpAddress {
     Off,
     At(SocketAddr),
-}
-
-/// How much memory the engine may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryLimit {
-    /// Of the machine's memory, or of what its cgroup allows.
-    Percent(u8),
-    Bytes(u64),
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -175,7 +168,7 @@ async fn serve(arguments: &Arguments) -> Result<()> {
 /// Opens the store, and gives root a password if it has none yet: before anybody is let in.
 async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     let memory = arguments.memory_limit.bytes()?;
-    let options = db::Options { cache_bytes: memory / 4, ..db::Options::default() };
+    let options = db_options(memory);
     let database = Database::open(&arguments.data, options).await?;
     let spill = arguments.data.join("spill");
     // What a killed server left there is of no use to anyone.
@@ -199,6 +192,19 @@ async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     database.start_upkeep();
     database.start_policies();
     Ok((database, engine))
+}
+
+/// Shares the memory out that queries do not get: half for caches, half for recent rows, which may come to twice their
+/// budget until they are flushed.
+fn db_options(memory: u64) -> db::Options {
+    let usual = db::Options::default();
+    let recent = usize::try_from(memory / 8).unwrap_or(usize::MAX);
+    db::Options {
+        cache_bytes: memory / 4,
+        flush_total_bytes: usual.flush_total_bytes.min(recent),
+        flush_bytes: usual.flush_bytes.min(recent / 4),
+        ..usual
+    }
 }
 
 /// Makes the store's folder its owner's alone: an operator or an installer may have made it readable for others.
@@ -309,29 +315,6 @@ fn start_log(arguments: &Arguments) {
     };
 }
 
-impl MemoryLimit {
-    /// Returns the limit in bytes on this machine.
-    pub fn bytes(self) -> Result<u64> {
-        match self {
-            MemoryLimit::Bytes(bytes) => Ok(bytes),
-            MemoryLimit::Percent(percent) => Ok((u128::from(machine_memory()?) * u128::from(percent) / 100) as u64),
-        }
-    }
-}
-
-/// Returns the bytes of memory that this process may use: the machine's, or less if its cgroup says so.
-fn machine_memory() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo").map_err(|_| "Give --memory-limit in bytes on this system.")?;
-    let total = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .ok_or("The machine does not say how much memory it has. Give --memory-limit in bytes.")?;
-    let allowed = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .into_iter()
-        .find_map(|path| fs::read_to_string(Path::new(path)).ok()?.trim().parse::<u64>().ok());
-    Ok(allowed.unwrap_or(u64::MAX).min(total << 10))
-}
-
 fn parse_http(text: &str) -> Result<HttpAddress, String> {
     match text {
         "off" => Ok(HttpAddress::Off),
@@ -339,22 +322,6 @@ fn parse_http(text: &str) -> Result<HttpAddress, String> {
             text.parse().map(HttpAddress::At).map_err(|_| "expected an address such as 127.0.0.1:6002, or 'off'".into())
         }
     }
-}
-
-fn parse_memory(text: &str) -> Result<MemoryLimit, String> {
-    let bad = || "expected a share such as 50% or bytes such as 4GiB".to_owned();
-    if let Some(percent) = text.strip_suffix('%') {
-        let percent = percent.parse().ok().filter(|percent| (1..=95).contains(percent));
-        return percent.map(MemoryLimit::Percent).ok_or_else(|| "a share must be from 1% to 95%".to_owned());
-    }
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("K", 10), ("M", 20), ("G", 30), ("T", 40)];
-    let (number, shift) =
-        units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
-    let bytes = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(bad)?;
-    if bytes < 64 << 20 {
-        return Err("the least is 64MiB".to_owned());
-    }
-    Ok(MemoryLimit::Bytes(bytes))
 }
 
 #[cfg(test)]
@@ -388,16 +355,5 @@ mod tests {
         assert!(arguments("--http 0.0.0.0:6002").is_err());
         assert!(arguments("--no-tls --require-secure-transport").is_err());
         assert!(arguments("--tls-cert a.pem").is_err(), "a certificate needs its key");
-    }
-
-    #[test]
-    fn memory_limits() {
-        assert_eq!(parse_memory("50%"), Ok(MemoryLimit::Percent(50)));
-        assert_eq!(parse_memory("4GiB"), Ok(MemoryLimit::Bytes(4 << 30)));
-        assert_eq!(parse_memory("512M"), Ok(MemoryLimit::Bytes(512 << 20)));
-        for bad in ["", "0%", "100%", "x", "-1", "1K", "99999999999999999999", "99999999T"] {
-            assert!(parse_memory(bad).is_err(), "{bad}");
-        }
-        assert!(MemoryLimit::Percent(50).bytes().expect("this machine has memory") > 1 << 20);
     }
 }
