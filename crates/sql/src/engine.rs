@@ -37,6 +37,8 @@ use crate::{expressions, scan};
 pub struct Options {
     /// What all running queries together may hold, in bytes; beyond it they spill, or fail where they cannot.
     pub query_memory_bytes: usize,
+    /// What they may hold of the files that they read, in bytes: beyond it they wait for one another.
+    pub read_memory_bytes: u64,
     /// Where queries spill to; `None` is the system's folder for temporary files.
     pub spill_folder: Option<PathBuf>,
     /// How many threads all queries compute on, and how many parts one query is cut into.
@@ -48,7 +50,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Options { query_memory_bytes: 1 << 30, spill_folder: None, threads, load_folder: None }
+        Options {
+            query_memory_bytes: 1 << 30,
+            read_memory_bytes: 256 << 20,
+            spill_folder: None,
+            threads,
+            load_folder: None,
+        }
     }
 }
 
@@ -223,7 +231,7 @@ fn template(db: &Database, options: &Options) -> datafusion::error::Result<Sessi
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
         .build_arc()?;
     let url = ObjectStoreUrl::parse(scan::STORE_URL)?;
-    runtime.register_object_store(url.as_ref(), db.cold().files().verified_store());
+    runtime.register_object_store(url.as_ref(), db.cold().files().verified_store(options.read_memory_bytes));
 
     let mut builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
     builder = expressions::register(builder);

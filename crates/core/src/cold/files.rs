@@ -210,9 +210,10 @@ impl Files {
     }
 
     /// Returns a read-only object store over these files in which every read is verified. Names are those of
-    /// [`FileKind::path`]; a read of damaged bytes is an error that names the file.
-    pub fn verified_store(&self) -> Arc<dyn ObjectStore> {
-        Arc::new(VerifiedStore::new(self.clone(), self.inner.store.clone()))
+    /// [`FileKind::path`]; a read of damaged bytes is an error that names the file. Its readers hold about `room_bytes` of
+    /// what they read at a time: who wants more waits for a while, and then gets `Unavailable`.
+    pub fn verified_store(&self, room_bytes: u64) -> Arc<dyn ObjectStore> {
+        Arc::new(VerifiedStore::new(self.clone(), self.inner.store.clone(), room_bytes))
     }
 
     fn known(&self, id: FileId) -> Option<Arc<FileRecord>> {

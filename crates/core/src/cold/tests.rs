@@ -382,7 +382,7 @@ proptest! {
             commit(cold.files(), &metastore, &records);
             assert_eq!(metastore.intents().unwrap(), []);
 
-            let store = cold.files().verified_store();
+            let store = cold.files().verified_store(64 << 20);
             let cold = Cold::new(Files::new(store, metastore.clone(), crate::env::Env::real()).unwrap(), 1 << 20);
             assert_eq!(*cold.manifest(digest).await.unwrap(), manifest);
             let all_keys = keys_of(&table, &batch);

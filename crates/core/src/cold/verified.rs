@@ -1,8 +1,12 @@
 //! The object store that queries read through: read-only, and every byte is verified before it is handed out.
+//!
+//! A query asks for a row group at a time, megabytes, and holds them until it has decoded the last of their rows. All queries
+//! together hold no more than the store has [`Room`] for: who asks for more waits until others have let go.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,23 +17,74 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cold::files::{Files, damaged, failed, parse_path};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::log::{BLOCK_BYTES, FileRecord};
 
 /// See [`Files::verified_store`].
 pub(super) struct VerifiedStore {
     files: Files,
     store: Arc<dyn ObjectStore>,
+    room: Room,
 }
+
+/// The memory that reads may take together.
+struct Room {
+    units: Arc<Semaphore>,
+    all: u32,
+    /// How long a read waits for its place.
+    wait: Duration,
+}
+
+/// What was read, and its place in the room until it is dropped.
+struct Held {
+    bytes: Bytes,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// What room is counted in.
+const UNIT_BYTES: u64 = 4096;
+
+/// What was read stands beside the pages that are unpacked from it.
+const UNPACKED: u64 = 2;
+
+/// Who waits for longer stands behind somebody who waits for it: two sides of a join, each with half of the room.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// How much of a file one read of a stream takes.
 const STREAM_BYTES: u64 = 64 * BLOCK_BYTES;
 
+impl Room {
+    fn new(bytes: u64) -> Room {
+        let all = (bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64) as u32;
+        Room { units: Arc::new(Semaphore::new(all as usize)), all, wait: WAIT }
+    }
+
+    /// Waits for a place. What is larger than the room gets all of it.
+    async fn take(&self, bytes: u64) -> Result<Arc<OwnedSemaphorePermit>> {
+        let units = (bytes * UNPACKED).div_ceil(UNIT_BYTES).min(u64::from(self.all)) as u32;
+        match tokio::time::timeout(self.wait, self.units.clone().acquire_many_owned(units)).await {
+            Ok(place) => Ok(Arc::new(place.expect("it is never closed"))),
+            Err(_) => Err(wrap(
+                Error::new(Kind::Unavailable, "Out of memory: other queries hold all that there is for reading parts.")
+                    .with_hint("Try again when they are done, or start the server with a greater --memory-limit."),
+            )),
+        }
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl VerifiedStore {
-    pub(super) fn new(files: Files, store: Arc<dyn ObjectStore>) -> VerifiedStore {
-        VerifiedStore { files, store }
+    /// Makes a store in which reads take at most about `room_bytes` together.
+    pub(super) fn new(files: Files, store: Arc<dyn ObjectStore>, room_bytes: u64) -> VerifiedStore {
+        VerifiedStore { files, store, room: Room::new(room_bytes) }
     }
 
     async fn record(&self, location: &Path) -> Result<Arc<FileRecord>> {
@@ -84,7 +139,9 @@ impl ObjectStore for VerifiedStore {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let record = self.record(location).await?;
-        self.files.read_ranges(&record, ranges).await.map_err(wrap)
+        let place = self.room.take(ranges.iter().map(|range| range.end - range.start).sum()).await?;
+        let read = self.files.read_ranges(&record, ranges).await.map_err(wrap)?;
+        Ok(read.into_iter().map(|bytes| Bytes::from_owner(Held { bytes, _place: place.clone() })).collect())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -152,7 +209,7 @@ mod tests {
         let (files, _, raw) = test_files();
         let body: Bytes = (0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let record = files.put(FileKind::Part, body.clone()).await.unwrap();
-        let store = files.verified_store();
+        let store = files.verified_store(64 << 20);
         let location = path(record.kind, record.id);
 
         assert_eq!(store.head(&location).await.unwrap().size, 9_000_000);
@@ -185,5 +242,26 @@ mod tests {
         raw.delete(&location).await.unwrap();
         let error = store.get_ranges(&location, &[0..1]).await.unwrap_err();
         assert_eq!(cause(&error).unwrap().kind(), Kind::Corrupt);
+    }
+
+    #[tokio::test]
+    async fn reads_wait_for_room_and_not_for_ever() {
+        let (files, _, raw) = test_files();
+        let record = files.put(FileKind::Part, Bytes::from(vec![7; 100_000])).await.unwrap();
+        let location = path(record.kind, record.id);
+        let mut store = VerifiedStore::new(files, raw, 200_000);
+        // More than there is room for: alone it gets in.
+        let held = store.get_ranges(&location, &[0..60_000, 0..100_000]).await.unwrap();
+        store.room.wait = Duration::from_millis(10);
+        let error = store.get_ranges(&location, &[0..1]).await.unwrap_err();
+        assert_eq!(cause(&error).unwrap().kind(), Kind::Unavailable);
+        store.room.wait = WAIT;
+        let mut waiting = store.get_ranges(&location, &[50_000..99_000]);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        let slice = held[1].slice(10..20);
+        drop(held);
+        assert_eq!(store.room.units.available_permits(), 0, "a slice holds the place of what it is of");
+        drop(slice);
+        assert_eq!(waiting.await.unwrap()[0].len(), 49_000);
     }
 }

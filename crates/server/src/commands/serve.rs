@@ -175,7 +175,8 @@ async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     let _ = fs::remove_dir_all(&spill);
     fs::create_dir_all(&spill)?;
     let options = engine::Options {
-        query_memory_bytes: usize::try_from(memory / 2)?,
+        query_memory_bytes: usize::try_from(memory / 8 * 3)?,
+        read_memory_bytes: memory / 8,
         spill_folder: Some(spill),
         load_folder: arguments.load_folder.as_deref().map(load_folder).transpose()?,
         ..engine::Options::default()
