@@ -65,7 +65,7 @@ pub struct Orders {
 pub enum Work {
     /// Opens the store, and nothing more.
     Open,
-    /// One operation of each kind, and as many more.
+    /// One operation of each kind, and some more.
     Everything,
     /// A file that is too long for one write.
     Large,
@@ -189,6 +189,8 @@ struct Child {
     log: Arc<Mutex<File>>,
     next_op: AtomicU64,
     random: Mutex<StdRng>,
+    /// Read by operations, written where more time passes than the collector's grace: no operation takes that long.
+    clock: tokio::sync::RwLock<()>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -275,8 +277,9 @@ pub fn run(orders: Orders) {
     let log = File::options().append(true).create(true).open(&orders.log).expect("the log can be written");
     let log = Arc::new(Mutex::new(log));
     orders.act.arm();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    // One task has room for all kinds of work, and unoptimised futures are moved about.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).thread_stack_size(16 << 20).enable_all().build().expect("a runtime");
     runtime.block_on(work(&orders, &log));
 }
 
@@ -308,6 +311,7 @@ async fn work(orders: &Orders, log: &Arc<Mutex<File>>) {
         log: log.clone(),
         next_op: AtomicU64::new(orders.opening * 1000),
         random: Mutex::new(StdRng::seed_from_u64(orders.seed)),
+        clock: tokio::sync::RwLock::default(),
     });
     if child.db.catalog().database(SYS, "d").is_err() && orders.work != Work::Open {
         child.set_up().await;
@@ -316,7 +320,7 @@ async fn work(orders: &Orders, log: &Arc<Mutex<File>>) {
         Work::Open => {}
         Work::Large => child.large().await,
         Work::Everything => {
-            let mut tasks: Vec<Task> = TASKS.iter().flat_map(|task| [*task, *task]).collect();
+            let mut tasks: Vec<Task> = TASKS.iter().chain(&TASKS[..8]).copied().collect();
             tasks.shuffle(&mut *child.random.lock());
             let tasks = Arc::new(Mutex::new(VecDeque::from(tasks)));
             let running: Vec<_> = (0..3)
@@ -326,9 +330,9 @@ async fn work(orders: &Orders, log: &Arc<Mutex<File>>) {
                         loop {
                             let next = tasks.lock().pop_front();
                             let Some(task) = next else { return };
-                            child.db.env().advance(SECOND);
+                            child.db.env().advance(SECOND / 10);
                             // What cannot be begun says so to nobody: the store was not asked for anything yet.
-                            let _ = child.clone().begin(task).await;
+                            let _ = Box::pin(child.clone().begin(task)).await;
                         }
                     })
                 })
@@ -398,6 +402,12 @@ impl Child {
         self.db.env().now().0
     }
 
+    /// Lets time pass.
+    async fn pass(&self, micros: i64) {
+        let _alone = self.clock.write().await;
+        self.db.env().advance(micros);
+    }
+
     /// Does an operation, and writes down that it begins and how it ends.
     async fn run(
         &self,
@@ -406,7 +416,9 @@ impl Child {
         work: impl Future<Output = Result<Option<u64>>> + Send + 'static,
     ) -> bool {
         note(&self.log, &Line::Intent { op, effect, head: self.db.now().version().0, time: self.now() });
+        let together = self.clock.read().await;
         let outcome = tokio::spawn(work).await;
+        drop(together);
         let time = self.now();
         let line = match outcome {
             Ok(Ok(version)) => Line::Done { op, version, time },
@@ -737,7 +749,7 @@ impl Child {
                 let work = async move { db.create_snapshot(&spec, &author).await.map(|_| None) };
                 self.run(op, effect, work).await;
                 if task == Task::Expiring {
-                    self.db.env().advance(20 * SECOND);
+                    self.pass(20 * SECOND).await;
                     let db = self.db.clone();
                     self.look_after(async move { db.tick_policies().await }).await;
                 }
@@ -782,20 +794,23 @@ impl Child {
                     keep: Some(Keep { last: 2, ..Keep::default() }),
                     compress: self.random(2) == 0,
                 };
+                let (compress, made) = (spec.compress, db.clone());
                 let work = async move {
-                    if db.schedules(SYS)?.is_empty() {
-                        db.create_schedule(&spec, &author)?;
-                    }
-                    for _ in 0..3 {
-                        db.env().advance(61 * SECOND);
-                        db.tick_policies().await?;
-                    }
-                    match spec.compress {
-                        true => db.drop_schedule("often", &author).map(|()| None),
+                    match made.schedules(SYS)?.is_empty() {
+                        true => made.create_schedule(&spec, &author).map(|_| None),
                         false => Ok(None),
                     }
                 };
                 self.run(op, Effect::Nothing, work).await;
+                for _ in 0..3 {
+                    self.pass(61 * SECOND).await;
+                    let db = db.clone();
+                    self.look_after(async move { db.tick_policies().await }).await;
+                }
+                if compress {
+                    let (_, author) = self.number();
+                    self.look_after(async move { db.drop_schedule("often", &author) }).await;
+                }
             }
             Task::Retention => {
                 let (op, author) = self.number();
@@ -848,15 +863,11 @@ impl Child {
                 self.look_after(work).await;
             }
             Task::Collect | Task::CollectFar => {
-                let work = async move {
-                    if task == Task::CollectFar {
-                        db.env().advance(FAR);
-                    }
-                    db.collect().await?;
-                    db.env().advance(2 * GRACE);
-                    db.collect().await.map(drop)
-                };
-                self.look_after(work).await;
+                for micros in [if task == Task::CollectFar { FAR } else { 0 }, 2 * GRACE] {
+                    self.pass(micros).await;
+                    let db = db.clone();
+                    self.look_after(async move { db.collect().await.map(drop) }).await;
+                }
             }
             Task::Tidy => self.look_after(async move { db.metastore().tidy() }).await,
         }

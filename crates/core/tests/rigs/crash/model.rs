@@ -135,6 +135,8 @@ impl Model {
             let op = head.author.strip_prefix('o').and_then(|op| op.parse::<u64>().ok());
             let mut state = self.states.last().expect("the empty store").clone();
             match op {
+                // Upkeep that somebody waits for: nothing shows it.
+                Some(_) if head.upkeep => {}
                 Some(op) => {
                     let effect = self.effects.get(&op).ok_or(format!("{head:?} was never intended"))?;
                     if let Some(other) = committed.insert(op, head.version.0) {
