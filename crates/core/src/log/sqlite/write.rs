@@ -106,12 +106,15 @@ impl Writer {
         }
         let connection = &self.connection;
         run(connection, "BEGIN IMMEDIATE")?;
+        // Stands where `work` panics: then nobody ends the transaction, and no other can begin.
+        self.refused = Some("it broke off in the middle.".to_owned());
         let result = work(connection).and_then(|value| {
             fail::fail_point!("metastore::before_commit", crate::error::failing);
             run(connection, "COMMIT")?;
             fail::fail_point!("metastore::committed");
             Ok(value)
         });
+        self.refused = None;
         if let Err(error) = &result {
             let undone = connection.is_autocommit() || run(connection, "ROLLBACK").is_ok();
             fail::fail_point!("metastore::rolled_back");
