@@ -848,8 +848,10 @@ impl Child {
                 self.look_after(async move { flush.flush_table(id).await.map(drop) }).await;
                 let (op, author) = self.number();
                 let txn = db.begin(author);
-                let gone = self.some(&txn, &name, 1).await?.iter().map(|(id, _)| (*id, None)).collect();
-                self.commit(op, txn, Effect::Rows(vec![(name, gone)])).await;
+                let gone: Vec<_> = self.some(&txn, &name, 1).await?.iter().map(|(id, _)| (*id, None)).collect();
+                if !gone.is_empty() {
+                    self.commit(op, txn, Effect::Rows(vec![(name, gone)])).await;
+                }
                 self.look_after(async move { db.flush_table(id).await.map(drop) }).await;
             }
             Task::Compact | Task::Optimize => {
