@@ -313,8 +313,10 @@ async fn work(orders: &Orders, log: &Arc<Mutex<File>>) {
         random: Mutex::new(StdRng::seed_from_u64(orders.seed)),
         clock: tokio::sync::RwLock::default(),
     });
-    if child.db.catalog().database(SYS, "d").is_err() && orders.work != Work::Open {
-        child.set_up().await;
+    for _ in 0..2 {
+        if child.db.catalog().database(SYS, "d").is_err() && orders.work != Work::Open {
+            child.set_up().await;
+        }
     }
     match orders.work {
         Work::Open => {}
@@ -488,15 +490,21 @@ impl Child {
     /// Tells whether the store refuses writes, and why.
     async fn probe(self: Arc<Self>) -> Option<String> {
         let (op, author) = self.number();
-        let effect = Effect::Rows(vec![("d.p".to_owned(), vec![(0, Some(op as i64))])]);
+        let effect = match self.db.catalog().database(SYS, "d") {
+            Ok(_) => Effect::Rows(vec![("d.p".to_owned(), vec![(0, Some(op as i64))])]),
+            Err(_) => Effect::Nothing,
+        };
         note(
             &self.log,
             &Line::Intent { op, effect: effect.clone(), head: self.db.now().version().0, time: self.now() },
         );
         let mut txn = self.db.begin(author);
         let work = async {
-            let Effect::Rows(writes) = &effect else { unreachable!() };
-            write(&mut txn, writes).await?;
+            match &effect {
+                Effect::Rows(writes) => write(&mut txn, writes).await?,
+                // Not even tables could be made.
+                _ => drop(txn.create_database(SYS, &format!("q{op}"), "")?),
+            }
             txn.commit().await
         };
         match work.await {
