@@ -244,7 +244,7 @@ async fn compare(db: &Database, model: &Model, picks: &[u64], reached: &mut Hash
     }
     let mut compared = 0;
     for pick in picks {
-        let version = 1 + pick % model.head();
+        let version = 1 + pick % model.head().max(1);
         let then = match db.resolve(&When::Version(Version(version)), SYS) {
             Ok(then) => then,
             Err(error) if error.kind() == Kind::OutOfWindow => continue,
