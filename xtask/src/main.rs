@@ -33,8 +33,8 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "kill",
-        arguments: "[ROUNDS] [SEED]",
-        about: "kill -9 in the middle of a load, again and again",
+        arguments: "[--points] [ROUNDS] [SEED]",
+        about: "kill -9 in the middle of a load, again and again; --points: at every step of the core",
         run: kill,
     },
     Verb {
@@ -132,8 +132,21 @@ fn slt(context: &Context, arguments: &[String]) -> Result<(), String> {
 }
 
 fn kill(context: &Context, arguments: &[String]) -> Result<(), String> {
+    if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == "--points") {
+        return kill_at_points(context, rest);
+    }
     build_release(context)?;
     workbench(context, "kill", arguments)
+}
+
+/// Release builds have no points: these processes are the tests' own.
+fn kill_at_points(context: &Context, arguments: &[String]) -> Result<(), String> {
+    let mut command = context.cargo(&["test", "--workspace", "--test", "rigs", "--", "crash::", "--nocapture"]);
+    command.env("STRANDLINE_EVERY", "1").env("STRANDLINE_KILLS", arguments.first().map_or("2000", String::as_str));
+    if let Some(seed) = arguments.get(1) {
+        command.env("STRANDLINE_SEED", seed);
+    }
+    run(command)
 }
 
 fn fault(context: &Context, arguments: &[String]) -> Result<(), String> {

@@ -124,10 +124,13 @@ impl Database {
     pub async fn open(path: &Path, options: Options) -> Result<Database> {
         create_folder(path)?;
         let lock = lock(path)?;
+        fail::fail_point!("open::locked", crate::error::failing);
         refuse_without_metastore(path)?;
         let metastore: Arc<dyn Metastore> = Arc::new(SqliteMetastore::open(&path.join("metastore.db"))?);
+        fail::fail_point!("open::metastore", crate::error::failing);
         let files = DurableLocal::open(path)?;
         files.remove_staged();
+        fail::fail_point!("open::cleaned", crate::error::failing);
         let database = Database::start(metastore, Arc::new(files), options, Some(lock)).await?;
         let _ = database.0.root.set(path.to_owned());
         Ok(database)
@@ -146,6 +149,7 @@ impl Database {
         lock: Option<File>,
     ) -> Result<Database> {
         let files = Files::new(objects, metastore.clone(), options.env.clone())?;
+        fail::fail_point!("open::files", crate::error::failing);
         let cold = Cold::new(files, options.cache_bytes);
         let hot = Hot::new(metastore.clone(), (options.cache_bytes / 4) as usize);
         let newest = metastore.newest()?;
@@ -157,6 +161,7 @@ impl Database {
             }
             None => Head { version: Version(0), time: Time(0), catalog: Arc::new(catalog) },
         };
+        fail::fail_point!("open::catalog", crate::error::failing);
         let contents: Vec<_> = head
             .catalog
             .all_tables()
@@ -164,6 +169,7 @@ impl Database {
             .collect();
         hot.start(head.version, contents.into_iter());
         let ids = Arc::new(Ids::load(&*metastore)?);
+        fail::fail_point!("open::ids", crate::error::failing);
         let store = Arc::new(Store {
             env: options.env.clone(),
             metastore,
@@ -179,6 +185,7 @@ impl Database {
             flush_fails: AtomicBool::new(false),
         });
         let sequencer = Arc::new(Sequencer::start(store.clone())?);
+        fail::fail_point!("open::sequencer", crate::error::failing);
         let jobs = Jobs::new(options.env.clone());
         let begun = (options.env.now(), options.env.passed());
         let database = Database(Arc::new(Inner {
@@ -199,8 +206,11 @@ impl Database {
             _lock: lock,
         }));
         if newest.is_none() {
+            fail::fail_point!("open::empty", crate::error::failing);
             database.first_commit().await?;
+            fail::fail_point!("open::first_commit", crate::error::failing);
         }
+        fail::fail_point!("open::done", crate::error::failing);
         Ok(database)
     }
 
@@ -323,7 +333,9 @@ impl Database {
         self.0.closing.store(true, Ordering::SeqCst);
         self.0.jobs.cancel_all();
         drop(self.0.looking_after.write().await);
+        fail::fail_point!("close::before", crate::error::failing);
         self.0.sequencer.close();
+        fail::fail_point!("close::sequencer", crate::error::failing);
         self.0.store.metastore.tidy()
     }
 

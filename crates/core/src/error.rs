@@ -177,6 +177,15 @@ impl StdError for Error {
     }
 }
 
+/// Returns what an operation fails with at a point that a test chose: a full disk, or one that is broken.
+pub fn failing<T, E: From<std::io::Error>>(how: Option<String>) -> Result<T, E> {
+    let kind = match how.as_deref() {
+        Some("full") => std::io::ErrorKind::StorageFull,
+        _ => std::io::ErrorKind::Other,
+    };
+    Err(std::io::Error::new(kind, "a test lets it fail").into())
+}
+
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
         let kind = match error.kind() {

@@ -109,6 +109,7 @@ impl ObjectStore for DurableLocal {
             let path = staging.path_to_filesystem(&location);
             async move {
                 let staged = staged(&path?);
+                fail::fail_point!("delete::before");
                 blocking(move || remove(&staged)).await?;
                 Ok(location)
             }
@@ -119,6 +120,7 @@ impl ObjectStore for DurableLocal {
                 let (local, flusher) = (local.clone(), flusher.clone());
                 async move {
                     let path = local.path_to_filesystem(&location)?;
+                    fail::fail_point!("delete::unlinked");
                     blocking(move || flusher.directories(&path)).await?;
                     Ok(location)
                 }
@@ -161,12 +163,16 @@ struct DurableUpload {
 #[async_trait]
 impl MultipartUpload for DurableUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        fail::fail_point!("upload::part");
         self.upload.put_part(data)
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
+        fail::fail_point!("upload::before");
         let result = self.upload.complete().await?;
+        fail::fail_point!("upload::renamed");
         flush_file(&self.flusher, self.path.clone()).await?;
+        fail::fail_point!("upload::after");
         Ok(result)
     }
 
@@ -212,10 +218,14 @@ impl Flusher {
         });
         if let Err(error) = written {
             // Whatever cannot be removed now goes with the name.
+            fail::fail_point!("durable::failed");
             let _ = remove(&staged);
             return Err(error);
         }
-        self.directories(path)
+        fail::fail_point!("durable::renamed", crate::error::failing);
+        self.directories(path)?;
+        fail::fail_point!("durable::folder", crate::error::failing);
+        Ok(())
     }
 
     fn write(&self, staged: &FsPath, payload: &PutPayload) -> std::io::Result<()> {
@@ -227,8 +237,12 @@ impl Flusher {
             }
             file => file,
         }?;
+        fail::fail_point!("durable::created", crate::error::failing);
         payload.iter().try_for_each(|bytes| file.write_all(bytes))?;
-        self.sync(&file, staged)
+        fail::fail_point!("durable::written", crate::error::failing);
+        self.sync(&file, staged)?;
+        fail::fail_point!("durable::synced", crate::error::failing);
+        Ok(())
     }
 
     /// Flushes the directories above `path` up to the root. Which of them are new is not asked: another writer may

@@ -64,14 +64,17 @@ impl Files {
         for (id, kind) in files {
             match self.delete(*kind, *id).await {
                 Ok(()) => {
+                    fail::fail_point!("collect::deleted", crate::error::failing);
                     gone.push(*id);
                     deleted(*id);
                 }
                 Err(error) => failed = Err(error),
             }
         }
+        fail::fail_point!("collect::before_forget", crate::error::failing);
         let (metastore, ids) = (self.inner.metastore.clone(), gone.clone());
         blocking(move || metastore.drop_files(&ids)).await?;
+        fail::fail_point!("collect::forgotten", crate::error::failing);
         self.inner.abandoned.lock().retain(|(id, _)| !gone.contains(id));
         failed
     }
@@ -85,9 +88,11 @@ impl Files {
 
     /// Mints a name, records the intent and begins to write the file.
     pub async fn create(&self, kind: FileKind) -> Result<FileWriter> {
+        fail::fail_point!("file::minted", crate::error::failing);
         let id = self.inner.env.file_id();
         let metastore = self.inner.metastore.clone();
         blocking(move || metastore.put_intents(&[(id, kind)])).await?;
+        fail::fail_point!("file::intended", crate::error::failing);
         Ok(FileWriter {
             files: self.clone(),
             id,
@@ -120,6 +125,7 @@ impl Files {
 
     /// Deletes abandoned files before the collector does. Their intents are left to it, and what cannot be deleted now.
     pub async fn delete_abandoned(&self, files: &[(FileId, FileKind)]) {
+        fail::fail_point!("file::abandoned");
         for (id, kind) in files {
             if let Err(error) = self.delete(*kind, *id).await {
                 tracing::warn!(file = %path(*kind, *id), %error, "left an uncommitted file to the collector");
@@ -287,6 +293,7 @@ impl FileWriter {
         } else {
             self.put_whole(rest).await?;
         }
+        fail::fail_point!("file::durable", crate::error::failing);
         let record = self.sums.record(self.id, self.kind);
         self.files.inner.pending.lock().insert(self.id, Arc::new(record.clone()));
         self.finished = true;

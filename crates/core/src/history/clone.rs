@@ -40,6 +40,7 @@ impl Txn {
                 }
             }
         }
+        fail::fail_point!("clone::table", crate::error::failing);
         let clone = self.create_table_with(table, content)?;
         self.check_clone(moment, source, &clone).await?;
         Ok(clone)
@@ -74,6 +75,7 @@ impl Txn {
                 }
             }
         }
+        fail::fail_point!("clone::database", crate::error::failing);
         for (table, clone) in clones {
             self.check_clone(moment, table, &clone).await?;
         }

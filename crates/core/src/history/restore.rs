@@ -233,7 +233,9 @@ impl Database {
             txn.put_user(user)?;
         }
         txn.set_what(plan.what());
+        fail::fail_point!("restore::applied", crate::error::failing);
         let committed = txn.commit().await?;
+        fail::fail_point!("restore::committed");
         Ok(plan.report(committed.version, committed.time))
     }
 
@@ -242,6 +244,7 @@ impl Database {
         let mut tries = 0;
         loop {
             let plan = self.plan_restore(request.clone(), author).await?;
+            fail::fail_point!("restore::planned", crate::error::failing);
             match self.apply_restore(&plan, author).await {
                 Err(error) if error.kind() == Kind::Conflict && tries < 10 => tries += 1,
                 outcome => return outcome,
@@ -306,6 +309,7 @@ pub(crate) async fn apply(plan: &RestorePlan, txn: &mut Txn) -> Result<()> {
     plan.keeps.iter().for_each(|hash| txn.keep(*hash));
     txn.set_foreign_key_checks(false);
     for step in &plan.steps {
+        fail::fail_point!("restore::step", crate::error::failing);
         let mut counted = step.table_id();
         match &step.work {
             Work::Keep(table) => {

@@ -256,7 +256,9 @@ impl Database {
         scope: &Scope,
         given: Option<(Keep, &str)>,
     ) -> Result<Vec<Decision>> {
+        fail::fail_point!("retention::apply", crate::error::failing);
         let mut decisions = self.apply_plan(|| self.plan_retention(account, scope, given))?;
+        fail::fail_point!("retention::applied");
         decisions.retain(|decision| !decision.keep);
         Ok(decisions)
     }

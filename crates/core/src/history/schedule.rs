@@ -207,6 +207,7 @@ impl Database {
             if stands.created != schedule.created {
                 continue;
             }
+            fail::fail_point!("schedule::run");
             stands.last_run = Some(now);
             stands.next_run = next_run;
             stands.last_snapshot = snapshot.or(stands.last_snapshot);
@@ -237,6 +238,7 @@ impl Database {
     /// Takes a schedule's snapshot and then drops what the rules do not keep; returns the snapshot's name, and why the
     /// rules were not followed, if they were not.
     async fn run_schedule(&self, schedule: &Schedule, due: Time, now: Time) -> Result<(String, Option<Error>)> {
+        fail::fail_point!("schedule::due");
         let author = Author { account: schedule.account, name: schedule.author.clone() };
         let zone = when::zone(&schedule.zone)?;
         let run = Run { name: schedule.name.clone(), created: schedule.created, due };
@@ -257,6 +259,7 @@ impl Database {
                 self.create_numbered(spec, &author).await?.name
             }
         };
+        fail::fail_point!("schedule::taken");
         let kept = match &schedule.keep {
             Some(keep) => self.apply_plan(|| self.plan_own_retention(schedule, keep)),
             None => self.apply_retention(schedule.account, &schedule.scope, None),

@@ -166,7 +166,9 @@ impl Database {
             return Box::pin(self.create_copy(spec, author, stop)).await;
         }
         let (mut pin, _moment) = self.draft(spec, author)?;
+        fail::fail_point!("snapshot::drafted", crate::error::failing);
         pin.id = self.metastore().put_pin(&pin)?;
+        fail::fail_point!("snapshot::pinned");
         Ok(pin)
     }
 
@@ -312,6 +314,7 @@ impl Database {
 
     /// Drops the snapshots whose term has ended, of all accounts. A base stays as long as what is based on it.
     pub fn drop_expired(&self) -> Result<Vec<Pin>> {
+        fail::fail_point!("snapshot::expired", crate::error::failing);
         let now = self.env().now();
         let pins = self.metastore().pins()?;
         let expired = |pin: &&Pin| pin.terms.retain_until.is_some_and(|until| until <= now);
@@ -326,7 +329,13 @@ impl Database {
 
     fn drop_all(&self, pins: &[Pin]) -> Result<()> {
         let ids: Vec<PinId> = pins.iter().map(|pin| pin.id).collect();
-        if ids.is_empty() { Ok(()) } else { self.metastore().drop_pins(&ids).map(drop) }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        fail::fail_point!("snapshot::dropping", crate::error::failing);
+        self.metastore().drop_pins(&ids)?;
+        fail::fail_point!("snapshot::dropped");
+        Ok(())
     }
 
     /// Returns the snapshots of an account, newest first.

@@ -30,11 +30,13 @@ impl Database {
             let mut txn = self.begin(author.clone());
             let before = txn.moment().version();
             let steps = self.write_undo(version, &mut txn).await?;
+            fail::fail_point!("undo::written", crate::error::failing);
             txn.set_what(format!("UNDO VERSION {version}"));
             match txn.commit().await {
                 Err(error) if error.kind() == Kind::Conflict && tries < 10 => tries += 1,
                 outcome => {
                     let committed = outcome?;
+                    fail::fail_point!("undo::committed");
                     return Ok(RestoreReport {
                         steps,
                         version_before: before.max(Version(committed.version.0 - 1)),

@@ -61,6 +61,7 @@ impl Database {
         target: Target,
         author: &Author,
     ) -> Result<RestorePlan> {
+        fail::fail_point!("undrop::found", crate::error::failing);
         let then = self.moment_before(dropped)?;
         // The same rule as for every address: outside the window only what something keeps.
         if let Some(limit) = self.resolve(&When::Version(then.version()), author.account)?.limit {
@@ -83,6 +84,7 @@ impl Database {
             foreign_key_checks: true,
         };
         let mut plan = self.plan_restore_from(request, from, then, author.account).await?;
+        fail::fail_point!("undrop::planned", crate::error::failing);
         plan.verb = Verb::Undrop;
         Ok(plan)
     }

@@ -49,10 +49,16 @@ pub fn put<T: Serialize>(
     name: &str,
     policy: &T,
 ) -> Result<()> {
-    metastore.put_setting(&kind.key(account, name), &serde_json::to_string(policy)?)
+    fail::fail_point!("policy::put", crate::error::failing);
+    metastore.put_setting(&kind.key(account, name), &serde_json::to_string(policy)?)?;
+    fail::fail_point!("policy::stored");
+    Ok(())
 }
 
 /// Removes a policy durably; tells whether there was one.
 pub fn remove(metastore: &dyn Metastore, kind: PolicyKind, account: AccountId, name: &str) -> Result<bool> {
-    metastore.drop_setting(&kind.key(account, name))
+    fail::fail_point!("policy::remove", crate::error::failing);
+    let removed = metastore.drop_setting(&kind.key(account, name))?;
+    fail::fail_point!("policy::removed");
+    Ok(removed)
 }

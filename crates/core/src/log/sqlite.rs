@@ -80,10 +80,12 @@ impl SqliteMetastore {
             verify_format(&untouched, &path)?;
         }
         wal::verify(&beside(&path, "-wal"))?;
+        fail::fail_point!("open::verified", crate::error::failing);
         let reader = connect_reader(&path)?;
         verify_format(&reader, &path)?;
         let writer = connect_writer(&path)?;
         let known = Known::load(&reader)?;
+        fail::fail_point!("open::known", crate::error::failing);
         // SQLite has made the write-ahead log by now, and does not mind if its name never reaches the disk.
         sync_directory(&path)?;
         let writer = Writer::new(writer, beside(&path, "-wal"))?;
@@ -120,12 +122,16 @@ impl SqliteMetastore {
         let (value, news) = {
             let known = self.known.read();
             writer.transaction(space, |connection| {
+                fail::fail_point!("metastore::begun", crate::error::failing);
                 let mut draft = Draft::new(&known, connection);
                 let value = work(&mut draft).map_err(|error| draft.explain(error))?;
+                fail::fail_point!("metastore::drafted", crate::error::failing);
                 Ok((value, draft.save()?))
             })?
         };
+        fail::fail_point!("metastore::before_known");
         self.known.write().learn(news);
+        fail::fail_point!("metastore::known");
         writer.wrote();
         Ok(value)
     }
@@ -330,6 +336,7 @@ fn create(path: &Path) -> Result<()> {
     }
     // SQLite gives the files beside it the same mode.
     private(std::fs::OpenOptions::new().write(true).create_new(true)).open(&draft)?;
+    fail::fail_point!("make::draft", crate::error::failing);
     let mut connection = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Pages that trimming frees can be given back to the disk.
     connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(sql_error)?;
@@ -338,11 +345,15 @@ fn create(path: &Path) -> Result<()> {
     let transaction = connection.transaction().map_err(sql_error)?;
     transaction.execute_batch(include_str!("schema.sql")).map_err(sql_error)?;
     write::initialise(&transaction, FORMAT_SETTING, &FORMAT.to_string())?;
+    fail::fail_point!("make::schema", crate::error::failing);
     transaction.commit().map_err(sql_error)?;
     use_wal(&connection)?;
+    fail::fail_point!("make::filled", crate::error::failing);
     connection.close().map_err(|(_, error)| sql_error(error))?;
     File::open(&draft)?.sync_all()?;
+    fail::fail_point!("make::synced", crate::error::failing);
     std::fs::rename(&draft, path)?;
+    fail::fail_point!("make::renamed", crate::error::failing);
     sync_directory(path)
 }
 

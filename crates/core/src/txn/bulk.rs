@@ -65,6 +65,7 @@ impl BulkLoad {
         if self.buffered.is_empty() {
             return Ok(self.outcome);
         }
+        fail::fail_point!("load::finish", crate::error::failing);
         if self.spilled {
             self.spill(txn).await?;
             return Ok(self.outcome);
@@ -107,11 +108,13 @@ impl BulkLoad {
         } else {
             self.outcome.inserted += total;
         }
+        fail::fail_point!("load::run", crate::error::failing);
         let rows = sorted(&table, rows)?;
         if rows.num_rows() > 0 {
             let cold = &txn.moment.store().cold;
             let run = futures::stream::iter([Ok(rows.clone())]);
             if let Some((part, record)) = write_part(cold.files(), &table, run, PartVersions::Inherit).await? {
+                fail::fail_point!("load::part");
                 txn.files.push(record);
                 let (part, statement) = (Arc::new(part), txn.statement);
                 txn.own(&table).parts.push(PendingPart { part, statement });

@@ -100,6 +100,7 @@ impl Txn {
         for table in &tables {
             self.forget(table);
         }
+        fail::fail_point!("drop::database", crate::error::failing);
         self.change(Change::DropDatabase(database.id));
         Ok(tables.len() as u64)
     }
@@ -120,6 +121,7 @@ impl Txn {
         self.footprint.leans.push(footprint::database(database.id));
         self.footprint.writes.push(footprint::table_name(database.id, &table.name));
         self.lean_on_parent_tables(&table);
+        fail::fail_point!("create::table", crate::error::failing);
         let table = Arc::new(table);
         self.change(Change::PutTable(table.clone()));
         if !table.is_view() {
@@ -205,6 +207,7 @@ impl Txn {
         {
             return Err(referenced(table, &child, &key));
         }
+        fail::fail_point!("drop::table", crate::error::failing);
         self.forget(table);
         Ok(())
     }

@@ -567,6 +567,7 @@ impl Txn {
         let own_files = self.files.count();
         loop {
             let prepared = self.prepare().await?;
+            fail::fail_point!("commit::prepared", crate::error::failing);
             tries -= 1;
             let refused = match self.sequencer.commit(prepared).await {
                 Ok(committed) => return Ok(committed),
@@ -774,6 +775,7 @@ impl Txn {
             }
             manifest.parts.push(part);
         }
+        fail::fail_point!("commit::load_manifest", crate::error::failing);
         manifest.sort();
         let (digest, record) = store.cold.put_manifest(&manifest).await?;
         files.push(record);

@@ -168,7 +168,9 @@ impl Writer {
             }
             return;
         }
+        fail::fail_point!("sequencer::group");
         self.commit_open(group);
+        fail::fail_point!("sequencer::replied");
         self.store.stamps.end();
         let oldest = self.store.transactions.oldest(self.store.head.load().version);
         self.recent.prune(oldest);
@@ -194,6 +196,7 @@ impl Writer {
             {
                 let error = Error::conflict("Another transaction changed the same rows or objects first.")
                     .with_hint("Nothing was applied; run the transaction again.");
+                fail::fail_point!("sequencer::refused");
                 drop(reply.send(Err(Refused { error, files: Some(prepared.files) })));
                 continue;
             }
@@ -234,6 +237,7 @@ impl Writer {
         if entries.is_empty() {
             return;
         }
+        fail::fail_point!("sequencer::before_append");
         if let Err(error) = self.store.metastore.append(&entries) {
             self.recent.take_back(head.version);
             let is_surely_refused = matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Conflict | Kind::Unavailable);
@@ -252,17 +256,21 @@ impl Writer {
             }
             return;
         }
+        fail::fail_point!("sequencer::durable");
         let mut shown = Ok(());
         for (entry, (head, deltas, reply)) in entries.iter().zip(accepted) {
             let committed = Committed { version: head.version, time: head.time };
             let files: Vec<_> = entry.files.iter().map(|file| file.id).collect();
             self.store.cold.files().committed(&files);
+            fail::fail_point!("sequencer::before_publish");
             if shown.is_ok() {
                 shown = self.store.hot.publish(head.version, &head.catalog, &entry.changes, &deltas);
             }
             drop(reply.send(match &shown {
                 Ok(()) => {
+                    fail::fail_point!("sequencer::before_head");
                     self.store.head.store(Arc::new(head));
+                    fail::fail_point!("sequencer::before_reply");
                     Ok(committed)
                 }
                 // Readers stay before it: nobody sees a commit without its rows.

@@ -246,10 +246,12 @@ impl Database {
         let mut last = self.0.collecting.lock().await;
         self.check_clock(&mut last)?;
         self.flush_older_than_the_window().await?;
+        fail::fail_point!("collect::flushed", crate::error::failing);
         let mut plan = self.plan_collection().await?;
         if !plan.damages.is_empty() {
             return Err(plan.damages.swap_remove(0));
         }
+        fail::fail_point!("collect::planned", crate::error::failing);
         let now = self.env().now();
         let mut done = Collected::default();
         let mut going = Vec::new();
@@ -268,12 +270,14 @@ impl Database {
             }
             *condemned = since;
         }
+        fail::fail_point!("collect::condemned", crate::error::failing);
         // Manifests first: while one stands, so does what it names.
         going.sort_by_key(|file| file.kind != FileKind::Manifest);
         let mut failed = Ok(());
         let mut few = FILES_MAX;
         while !going.is_empty() {
             let batch: Vec<_> = going.iter().take(few).copied().collect();
+            fail::fail_point!("collect::batch", crate::error::failing);
             match self.delete_files(&batch, &mut done).await {
                 Err(error) if is_too_much(&error, batch.len()) => {
                     few = batch.len() / 4 + 1;
@@ -283,10 +287,13 @@ impl Database {
             }
             going.drain(..batch.len());
         }
+        fail::fail_point!("collect::cleared", crate::error::failing);
         if self.trim_all(&plan.trims, &mut done).await? {
+            fail::fail_point!("collect::trimmed", crate::error::failing);
             let looked = serde_json::to_string(&plan.looked)?;
             if self.metastore().setting(LOOKED_SETTING)?.as_ref() != Some(&looked) {
                 self.metastore().put_setting(LOOKED_SETTING, &looked)?;
+                fail::fail_point!("collect::looked", crate::error::failing);
             }
         }
         if done.files + done.entries > 0 {
@@ -325,6 +332,7 @@ impl Database {
         let (mut rest, mut few) = (versions, TRIMS_MAX);
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(few.min(rest.len()));
+            fail::fail_point!("collect::trim", crate::error::failing);
             let (metastore, versions) = (self.metastore().clone(), batch.to_vec());
             match blocking(move || metastore.trim(&versions)).await {
                 Ok(trimmed) => {
@@ -347,6 +355,7 @@ impl Database {
         let files: Vec<(FileId, FileKind)> = batch.iter().map(|file| (file.id, file.kind)).collect();
         let (metastore, withdrawn) = (self.metastore().clone(), files.clone());
         blocking(move || metastore.withdraw_files(&withdrawn)).await?;
+        fail::fail_point!("collect::withdrawn", crate::error::failing);
         let lengths: HashMap<FileId, u64> = batch.iter().map(|file| (file.id, file.length)).collect();
         let count = |id: FileId| {
             done.files += 1;

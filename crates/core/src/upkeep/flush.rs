@@ -77,13 +77,17 @@ impl Database {
     /// Merges what is worth it of one table; tells whether anything was.
     pub async fn compact_table(&self, id: TableId) -> Result<bool> {
         let turn = self.0.turns.take(id).await;
-        Ok(self.lay_out(&turn, id, Job::Compact).await? == Done::LaidOut)
+        fail::fail_point!("compact::turn", crate::error::failing);
+        let done = self.lay_out(&turn, id, Job::Compact).await?;
+        fail::fail_point!("compact::done", crate::error::failing);
+        Ok(done == Done::LaidOut)
     }
 
     /// Lays a table out as if it had been loaded afresh; tells whether there was anything to do. `Conflict` where others
     /// gave it another content again and again.
     pub async fn optimize_table(&self, id: TableId) -> Result<bool> {
         for _ in 0..OPTIMIZE_TRIES {
+            fail::fail_point!("compact::optimize", crate::error::failing);
             let turn = self.0.turns.take(id).await;
             match self.lay_out(&turn, id, Job::Optimize).await? {
                 Done::GaveWay => {}
@@ -125,6 +129,7 @@ impl Database {
         if chosen.is_empty() && (job == Job::Compact || is_settled) {
             return Ok(Done::Nothing);
         }
+        fail::fail_point!("flush::begun", crate::error::failing);
         let mut files = cold.files().drafts();
         let mut kept: Vec<Part> = Vec::new();
         let mut inputs: Vec<Input> = Vec::new();
@@ -155,6 +160,7 @@ impl Database {
             kept.push(part);
             files.push(record);
         }
+        fail::fail_point!("flush::parts", crate::error::failing);
         let mut manifest = Manifest { parts: kept };
         manifest.sort();
         let manifest = match manifest.parts.is_empty() {
@@ -165,6 +171,7 @@ impl Database {
                 Some(digest)
             }
         };
+        fail::fail_point!("flush::manifest", crate::error::failing);
         let new = Content {
             manifest,
             parts_version: moment.version(),
@@ -180,9 +187,16 @@ impl Database {
         txn.add_files(files);
         txn.replace_content(id, &content, new);
         txn.set_what(format!("{} {}", if job == Job::Flush { "FLUSH" } else { "COMPACT" }, table.name));
+        fail::fail_point!("flush::before_commit", crate::error::failing);
         match txn.commit().await {
-            Ok(_) => Ok(Done::LaidOut),
-            Err(error) if error.kind() == Kind::Conflict => Ok(Done::GaveWay),
+            Ok(_) => {
+                fail::fail_point!("flush::committed", crate::error::failing);
+                Ok(Done::LaidOut)
+            }
+            Err(error) if error.kind() == Kind::Conflict => {
+                fail::fail_point!("flush::gave_way", crate::error::failing);
+                Ok(Done::GaveWay)
+            }
             Err(error) => Err(error),
         }
     }
@@ -274,6 +288,7 @@ impl Database {
 
     async fn with_deletions(&self, mut part: Part, excluded: &RoaringBitmap, files: &mut Drafts) -> Result<Part> {
         if excluded.len() != part.deletions.map_or(0, |deletions| deletions.rows) {
+            fail::fail_point!("flush::deletions", crate::error::failing);
             let (deletions, record) = self.cold().put_deletions(excluded).await?;
             part.deletions = Some(deletions);
             files.push(record);

@@ -31,6 +31,7 @@ pub fn merged(table: &Arc<Table>, mut inputs: Vec<Input>) -> BatchStream {
     let batches = stream::try_unfold(merger, |mut merger| async move {
         // Others run between two batches.
         tokio::task::yield_now().await;
+        fail::fail_point!("compact::merge", crate::error::failing);
         Ok(merger.next().await?.map(|batch| (batch, merger)))
     });
     batches.boxed()

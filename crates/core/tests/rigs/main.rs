@@ -1,12 +1,14 @@
 //! Rigs that show that the store keeps its word on a bad disk: [`faults`] (calls that fail), [`full`] (no room left),
-//! [`damage`] (bytes that are not what was written), [`golden`] (a store of every format that ever was).
+//! [`damage`] (bytes that are not what was written), [`golden`] (a store of every format that ever was), [`crash`] (kill -9
+//! at any time and at every named point).
 //!
 //! Each prints its seed, and each shows with defects of its own making that it would notice one. The test run takes a part
-//! of what there is, `cargo xtask fault` all of it.
+//! of what there is, `cargo xtask fault` all of it, `cargo xtask kill --points` as many crashes as are asked for.
 
 #![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 
 mod believing;
+mod crash;
 mod damage;
 mod disk;
 mod faults;

@@ -286,7 +286,7 @@ fn column(number: u32, name: &str, ty: Type, nullable: bool) -> Column {
 }
 
 /// Returns a table with these columns, of which the first is the key if there is one.
-fn definition(database: DatabaseId, name: &str, columns: &[(&str, Type)], keyed: bool) -> Table {
+pub fn definition(database: DatabaseId, name: &str, columns: &[(&str, Type)], keyed: bool) -> Table {
     let columns: Vec<Column> =
         (1..).zip(columns).map(|(number, (name, ty))| column(number, name, *ty, !(keyed && number == 1))).collect();
     Table {
@@ -304,7 +304,7 @@ fn definition(database: DatabaseId, name: &str, columns: &[(&str, Type)], keyed:
     }
 }
 
-const SHAPE: &[(&str, Type)] = &[("id", Type::Int32), ("v", Type::Int64), ("name", Type::Text)];
+pub const SHAPE: &[(&str, Type)] = &[("id", Type::Int32), ("v", Type::Int64), ("name", Type::Text)];
 
 fn kinds() -> Vec<(&'static str, Type)> {
     vec![
@@ -357,7 +357,7 @@ pub fn rows(table: &Table, pairs: &[(i64, Option<i64>)]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap()
 }
 
-fn keys(table: &Table, ids: &[i64]) -> RecordBatch {
+pub fn keys(table: &Table, ids: &[i64]) -> RecordBatch {
     let ids: Vec<Option<i64>> = ids.iter().copied().map(Some).collect();
     RecordBatch::try_new(table.key_schema(), vec![values(table.columns[0].ty, &ids)]).unwrap()
 }

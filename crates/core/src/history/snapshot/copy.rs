@@ -100,6 +100,7 @@ impl Database {
             .with_hint("Make room, or take the snapshot without COMPRESSION: then it copies nothing."));
         }
         // Every row is written and read back.
+        fail::fail_point!("copy::begun", crate::error::failing);
         job.set_total(2 * rows);
         let files = self.cold().files().drafts();
         let mut copier = Copier { database: self, moment, job, columns: &pin.columns, files };
@@ -117,7 +118,9 @@ impl Database {
         txn.set_what(format!("CREATE SNAPSHOT {} COMPRESSION", pin.name));
         txn.add_files(files);
         txn.put_pin(pin.clone())?;
+        fail::fail_point!("copy::before_commit", crate::error::failing);
         txn.commit().await?;
+        fail::fail_point!("copy::committed");
         let pins = self.metastore().pins()?;
         let stored = pins.into_iter().find(|other| other.account == pin.account && other.name == pin.name);
         Ok(stored.unwrap_or(pin))
@@ -139,8 +142,10 @@ impl Copier<'_> {
     async fn copy(&mut self, tables: &[Arc<Table>]) -> Result<Vec<(TableId, Content)>> {
         let mut copy = Vec::with_capacity(tables.len());
         for table in tables {
+            fail::fail_point!("copy::table", crate::error::failing);
             copy.push((table.id, self.copy_table(table).await?));
         }
+        fail::fail_point!("copy::manifests", crate::error::failing);
         // The last chance: what follows is one commit.
         self.job.check()?;
         Ok(copy)
@@ -175,7 +180,9 @@ impl Copier<'_> {
                 starts.map(|at| Ok(sorted.slice(at, BATCH_ROWS.min(sorted.num_rows() - at)))).collect();
             self.copy_rows(&kept, Box::pin(futures::stream::iter(batches)), &mut parts).await?;
         }
+        fail::fail_point!("copy::parts", crate::error::failing);
         self.verify(&kept, &parts, rows).await?;
+        fail::fail_point!("copy::verified", crate::error::failing);
         let mut manifest = Manifest { parts };
         manifest.sort();
         let digest = match manifest.parts.is_empty() {

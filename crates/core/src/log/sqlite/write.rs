@@ -106,9 +106,18 @@ impl Writer {
         }
         let connection = &self.connection;
         run(connection, "BEGIN IMMEDIATE")?;
-        let result = work(connection).and_then(|value| run(connection, "COMMIT").map(|()| value));
+        // Stands where `work` panics: then nobody ends the transaction, and no other can begin.
+        self.refused = Some("it broke off in the middle.".to_owned());
+        let result = work(connection).and_then(|value| {
+            fail::fail_point!("metastore::before_commit", crate::error::failing);
+            run(connection, "COMMIT")?;
+            fail::fail_point!("metastore::committed");
+            Ok(value)
+        });
+        self.refused = None;
         if let Err(error) = &result {
             let undone = connection.is_autocommit() || run(connection, "ROLLBACK").is_ok();
+            fail::fail_point!("metastore::rolled_back");
             if !undone || is_fatal(error) {
                 self.refused = Some(error.message().to_owned());
             } else if error.kind() == Kind::Unavailable
@@ -195,10 +204,12 @@ impl Writer {
 
     /// Moves what the WAL holds into the database, without waiting for readers unless it has grown very long.
     pub(super) fn checkpoint(&self) -> Result<()> {
+        fail::fail_point!("checkpoint::before", crate::error::failing);
         let (frames, moved) = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
         if frames != moved && frames * FRAME_BYTES > WAL_BYTES_FORCED {
             self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)")?;
         }
+        fail::fail_point!("checkpoint::after", crate::error::failing);
         Ok(())
     }
 
@@ -206,6 +217,7 @@ impl Writer {
     pub(super) fn give_back(&mut self) -> Result<()> {
         const FREE: &str = "PRAGMA freelist_count";
         let free: i64 = self.connection.query_row(FREE, [], |row| row.get(0)).map_err(sql_error)?;
+        fail::fail_point!("tidy::vacuum", crate::error::failing);
         if free > FREE_PAGES_KEPT {
             let pages = (free - FREE_PAGES_KEPT).min(FREE_PAGES_TAKEN);
             let sql = format!("PRAGMA incremental_vacuum({pages})");
@@ -321,7 +333,11 @@ impl<'a> Draft<'a> {
     /// Adds entries, in order.
     pub(super) fn append_group(&mut self, group: &[Entry]) -> Result<()> {
         integrity::validate_group(self.known.newest.as_ref(), group)?;
-        group.iter().try_for_each(|entry| self.append(entry))
+        group.iter().try_for_each(|entry| {
+            self.append(entry)?;
+            fail::fail_point!("metastore::entry", crate::error::failing);
+            Ok(())
+        })
     }
 
     fn append(&mut self, entry: &Entry) -> Result<()> {
