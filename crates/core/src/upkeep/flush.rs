@@ -20,11 +20,11 @@ use roaring::RoaringBitmap;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::catalog::Content;
-use crate::cold::{Candidate, Drafts, Manifest, Part, PartVersions, write_parts};
+use crate::cold::{Candidate, Drafts, Manifest, Part, PartVersions, blocking, write_parts};
 use crate::db::{Database, Inner};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, TableId, Version};
-use crate::log::EntryQuery;
+use crate::log::{AGE_BYTES, EntryQuery};
 use crate::txn::bulk::sorted_rows;
 use crate::upkeep::merge::{Input, merged};
 
@@ -267,7 +267,12 @@ impl Database {
             self.collect().await?;
         }
         if seconds.is_multiple_of(10) {
-            self.metastore().tidy()?;
+            let metastore = self.metastore().clone();
+            blocking(move || {
+                let aged = metastore.age(AGE_BYTES);
+                metastore.tidy().and(aged)
+            })
+            .await?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The writer: one connection, one transaction at a time. A transaction is drafted against what is known, and becomes
 //! known when it is durable; if it fails, nothing has changed on disk or in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin, Trimmed};
 use crate::schema::fold;
 
 use super::read::{self, Known, Tail};
+use super::segments::Segment;
 use super::{clamp, disk_full, end_to_sql, name_taken, run, sql_error, to_sql};
 
 /// The WAL is checkpointed by the append that makes it longer.
@@ -202,8 +203,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives some of the free pages at the end of the file back to the disk, if there are many.
-    pub(super) fn give_back(&mut self) -> Result<()> {
+    /// Gives some of the free pages at the end of the file back to the disk, if there are many. Tells whether there are more.
+    pub(super) fn give_back(&mut self) -> Result<bool> {
         const FREE: &str = "PRAGMA freelist_count";
         let free: i64 = self.connection.query_row(FREE, [], |row| row.get(0)).map_err(sql_error)?;
         if free > FREE_PAGES_KEPT {
@@ -212,7 +213,7 @@ impl Writer {
             self.transaction(Space::GivesBack, |connection| connection.execute_batch(&sql).map_err(sql_error))?;
             self.wrote();
         }
-        Ok(())
+        Ok(free > FREE_PAGES_KEPT + FREE_PAGES_TAKEN)
     }
 
     /// Returns how many pages the WAL holds, and how many of them are in the database.
@@ -252,6 +253,20 @@ pub(super) fn initialise(connection: &Connection, name: &str, value: &str) -> Re
     Ok(())
 }
 
+/// Brings a store of an older format to this build's: in the transaction that `connection` is in.
+pub(super) fn migrate(connection: &Connection, name: &str, (old, new): (&str, &str)) -> Result<()> {
+    const SAVE: &str = "UPDATE head SET serial = ?1, body = ?2, crc = ?3 WHERE id = 1";
+    let mut head = read::head(connection)?;
+    connection.execute_batch(include_str!("../segment.sql")).map_err(sql_error)?;
+    integrity::toggle(&mut head.settings, integrity::setting_digest(name, old));
+    insert_setting(connection, &mut head, name, new)?;
+    head.serial += 1;
+    let body = head.encode();
+    let crc = crc32fast::hash(&body);
+    execute(connection, SAVE, params![to_sql(head.serial)?, body, crc])?;
+    Ok(())
+}
+
 fn insert_setting(connection: &Connection, head: &mut Head, name: &str, value: &str) -> Result<()> {
     const PUT: &str = "INSERT OR REPLACE INTO setting (name, value, crc) VALUES (?1, ?2, ?3)";
     let digest = integrity::setting_digest(name, value);
@@ -273,13 +288,14 @@ pub(super) struct News {
     pub pins: HashMap<PinId, Option<Pin>>,
     pub intents: HashMap<FileId, Option<FileKind>>,
     pub settings: HashMap<String, Option<String>>,
+    pub segments: HashMap<u64, Option<Segment>>,
 }
 
 /// A transaction in the making.
 pub(super) struct Draft<'a> {
-    known: &'a Known,
-    connection: &'a Connection,
-    news: News,
+    pub(super) known: &'a Known,
+    pub(super) connection: &'a Connection,
+    pub(super) news: News,
 }
 
 impl<'a> Draft<'a> {
@@ -292,6 +308,7 @@ impl<'a> Draft<'a> {
             pins: HashMap::new(),
             intents: HashMap::new(),
             settings: HashMap::new(),
+            segments: HashMap::new(),
         };
         Draft { known, connection, news }
     }
@@ -611,14 +628,19 @@ impl<'a> Draft<'a> {
     pub(super) fn trim(&mut self, versions: &[Version]) -> Result<Trimmed> {
         const UPDATE: &str = "UPDATE log SET body = ?2 WHERE version = ?1 AND body <> ?2";
         let mut done = Trimmed::default();
+        let mut of_segments: BTreeMap<u64, u64> = BTreeMap::new();
         for version in versions {
             let row = read::log_row(self.connection, *version)?;
             let bytes: u64 = row.touches.iter().map(|touch| touch.length).sum();
             if bytes > 0 && self.execute(UPDATE, params![to_sql(version.0)?, read::TRIMMED])? > 0 {
                 done.entries += 1;
                 done.bytes += bytes;
+                if let Some(segment) = self.segment_of(*version) {
+                    *of_segments.entry(segment).or_default() += bytes;
+                }
             }
         }
+        of_segments.into_iter().try_for_each(|(segment, bytes)| self.trim_segment(segment, bytes))?;
         Ok(done)
     }
 
@@ -650,7 +672,7 @@ impl<'a> Draft<'a> {
         true
     }
 
-    fn execute(&self, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {
+    pub(super) fn execute(&self, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {
         execute(self.connection, sql, params)
     }
 }
