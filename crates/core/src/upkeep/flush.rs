@@ -28,6 +28,8 @@ use crate::log::{AGE_BYTES, EntryQuery};
 use crate::txn::bulk::sorted_rows;
 use crate::upkeep::merge::{Input, merged};
 
+/// How often older deltas leave the metastore, and its write-ahead log is moved into place.
+const TIDY_SECONDS: u64 = 10;
 /// A table with fewer recent rows is not flushed by age.
 const AGED_ROWS: usize = 1000;
 
@@ -214,6 +216,19 @@ impl Database {
                 }
             }
         });
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            while let Some(database) = later(&inner, TIDY_SECONDS).await {
+                let metastore = database.metastore().clone();
+                let kept_small = blocking(move || {
+                    let aged = metastore.age(AGE_BYTES);
+                    metastore.tidy().and(aged)
+                });
+                if let Err(error) = kept_small.await {
+                    tracing::warn!(%error, "the metastore could not be kept small; it will be tried again");
+                }
+            }
+        });
     }
 
     fn manifests(&self) -> HashMap<TableId, Digest> {
@@ -265,14 +280,6 @@ impl Database {
         }
         if seconds.is_multiple_of(COLLECT_SECONDS) {
             self.collect().await?;
-        }
-        if seconds.is_multiple_of(10) {
-            let metastore = self.metastore().clone();
-            blocking(move || {
-                let aged = metastore.age(AGE_BYTES);
-                metastore.tidy().and(aged)
-            })
-            .await?;
         }
         Ok(())
     }

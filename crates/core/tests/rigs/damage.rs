@@ -434,7 +434,10 @@ fn seeded_defects_are_caught() {
     let names = metastore.windows(5).enumerate().filter(|(_, text)| *text == b"60060").map(|(at, _)| at);
     let in_the_log: Vec<Mutation> = names.flat_map(|at| flips("metastore.db", at..at + 1)).collect();
     let open_all = |believed: Believed| -> Subject { Subject { open: open_believing(believed), ..REAL } };
-    let defects: [(&str, Subject, &[Mutation]); 6] = [
+    let segment = files.iter().rfind(|file| file.starts_with("segments/")).unwrap();
+    let length = std::fs::metadata(base.folder.join(segment)).unwrap().len() as usize;
+    let in_a_segment = flips(segment, (0..length).step_by(length / 40));
+    let defects: [(&str, Subject, &[Mutation]); 7] = [
         ("the bytes of parts are believed", open_all(Believed::Parts), &in_a_part),
         ("the bytes of manifests are believed", open_all(Believed::Manifests), &swapped),
         ("the deltas of the log are believed", open_all(Believed::Deltas), &in_the_log),
@@ -461,6 +464,20 @@ fn seeded_defects_are_caught() {
                 ..REAL
             },
             &in_the_log,
+        ),
+        (
+            "the check reads no segment",
+            Subject {
+                check: |db, folder| {
+                    Box::pin(async move {
+                        let mut checked = db.check(Some(folder)).await?;
+                        checked.damages.retain(|line| !line.contains("segments/"));
+                        Ok(checked)
+                    })
+                },
+                ..REAL
+            },
+            &in_a_segment,
         ),
         (
             "one damaged file closes the store",
