@@ -82,6 +82,7 @@ pub const SCRIPT: &[Step] = &[
     step!("write into the clone", into_the_clone),
     step!("the log ages again", age),
     step!("rows of which the metastore holds the delta", not_aged),
+    step!("newest rows", newest_rows),
     step!("drop a snapshot", drop_snapshot),
     step!("move the write-ahead log into place", tidy),
 ];
@@ -594,9 +595,17 @@ async fn age(db: &Database) -> Result<()> {
 }
 
 async fn not_aged(db: &Database) -> Result<()> {
+    put_one(db, 60).await
+}
+
+async fn newest_rows(db: &Database) -> Result<()> {
+    put_one(db, 70).await
+}
+
+async fn put_one(db: &Database, id: i64) -> Result<()> {
     let mut txn = db.begin(author());
     let t = table_named(&txn, "d", "t")?;
-    txn.insert(&t, &rows(&t, &[(60, Some(60))]), OnDuplicate::Replace).await?;
+    txn.insert(&t, &rows(&t, &[(id, Some(id))]), OnDuplicate::Replace).await?;
     txn.commit().await.map(drop)
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Kind, Result};
 use crate::ids::{Digest, Version};
 use crate::log::integrity;
 
-use super::read::{self, AGED, TRIMMED};
+use super::read::{self, AGED};
 use super::segments::{Packer, Segment, Segments, State};
 use super::write::{Draft, Space};
 use super::{SqliteMetastore, clamp, sql_error, to_sql};
@@ -241,8 +241,6 @@ impl Draft<'_> {
     fn empty_bodies(&mut self, upto: Version) -> Result<()> {
         const NEXT: &str = "SELECT version, length(body) FROM log WHERE version > ?1 AND version <= ?2
             ORDER BY version LIMIT ?3";
-        const EMPTY: &str = "UPDATE log SET body = ?3 WHERE version BETWEEN ?1 AND ?2 AND length(body) > 0
-            AND (length(body) <> length(?4) OR body <> ?4)";
         let emptied = self.news.head.emptied;
         let next = params![clamp(emptied), clamp(upto), EMPTIED_ROWS];
         let rows = read::each(self.connection, NEXT, next, |row| Ok((read::number(row, 0)?, read::number(row, 1)?)))?;
@@ -256,7 +254,7 @@ impl Draft<'_> {
         }
         // A row that is missing is damage, found by whoever reads it: it must not be waited for.
         let last = if last == emptied { upto } else { last };
-        self.execute(EMPTY, params![clamp(emptied.next()), clamp(last), AGED, TRIMMED])?;
+        self.replace_bodies(emptied.next(), last, AGED)?;
         self.skip_to(last)
     }
 

@@ -309,7 +309,7 @@ fn an_aged_log_answers_as_before_and_leaves_sqlite_small() {
     }
     drop(store);
     let (aged, segments) = (used_bytes(&path), file_bytes(&segment_files(&path)[0]).unwrap());
-    assert!(aged * 2 < full && segments * 2 < full, "{full} bytes before, {aged} and {segments} after");
+    assert!(aged * 3 < full && segments * 5 < full, "{full} bytes before, {aged} and {segments} after");
 }
 
 /// Tells which of table 3's deltas a version of `small_commits` is.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::hooks::Wal;
+use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, params};
 
 use crate::catalog::{Change, ObjectKind};
@@ -41,6 +42,11 @@ const FREE_PAGES_KEPT: i64 = 1024;
 const FREE_PAGES_TAKEN: i64 = 512;
 /// What a page takes in the WAL.
 const FRAME_BYTES: u64 = 24 + 4096;
+
+const INSERT_ENTRY: &str =
+    "INSERT INTO log (version, time, account, author, what, upkeep, touches, changes, pins, files,
+    catalog_version, catalog_digest, hash, crc, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 /// The one connection that writes.
 pub(super) struct Writer {
@@ -361,9 +367,6 @@ impl<'a> Draft<'a> {
     }
 
     fn insert(&mut self, entry: &Entry, sealed: integrity::Sealed) -> Result<()> {
-        const INSERT: &str = "INSERT INTO log (version, time, account, author, what, upkeep, touches, changes, pins,
-            files, catalog_version, catalog_digest, hash, crc, body)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let head = EntryHead { hash: sealed.hash, ..entry.head.clone() };
         let touches = integrity::encode_touches(&sealed.touches);
         let catalog_version = self.news.head.catalog_version;
@@ -396,7 +399,7 @@ impl<'a> Draft<'a> {
             crc,
             body,
         ];
-        self.execute(INSERT, rows)?;
+        self.execute(INSERT_ENTRY, rows)?;
         self.news.head.version = head.version;
         self.news.head.time = head.time;
         self.news.head.hash = head.hash;
@@ -624,15 +627,38 @@ impl<'a> Draft<'a> {
         self.put_intent(id, kind)
     }
 
+    /// Puts `mark` in the place of the deltas of a run of entries that were not trimmed, and returns of how many.
+    ///
+    /// The rows are deleted and inserted, not updated: SQLite joins the pages that lose rows, and those whose rows shrink it
+    /// leaves as they are, full of holes that nothing else gets.
+    pub(super) fn replace_bodies(&self, first: Version, last: Version, mark: &[u8]) -> Result<usize> {
+        const ROWS: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
+            catalog_version, catalog_digest, hash, crc FROM log WHERE version BETWEEN ?1 AND ?2
+            AND length(body) > 0 AND (length(body) <> length(?3) OR body <> ?3) ORDER BY version";
+        const DELETE: &str = "DELETE FROM log WHERE version = ?1";
+        let range = params![clamp(first), clamp(last), read::TRIMMED];
+        let rows: Vec<Vec<Value>> = read::each(self.connection, ROWS, range, |row| {
+            (0..14).map(|column| row.get(column).map_err(sql_error)).collect()
+        })?;
+        for row in &rows {
+            self.execute(DELETE, &[&row[0]])?;
+        }
+        for row in &rows {
+            let columns = row.iter().map(|value| value as &dyn rusqlite::ToSql);
+            let columns: Vec<&dyn rusqlite::ToSql> = columns.chain([&mark as &dyn rusqlite::ToSql]).collect();
+            self.execute(INSERT_ENTRY, &columns)?;
+        }
+        Ok(rows.len())
+    }
+
     /// Empties the bodies of entries.
     pub(super) fn trim(&mut self, versions: &[Version]) -> Result<Trimmed> {
-        const UPDATE: &str = "UPDATE log SET body = ?2 WHERE version = ?1 AND body <> ?2";
         let mut done = Trimmed::default();
         let mut of_segments: BTreeMap<u64, u64> = BTreeMap::new();
         for version in versions {
             let row = read::log_row(self.connection, *version)?;
             let bytes: u64 = row.touches.iter().map(|touch| touch.length).sum();
-            if bytes > 0 && self.execute(UPDATE, params![to_sql(version.0)?, read::TRIMMED])? > 0 {
+            if bytes > 0 && self.replace_bodies(*version, *version, read::TRIMMED)? > 0 {
                 done.entries += 1;
                 done.bytes += bytes;
                 if let Some(segment) = self.segment_of(*version) {
