@@ -219,8 +219,9 @@ impl Database {
         let inner = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             while let Some(database) = later(&inner, TIDY_SECONDS).await {
-                let metastore = database.metastore().clone();
+                // It holds the store's lock until it is done.
                 let kept_small = blocking(move || {
+                    let metastore = database.metastore();
                     let aged = metastore.age(AGE_BYTES);
                     metastore.tidy().and(aged)
                 });
