@@ -312,6 +312,21 @@ fn an_aged_log_answers_as_before_and_leaves_sqlite_small() {
     assert!(aged * 3 < full && segments * 5 < full, "{full} bytes before, {aged} and {segments} after");
 }
 
+#[test]
+fn what_ageing_frees_goes_back_to_the_disk() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=20_000);
+    store.tidy().unwrap();
+    let full = file_bytes(&path).unwrap();
+    store.age(0).unwrap();
+    store.tidy().unwrap();
+    let free = 4096 * 1024;
+    let aged = file_bytes(&path).unwrap();
+    assert!(aged < full / 3 + free, "{full} bytes before, {aged} after; {free} wait for new rows");
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
 /// Tells which of table 3's deltas a version of `small_commits` is.
 fn store_index(version: u64) -> usize {
     usize::try_from((version - 10) / 3).unwrap()

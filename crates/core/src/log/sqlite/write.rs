@@ -216,7 +216,13 @@ impl Writer {
         if free > FREE_PAGES_KEPT {
             let pages = (free - FREE_PAGES_KEPT).min(FREE_PAGES_TAKEN);
             let sql = format!("PRAGMA incremental_vacuum({pages})");
-            self.transaction(Space::GivesBack, |connection| connection.execute_batch(&sql).map_err(sql_error))?;
+            self.transaction(Space::GivesBack, |connection| {
+                // Each step gives back one page.
+                let mut statement = connection.prepare(&sql).map_err(sql_error)?;
+                let mut pages = statement.query([]).map_err(sql_error)?;
+                while pages.next().map_err(sql_error)?.is_some() {}
+                Ok(())
+            })?;
             self.wrote();
         }
         Ok(free > FREE_PAGES_KEPT + FREE_PAGES_TAKEN)
