@@ -28,8 +28,8 @@ const SEGMENT_ENTRIES: u64 = 32 << 10;
 /// No more segments are written by one call.
 const SEGMENTS_MAX: usize = 8;
 /// So many bytes of deltas are emptied by one transaction, and no more rows: commits wait for it.
-const EMPTIED_BYTES: u64 = 1 << 20;
-const EMPTIED_ROWS: i64 = 512;
+const EMPTIED_BYTES: u64 = 512 << 10;
+const EMPTIED_ROWS: i64 = 256;
 
 impl SqliteMetastore {
     /// Ages deltas where there are more than `kept` bytes of them in SQLite, until half of that is left.
