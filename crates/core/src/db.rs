@@ -418,13 +418,14 @@ fn refuse_without_metastore(path: &Path) -> Result<()> {
     if path.join("metastore.db").try_exists()? {
         return Ok(());
     }
-    for kind in [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest] {
-        let folder = path.join(kind.folder());
+    let kinds = [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest].map(FileKind::folder);
+    for kind in kinds.into_iter().chain(["segments"]) {
+        let folder = path.join(kind);
         if folder.try_exists()? && std::fs::read_dir(&folder)?.next().transpose()?.is_some() {
             return Err(Error::corrupt(format!(
                 "'{}' has files of a store in '{}/', but its metastore.db is gone.",
                 path.display(),
-                kind.folder()
+                kind
             ))
             .with_hint(
                 "Put metastore.db back, or restore the store from a backup; for a new store, name an empty folder.",

@@ -406,6 +406,12 @@ pub(super) struct Head {
     pub pins: Digest,
     pub intents: Digest,
     pub settings: Digest,
+    /// The greatest number that a segment ever had.
+    pub last_segment: u64,
+    /// Up to here the deltas have left the log for segments.
+    pub emptied: Version,
+    /// The tally of segments.
+    pub segments: Digest,
 }
 
 impl Head {
@@ -426,11 +432,14 @@ impl Head {
             pins: Digest::default(),
             intents: Digest::default(),
             settings: Digest::default(),
+            last_segment: 0,
+            emptied: Version(0),
+            segments: Digest::default(),
         }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut canon = Canon::with_capacity(352);
+        let mut canon = Canon::with_capacity(400);
         canon.u64(self.serial);
         canon.u64(self.version.0);
         canon.i64(self.time.0);
@@ -449,9 +458,13 @@ impl Head {
         ] {
             canon.raw(&digest.0);
         }
+        canon.u64(self.last_segment);
+        canon.u64(self.emptied.0);
+        canon.raw(&self.segments.0);
         canon.0
     }
 
+    /// Reads what `encode` wrote. Format 1 had no segments, and ends before them.
     pub(super) fn decode(bytes: &[u8]) -> Result<Head> {
         let mut fields = Fields(bytes);
         let mut head = Head {
@@ -477,56 +490,80 @@ impl Head {
         ] {
             *digest = Digest(fields.array()?);
         }
-        if fields.0.is_empty() { Ok(head) } else { Err(short()) }
+        if !fields.is_empty() {
+            head.last_segment = fields.u64()?;
+            head.emptied = Version(fields.u64()?);
+            head.segments = Digest(fields.array()?);
+        }
+        fields.end()?;
+        Ok(head)
     }
 }
 
 /// Bytes in the one form that digests and checksums are made of: little-endian numbers, byte strings after their length.
-struct Canon(Vec<u8>);
+#[derive(Default)]
+pub(super) struct Canon(pub(super) Vec<u8>);
 
 impl Canon {
-    fn with_capacity(bytes: usize) -> Canon {
+    pub(super) fn with_capacity(bytes: usize) -> Canon {
         Canon(Vec::with_capacity(bytes))
     }
 
-    fn raw(&mut self, bytes: &[u8]) {
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
-    fn u64(&mut self, number: u64) {
+    pub(super) fn u64(&mut self, number: u64) {
         self.raw(&number.to_le_bytes());
     }
 
-    fn i64(&mut self, number: i64) {
+    pub(super) fn i64(&mut self, number: i64) {
         self.raw(&number.to_le_bytes());
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.u64(bytes.len() as u64);
         self.raw(bytes);
     }
 
-    fn digest(&self) -> Digest {
+    pub(super) fn digest(&self) -> Digest {
         Digest::of(&self.0)
     }
 
-    fn crc(&self) -> u32 {
+    pub(super) fn crc(&self) -> u32 {
         crc32fast::hash(&self.0)
     }
 }
 
 /// Reads back what [`Canon`] wrote.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
-impl Fields<'_> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+impl<'a> Fields<'a> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk::<N>().ok_or_else(short)?;
         self.0 = rest;
         Ok(*array)
     }
 
-    fn u64(&mut self) -> Result<u64> {
+    pub(super) fn u64(&mut self) -> Result<u64> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    /// Reads a byte string after its length.
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+        let length = usize::try_from(self.u64()?).map_err(|_| short())?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or_else(short)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Makes sure that nothing follows.
+    pub(super) fn end(&self) -> Result<()> {
+        if self.is_empty() { Ok(()) } else { Err(short()) }
     }
 }
 

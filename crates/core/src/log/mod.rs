@@ -23,7 +23,10 @@ pub mod sqlite;
 mod tests;
 
 /// The format that this build writes. A store with a greater one is refused without a write.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// Beyond so many bytes of deltas, the older ones leave the metastore for files: see [`Metastore::age`].
+pub const AGE_BYTES: u64 = 32 << 20;
 
 /// One commit, whole: what `append` makes durable.
 #[derive(Clone, Debug, PartialEq)]
@@ -393,4 +396,11 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Moves what is durable in a write-ahead log into place, while nobody waits. Called when idle and at close.
     fn tidy(&self) -> Result<()>;
+
+    /// Lets the oldest deltas leave the metastore's database for files of their own, if it holds more than `kept_bytes` of
+    /// them, and gives back what was trimmed of such files. Every answer stays as it is. Where all is in memory, nothing ages.
+    fn age(&self, kept_bytes: u64) -> Result<()> {
+        let _ = kept_bytes;
+        Ok(())
+    }
 }

@@ -10,7 +10,8 @@ CREATE TABLE head (
 ) STRICT;
 
 -- One row per commit, without gaps from 1 on. `touches` lists the tables with the length and digest of their deltas, which
--- stand one after the other in `body`. Empty text is an empty list.
+-- stand one after the other in `body`; `trimmed` stands there when they are gone, `segment` when they are in one. Empty text is
+-- an empty list.
 CREATE TABLE log (
     version INTEGER PRIMARY KEY,
     time INTEGER NOT NULL,

@@ -4,6 +4,7 @@
 //!   append ─► writer connection (one) ─► WAL, one fsync per group ─► checkpoint ─► metastore.db
 //!   reads  ─► pool of read-only connections, plus what is known in memory: the newest entry, pins, settings,
 //!             and where the chain of each table and object ends (see `integrity`)
+//!   age    ─► the deltas of older entries leave SQLite for files in `segments/` beside it (see `age`, `segments`)
 //! ```
 //!
 //! The store is this process's alone: another writer is noticed, and refused, by the serial number in `head`. Nothing
@@ -26,14 +27,18 @@ use super::{
     Trimmed,
 };
 
+mod age;
 mod check;
 mod read;
+mod segments;
 #[cfg(test)]
 mod tests;
 mod wal;
 mod write;
 
+use age::Unaged;
 use read::Known;
+use segments::Segments;
 use write::{Draft, Space, Writer};
 
 /// The metastore in a SQLite file.
@@ -44,7 +49,14 @@ pub struct SqliteMetastore {
     writer: Mutex<Writer>,
     /// What is true as of the last commit, verified when the store was opened.
     known: RwLock<Known>,
+    segments: Segments,
+    unaged: Unaged,
+    /// Held by whoever ages the log or trims it: so that nothing is trimmed of what is being packed.
+    ageing: Mutex<()>,
 }
+
+/// How often [`Writer::give_back`] is called at a time: commits come in between.
+const GIVE_BACKS_MAX: usize = 16;
 
 /// How many idle read connections are kept.
 const READERS_MAX: usize = 8;
@@ -82,19 +94,32 @@ impl SqliteMetastore {
         wal::verify(&beside(&path, "-wal"))?;
         fail::fail_point!("open::verified", crate::error::failing);
         let reader = connect_reader(&path)?;
-        verify_format(&reader, &path)?;
-        let writer = connect_writer(&path)?;
-        let known = Known::load(&reader)?;
+        let format = verify_format(&reader, &path)?;
+        let mut writer = connect_writer(&path)?;
+        if format < FORMAT {
+            migrate(&mut writer, format)?;
+        }
+        let segments = Segments::beside(&path);
+        let known = Known::load(&reader, &segments)?;
+        segments.show(&known.segments);
         fail::fail_point!("open::known", crate::error::failing);
         // SQLite has made the write-ahead log by now, and does not mind if its name never reaches the disk.
         sync_directory(&path)?;
         let writer = Writer::new(writer, beside(&path, "-wal"))?;
-        Ok(SqliteMetastore {
+        let store = SqliteMetastore {
             path,
             readers: Mutex::new(vec![reader]),
             writer: Mutex::new(writer),
             known: RwLock::new(known),
-        })
+            segments,
+            unaged: Unaged::unknown(),
+            ageing: Mutex::new(()),
+        };
+        if let Err(error) = store.clear_away() {
+            // The next ageing tries again; on a full disk the store must open all the same.
+            tracing::warn!(%error, "files of segments that a crash has left could not be deleted");
+        }
+        Ok(store)
     }
 
     /// Runs `work` on a read connection, in one transaction: it sees one state.
@@ -116,6 +141,17 @@ impl SqliteMetastore {
         result
     }
 
+    /// As `read`, for work that reads segments: again where one of them was written anew under it.
+    fn read_segments<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+        loop {
+            let before = self.segments.changes();
+            match self.read(&work) {
+                Err(error) if error.kind() == Kind::Corrupt && self.segments.changes() != before => {}
+                result => return result,
+            }
+        }
+    }
+
     /// Makes what `work` drafts durable, then known.
     fn write<T>(&self, space: Space, work: impl FnOnce(&mut Draft) -> Result<T>) -> Result<T> {
         let mut writer = self.writer.lock();
@@ -130,7 +166,13 @@ impl SqliteMetastore {
             })?
         };
         fail::fail_point!("metastore::before_known");
-        self.known.write().learn(news);
+        let has_segments = !news.segments.is_empty();
+        let mut known = self.known.write();
+        known.learn(news);
+        if has_segments {
+            self.segments.show(&known.segments);
+        }
+        drop(known);
         fail::fail_point!("metastore::known");
         writer.wrote();
         Ok(value)
@@ -146,16 +188,18 @@ impl Metastore for SqliteMetastore {
         if group.is_empty() {
             return Ok(());
         }
-        let bytes = group.iter().flat_map(|entry| &entry.deltas).map(|delta| delta.body.len() as u64).sum();
+        let bytes: u64 = group.iter().flat_map(|entry| &entry.deltas).map(|delta| delta.body.len() as u64).sum();
         let space = if group.iter().all(Entry::gives_back) { Space::GivesBack } else { Space::Takes(bytes) };
-        self.write(space, |draft| draft.append_group(group))
+        self.write(space, |draft| draft.append_group(group))?;
+        self.unaged.added(bytes);
+        Ok(())
     }
 
     fn entry(&self, version: Version) -> Result<Option<Entry>> {
         if version == Version(0) || version > self.known.read().head.version {
             return Ok(None);
         }
-        self.read(|connection| read::entry(connection, version)).map(Some)
+        self.read_segments(|connection| read::entry(connection, &self.segments, version)).map(Some)
     }
 
     fn entries(&self, query: &EntryQuery) -> Result<Vec<EntrySummary>> {
@@ -181,7 +225,8 @@ impl Metastore for SqliteMetastore {
         };
         match tail {
             Some(tail) if tail > after && after < upto => {
-                self.read(|connection| read::deltas(connection, table, after, upto.min(newest), tail))
+                let range = (after, upto.min(newest));
+                self.read_segments(|connection| read::deltas(connection, &self.segments, table, range, tail))
             }
             _ => Ok(Vec::new()),
         }
@@ -271,6 +316,7 @@ impl Metastore for SqliteMetastore {
     }
 
     fn trim(&self, versions: &[Version]) -> Result<Trimmed> {
+        let _turn = self.ageing.lock();
         self.write(Space::Trims, |draft| draft.trim(versions))
     }
 
@@ -311,17 +357,25 @@ impl Metastore for SqliteMetastore {
         // A connection of its own: the others may still hold in memory what the disk has lost.
         let connection = connect_reader(&self.path)?;
         run(&connection, "BEGIN")?;
-        check::check(&connection)
+        check::check(&connection, &self.segments)
     }
 
     fn size_bytes(&self) -> Result<u64> {
-        Ok(file_bytes(&self.path)? + file_bytes(&beside(&self.path, "-wal"))?)
+        let segments: u64 = self.known.read().segments.values().map(|segment| segment.length).sum();
+        Ok(file_bytes(&self.path)? + file_bytes(&beside(&self.path, "-wal"))? + segments)
     }
 
     fn tidy(&self) -> Result<()> {
-        let mut writer = self.writer.lock();
-        writer.give_back()?;
-        writer.checkpoint()
+        for _ in 0..GIVE_BACKS_MAX {
+            if !self.writer.lock().give_back()? {
+                break;
+            }
+        }
+        self.writer.lock().checkpoint()
+    }
+
+    fn age(&self, kept_bytes: u64) -> Result<()> {
+        self.age_beyond(kept_bytes)
     }
 }
 
@@ -344,6 +398,7 @@ fn create(path: &Path) -> Result<()> {
     // SQLite does not tell if that fails.
     let transaction = connection.transaction().map_err(sql_error)?;
     transaction.execute_batch(include_str!("schema.sql")).map_err(sql_error)?;
+    transaction.execute_batch(include_str!("segment.sql")).map_err(sql_error)?;
     write::initialise(&transaction, FORMAT_SETTING, &FORMAT.to_string())?;
     fail::fail_point!("make::schema", crate::error::failing);
     transaction.commit().map_err(sql_error)?;
@@ -374,8 +429,8 @@ fn sync_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a store of a newer format. Reads one row, and changes nothing.
-fn verify_format(connection: &Connection, path: &Path) -> Result<()> {
+/// Returns the format, and refuses a newer one. Reads one row, and changes nothing.
+fn verify_format(connection: &Connection, path: &Path) -> Result<u32> {
     const FORMAT_ROW: &str = "SELECT value, crc FROM setting WHERE name = ?1";
     let row = connection
         .query_row(FORMAT_ROW, [FORMAT_SETTING], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)))
@@ -397,7 +452,14 @@ fn verify_format(connection: &Connection, path: &Path) -> Result<()> {
         ))
         .with_hint("Open it with that version or newer."));
     }
-    Ok(())
+    Ok(format)
+}
+
+/// Brings a store of an older format to this build's: all of it, or nothing.
+fn migrate(writer: &mut Connection, format: u32) -> Result<()> {
+    let transaction = writer.transaction().map_err(sql_error)?;
+    write::migrate(&transaction, FORMAT_SETTING, (&format.to_string(), &FORMAT.to_string()))?;
+    transaction.commit().map_err(sql_error)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {

@@ -163,12 +163,15 @@ fn random_entries(seed: u64, count: u64) -> Vec<Entry> {
         .collect()
 }
 
-/// Appends in groups of one to three.
+/// Appends in groups of one to three. Between them the log ages now and then.
 fn append_all(store: &dyn Metastore, entries: &[Entry]) {
     let mut rest = entries;
     while !rest.is_empty() {
         let (group, after) = rest.split_at((1 + rest.len() % 3).min(rest.len()));
         store.append(group).unwrap();
+        if rest.len() % 4 == 0 {
+            store.age(0).unwrap();
+        }
         rest = after;
     }
 }
@@ -502,10 +505,12 @@ fn trimmed_entries_tell_what_they_did_and_not_with_which_rows() {
             store.append(&[Entry { deltas, ..entry(version) }]).unwrap();
         }
         store.append(&[entry(5)]).unwrap();
+        store.age(0).unwrap();
         let hash = store.entry(Version(2)).unwrap().unwrap().head.hash;
         let trimmed = store.trim(&[Version(2), Version(3), Version(5)]).unwrap();
         assert_eq!(trimmed, Trimmed { entries: 2, bytes: 2 * 5004 });
         assert_eq!(store.trim(&[Version(2)]).unwrap(), Trimmed::default());
+        store.age(0).unwrap();
         let entry = store.entry(Version(2)).unwrap().unwrap();
         assert_eq!((entry.head.hash, entry.deltas.len()), (hash, 2));
         assert!(entry.deltas.iter().all(|delta| delta.body.is_empty() && delta.puts > 0));
@@ -527,7 +532,7 @@ fn settings_are_kept() {
         store.put_setting("window", "24h").unwrap();
         store.put_setting("window", "48h").unwrap();
         assert_eq!(store.setting("window").unwrap().as_deref(), Some("48h"));
-        assert_eq!(store.setting("format").unwrap().as_deref(), Some("1"));
+        assert_eq!(store.setting("format").unwrap().as_deref(), Some("2"));
         assert_eq!(store.put_setting("format", "2").unwrap_err().kind(), Kind::Invalid);
         store.put_setting("pitr/1/a", "1").unwrap();
         store.put_setting("pitr/1/b", "2").unwrap();

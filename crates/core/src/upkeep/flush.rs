@@ -20,14 +20,16 @@ use roaring::RoaringBitmap;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::catalog::Content;
-use crate::cold::{Candidate, Drafts, Manifest, Part, PartVersions, write_parts};
+use crate::cold::{Candidate, Drafts, Manifest, Part, PartVersions, blocking, write_parts};
 use crate::db::{Database, Inner};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, TableId, Version};
-use crate::log::EntryQuery;
+use crate::log::{AGE_BYTES, EntryQuery};
 use crate::txn::bulk::sorted_rows;
 use crate::upkeep::merge::{Input, merged};
 
+/// How often older deltas leave the metastore, and its write-ahead log is moved into place.
+const TIDY_SECONDS: u64 = 10;
 /// A table with fewer recent rows is not flushed by age.
 const AGED_ROWS: usize = 1000;
 
@@ -228,6 +230,20 @@ impl Database {
                 }
             }
         });
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            while let Some(database) = later(&inner, TIDY_SECONDS).await {
+                // It holds the store's lock until it is done.
+                let kept_small = blocking(move || {
+                    let metastore = database.metastore();
+                    let aged = metastore.age(AGE_BYTES);
+                    metastore.tidy().and(aged)
+                });
+                if let Err(error) = kept_small.await {
+                    tracing::warn!(%error, "the metastore could not be kept small; it will be tried again");
+                }
+            }
+        });
     }
 
     fn manifests(&self) -> HashMap<TableId, Digest> {
@@ -279,9 +295,6 @@ impl Database {
         }
         if seconds.is_multiple_of(COLLECT_SECONDS) {
             self.collect().await?;
-        }
-        if seconds.is_multiple_of(10) {
-            self.metastore().tidy()?;
         }
         Ok(())
     }

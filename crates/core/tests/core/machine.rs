@@ -154,6 +154,8 @@ enum After {
     Nothing,
     Flush,
     Reopen,
+    /// Every other time all deltas but the newest leave the metastore for segments.
+    Age,
 }
 
 /// Where the store lies.
@@ -902,6 +904,11 @@ impl Machine {
             let entry = db.metastore().entry(Version(version)).unwrap().unwrap();
             assert!(entry.deltas.iter().all(|delta| delta.body.is_empty()), "the rows of version {version} are left");
         }
+        db.metastore().age(0).unwrap();
+        if let Home::Folder(path) = &self.home {
+            let left = std::fs::read_dir(path.join("segments")).map_or(0, Iterator::count);
+            assert_eq!(left, 0, "nothing of any segment is needed");
+        }
         assert_eq!(db.metastore().check().unwrap(), Vec::<String>::new());
         drop(db);
         self.reopen().await;
@@ -1207,6 +1214,8 @@ fn run(ops: &[Op], after: After, folder: bool) {
                 After::Nothing => {}
                 After::Flush => machine.db().flush().await.unwrap(),
                 After::Reopen => machine.reopen().await,
+                After::Age if step % 2 == 0 => machine.db().metastore().age(0).unwrap(),
+                After::Age => {}
             }
             machine.check(step).await;
         }
@@ -1250,5 +1259,13 @@ proptest! {
     #[test]
     fn agrees_with_the_model_in_a_folder(ops in prop::collection::vec(op(), 1..15)) {
         run(&ops, After::Nothing, true);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(10))]
+    #[test]
+    fn agrees_with_the_model_when_the_log_ages(ops in prop::collection::vec(op(), 1..20)) {
+        run(&ops, After::Age, true);
     }
 }

@@ -150,5 +150,6 @@ impl Metastore for Believing {
         fn check(&self) -> Result<Vec<String>>;
         fn size_bytes(&self) -> Result<u64>;
         fn tidy(&self) -> Result<()>;
+        fn age(&self, kept_bytes: u64) -> Result<()>;
     }
 }

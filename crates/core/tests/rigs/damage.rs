@@ -20,7 +20,7 @@ use crate::believing::{Believed, open_believing};
 use crate::faults::{first, in_parallel};
 use crate::script::{
     Answers, Picture, Recorded, Store, block_on, copy_store, files_on_disk, read_moment, read_names, read_versions,
-    record, scratch,
+    record, scratch, segments_on_disk,
 };
 use crate::{all, budget, seed};
 
@@ -106,7 +106,7 @@ impl Base<'_> {
 
     /// Finds out which answers need which file, by taking each away.
     fn find_holders(&mut self) {
-        for file in files_on_disk(&self.folder) {
+        for file in all_files(&self.folder) {
             let steps = self.recorded.states.len() - 1;
             let own = scratch();
             let store = self.store(steps, own.path());
@@ -242,6 +242,11 @@ async fn answers(db: &Database) -> Answers {
     all_answers
 }
 
+/// Returns every file of a store but the metastore's own.
+fn all_files(folder: &Path) -> BTreeSet<String> {
+    files_on_disk(folder).into_iter().chain(segments_on_disk(folder)).collect()
+}
+
 /// Finds an error that stands for more than one answer.
 fn missing<'a>(answers: &'a Answers, name: &str) -> Option<&'a Error> {
     let stands = |whole: &String| *whole == "snapshots" || name.starts_with(&format!("{whole} "));
@@ -316,7 +321,7 @@ fn some(mut cases: Vec<Mutation>, count: usize, random: &mut StdRng) -> Vec<Muta
 
 /// Swaps neighbours of one kind, and takes each away.
 fn swaps_and_losses(base: &Base<'_>) -> Vec<Mutation> {
-    let files: Vec<String> = files_on_disk(&base.folder).into_iter().collect();
+    let files: Vec<String> = all_files(&base.folder).into_iter().collect();
     let mut cases: Vec<Mutation> = files.iter().map(|file| Mutation { file: file.clone(), harm: Harm::Gone }).collect();
     for pair in files.windows(2).filter(|pair| pair[0].split('/').next() == pair[1].split('/').next()) {
         let same =
@@ -345,11 +350,15 @@ fn damaged_files_are_never_answered_from() {
     let mut base = Base::new(&recorded, recorded.states.len() - 1, true);
     base.find_holders();
     let kinds: BTreeSet<&str> = base.holders.keys().map(|file| file.split('/').next().unwrap()).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["deletes", "manifests", "parts"], "one of each kind");
+    assert_eq!(
+        kinds.into_iter().collect::<Vec<_>>(),
+        ["deletes", "manifests", "parts", "segments"],
+        "one of each kind"
+    );
     let seed = seed();
     let mut random = StdRng::seed_from_u64(seed);
     let (mut flipped, mut cut) = (Vec::new(), Vec::new());
-    for file in files_on_disk(&base.folder) {
+    for file in all_files(&base.folder) {
         let length = std::fs::metadata(base.folder.join(&file)).unwrap().len() as usize;
         flipped.extend(flips(&file, 0..length));
         cut.extend(cuts(&file, 0..length));
@@ -412,7 +421,7 @@ fn seeded_defects_are_caught() {
     let recorded = record();
     let mut base = Base::new(&recorded, recorded.states.len() - 1, true);
     base.find_holders();
-    let files: Vec<String> = files_on_disk(&base.folder).into_iter().collect();
+    let files: Vec<String> = all_files(&base.folder).into_iter().collect();
     let part = files.iter().rfind(|file| file.starts_with("parts/") && !base.holders_of(file).is_empty()).unwrap();
     let length = std::fs::metadata(base.folder.join(part)).unwrap().len() as usize;
     let in_a_part = flips(part, (4..length).step_by(length / 40));
@@ -422,10 +431,13 @@ fn seeded_defects_are_caught() {
         .collect();
     // A name of rows that are read from the log, and not by opening the store alone.
     let metastore = std::fs::read(base.folder.join("metastore.db")).unwrap();
-    let names = metastore.windows(5).enumerate().filter(|(_, text)| *text == b"30030").map(|(at, _)| at);
+    let names = metastore.windows(5).enumerate().filter(|(_, text)| *text == b"60060").map(|(at, _)| at);
     let in_the_log: Vec<Mutation> = names.flat_map(|at| flips("metastore.db", at..at + 1)).collect();
     let open_all = |believed: Believed| -> Subject { Subject { open: open_believing(believed), ..REAL } };
-    let defects: [(&str, Subject, &[Mutation]); 6] = [
+    let segment = files.iter().rfind(|file| file.starts_with("segments/")).unwrap();
+    let length = std::fs::metadata(base.folder.join(segment)).unwrap().len() as usize;
+    let in_a_segment = flips(segment, (0..length).step_by(length / 40));
+    let defects: [(&str, Subject, &[Mutation]); 7] = [
         ("the bytes of parts are believed", open_all(Believed::Parts), &in_a_part),
         ("the bytes of manifests are believed", open_all(Believed::Manifests), &swapped),
         ("the deltas of the log are believed", open_all(Believed::Deltas), &in_the_log),
@@ -452,6 +464,20 @@ fn seeded_defects_are_caught() {
                 ..REAL
             },
             &in_the_log,
+        ),
+        (
+            "the check reads no segment",
+            Subject {
+                check: |db, folder| {
+                    Box::pin(async move {
+                        let mut checked = db.check(Some(folder)).await?;
+                        checked.damages.retain(|line| !line.contains("segments/"));
+                        Ok(checked)
+                    })
+                },
+                ..REAL
+            },
+            &in_a_segment,
         ),
         (
             "one damaged file closes the store",

@@ -8,6 +8,7 @@
 //! ```
 //! `cargo xtask fault` runs all of it; the test run a part that its seed chooses.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,7 @@ use strandline_core::upkeep::check::Checked;
 use crate::disk::{Disk, Fault, Op, watch};
 use crate::script::{
     Answers, GRACE, Picture, Recorded, SCRIPT, State, Store, block_on, copy_store, files_on_disk, present,
-    read_versions, record, scratch, without_versions,
+    read_versions, record, scratch, segments_on_disk, without_versions,
 };
 use crate::{budget, seed};
 
@@ -217,7 +218,7 @@ async fn verify(frame: &Frame<'_>, store: &Store, acknowledged: bool) -> Result<
     damaged(db.check(Some(&store.folder)).await.map_err(|error| format!("the check ends with {error:?}"))?)
 }
 
-/// Collects until all is gone that nothing reaches, and looks for garbage.
+/// Collects until all is gone that nothing reaches, lets the log age, and looks for garbage.
 async fn collect(db: &Database, store: &Store) -> Result<(), String> {
     for _ in 0..2 {
         store.env.advance(GRACE);
@@ -231,7 +232,21 @@ async fn collect(db: &Database, store: &Store) -> Result<(), String> {
         let garbage: Vec<_> = there.symmetric_difference(&known).collect();
         return Err(format!("after a collection there is garbage, or a file too few: {garbage:?}, {intents:?}"));
     }
-    Ok(())
+    db.metastore().age(0).map_err(|error| format!("the log does not age: {error:?}"))?;
+    let (there, known) = (segments_on_disk(&store.folder), segments_recorded(&store.folder));
+    match there == known {
+        true => Ok(()),
+        false => Err(format!("there are the segments {there:?}, and should be {known:?}")),
+    }
+}
+
+/// Returns the paths of the segments that the metastore knows.
+fn segments_recorded(folder: &Path) -> BTreeSet<String> {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = rusqlite::Connection::open_with_flags(folder.join("metastore.db"), flags).unwrap();
+    let mut statement = connection.prepare("SELECT number FROM segment").unwrap();
+    let numbers = statement.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+    numbers.map(|number| format!("segments/{:016x}.segment", number.unwrap())).collect()
 }
 
 /// Compares what is shown with what may be; numbers of commits may differ.
@@ -360,12 +375,19 @@ fn seeded_defects_are_caught() {
     fn is_metastore(path: &Path) -> bool {
         path.ends_with("metastore.db")
     }
-    let defects: [(&str, crate::disk::Filter); 9] = [
+    fn is_segment(path: &Path) -> bool {
+        path.parent().is_some_and(|folder| folder.ends_with("segments"))
+    }
+    let defects: [(&str, crate::disk::Filter); 13] = [
         ("a file's write", |op, path| op == Op::Write && is_file(path)),
         ("a file's fsync", |op, path| op == Op::Sync && is_file(path)),
         ("a file's rename", |op, path| op == Op::Rename && is_file(path)),
         ("the fsync of a file's folder", |op, path| op == Op::SyncFolder && is_folder(path)),
         ("the deletion of a file", |op, path| op == Op::Unlink && is_file(path)),
+        ("a segment's write", |op, path| op == Op::Write && is_segment(path)),
+        ("a segment's fsync", |op, path| op == Op::Sync && is_segment(path)),
+        ("a segment's rename", |op, path| op == Op::Rename && is_segment(path)),
+        ("the fsync of the segments' folder", |op, path| op == Op::SyncFolder && path.ends_with("segments")),
         ("a write of the write-ahead log", |op, path| op == Op::Write && is_wal(path)),
         ("the fsync of the write-ahead log", |op, path| op == Op::Sync && is_wal(path)),
         ("the write of a checkpoint", |op, path| op == Op::Write && is_metastore(path)),

@@ -65,6 +65,7 @@ pub const SCRIPT: &[Step] = &[
     step!("delete, and rows without a key", delete_and_keyless),
     step!("load in bulk", load),
     step!("every type", every_type),
+    step!("the log ages", age),
     step!("flush again", flush),
     step!("delete from parts", delete_from_parts),
     step!("flush deletion vectors", flush),
@@ -79,6 +80,9 @@ pub const SCRIPT: &[Step] = &[
     step!("clone", clone),
     step!("change a definition", alter),
     step!("write into the clone", into_the_clone),
+    step!("the log ages again", age),
+    step!("rows of which the metastore holds the delta", not_aged),
+    step!("newest rows", newest_rows),
     step!("drop a snapshot", drop_snapshot),
     step!("move the write-ahead log into place", tidy),
 ];
@@ -258,8 +262,17 @@ pub fn without_versions(picture: &Picture) -> Picture {
 
 /// Returns the files of a store's rows that lie in its folder, by their path below it.
 pub fn files_on_disk(folder: &Path) -> BTreeSet<String> {
+    files_in(folder, &["parts", "deletes", "manifests"])
+}
+
+/// Returns the segments of the log that lie in a store's folder, by their path below it.
+pub fn segments_on_disk(folder: &Path) -> BTreeSet<String> {
+    files_in(folder, &["segments"])
+}
+
+fn files_in(folder: &Path, kinds: &[&str]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for kind in ["parts", "deletes", "manifests"] {
+    for kind in kinds {
         let Ok(entries) = std::fs::read_dir(folder.join(kind)) else { continue };
         found.extend(entries.map(|entry| format!("{kind}/{}", entry.unwrap().file_name().to_string_lossy())));
     }
@@ -573,6 +586,26 @@ async fn into_the_clone(db: &Database) -> Result<()> {
     let mut txn = db.begin(author());
     let t = table_named(&txn, "e", "t")?;
     txn.insert(&t, &rows(&t, &[(50, Some(50))]), OnDuplicate::Error).await?;
+    txn.commit().await.map(drop)
+}
+
+/// Lets the deltas of all commits but the newest leave the metastore for a segment.
+async fn age(db: &Database) -> Result<()> {
+    db.metastore().age(0)
+}
+
+async fn not_aged(db: &Database) -> Result<()> {
+    put_one(db, 60).await
+}
+
+async fn newest_rows(db: &Database) -> Result<()> {
+    put_one(db, 70).await
+}
+
+async fn put_one(db: &Database, id: i64) -> Result<()> {
+    let mut txn = db.begin(author());
+    let t = table_named(&txn, "d", "t")?;
+    txn.insert(&t, &rows(&t, &[(id, Some(id))]), OnDuplicate::Replace).await?;
     txn.commit().await.map(drop)
 }
 

@@ -1,15 +1,17 @@
 //! The full check: reads everything, replays the log beside it, and tells every difference. It repairs nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::catalog::{Change, ObjectKind};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Result};
 use crate::ids::{Digest, FileId, TableId, Time, Version};
 use crate::log::integrity::{self, Head};
 
-use super::read::{self, LogRow, StoredFile, StoredObject};
+use super::read::{self, LogRow, Stored, StoredFile, StoredObject};
+use super::segments::{self, Segment, Segments, State};
 
 /// What the log says that the store should hold.
 #[derive(Default)]
@@ -25,10 +27,12 @@ struct Replay {
     catalog: Digest,
     catalog_version: Version,
     files: BTreeMap<FileId, (integrity::FileLine, Version)>,
+    /// Entries whose deltas are in segments.
+    aged: BTreeSet<Version>,
 }
 
 /// Verifies everything; returns one line per damage.
-pub(super) fn check(connection: &Connection) -> Result<Vec<String>> {
+pub(super) fn check(connection: &Connection, segments: &Segments) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut note = |line: String| lines.push(line);
     check_pages(connection, &mut note);
@@ -47,6 +51,10 @@ pub(super) fn check(connection: &Connection) -> Result<Vec<String>> {
         }
     }
     check_head(&head, &replay, &mut note);
+    match read::segments(connection, &head) {
+        Ok(known) => check_segments(connection, segments, known.values(), &mut replay, &mut note),
+        Err(error) => note(error.to_string()),
+    }
     check_rows(connection, &head, &replay, &mut note);
     for result in read::verify_sets(connection, &head) {
         if let Err(error) = result {
@@ -89,9 +97,15 @@ fn check_entry(connection: &Connection, row: &LogRow, replay: &mut Replay, note:
             Err(error) => note(error.to_string()),
         }
     }
-    match read::bodies(connection, row) {
-        Err(error) if error.kind() != Kind::OutOfWindow => note(error.to_string()),
-        _ => {}
+    match read::stored(connection, row) {
+        Ok(Stored::Here(body)) => {
+            if let Err(error) = read::split(row, body) {
+                note(error.to_string());
+            }
+        }
+        Ok(Stored::InSegment) => drop(replay.aged.insert(version)),
+        Ok(Stored::Trimmed) => {}
+        Err(error) => note(error.to_string()),
     }
     match read::list::<Change>(&row.changes) {
         Ok(changes) => {
@@ -114,6 +128,75 @@ fn check_entry(connection: &Connection, row: &LogRow, replay: &mut Replay, note:
         Ok(files) => replay.files.extend(files.into_iter().map(|line| (line.id, (line, version)))),
         Err(error) => note(format!("The files of entry {version} of the log: {error}")),
     }
+}
+
+/// Verifies every segment whole, and against the log.
+fn check_segments<'a>(
+    connection: &Connection,
+    segments: &Segments,
+    known: impl Iterator<Item = &'a Segment>,
+    replay: &mut Replay,
+    note: &mut impl FnMut(String),
+) {
+    let mut aged = std::mem::take(&mut replay.aged);
+    for segment in known.filter(|segment| segment.state == State::Whole) {
+        let mut held: BTreeSet<Version> = BTreeSet::new();
+        let mut next = segment.first;
+        let verified = segments.verify(
+            segment,
+            |entry| {
+                let version = next;
+                next = version.next();
+                match read::log_row(connection, version) {
+                    Ok(row) if row.encode() != entry => Err(segment.damaged("and the log differ about an entry")),
+                    // What is wrong with the log itself is said already.
+                    _ => Ok(()),
+                }
+            },
+            |version, deltas| {
+                held.insert(version);
+                match read::log_row(connection, version) {
+                    Ok(row) if read::split(&row, Bytes::copy_from_slice(deltas)).is_err() => {
+                        Err(segment.damaged(&format!("and the log differ about the deltas of version {version}")))
+                    }
+                    _ => Ok(()),
+                }
+            },
+        );
+        let inside: Vec<Version> = aged.range(segment.first..=segment.last).copied().collect();
+        aged.retain(|version| !inside.contains(version));
+        let complete = || match inside.iter().find(|version| !held.contains(version)) {
+            Some(version) => Err(segment.damaged(&format!("lacks the deltas of version {version}"))),
+            None if next != segment.last.next() => Err(segment.damaged("lacks entries")),
+            None => Ok(()),
+        };
+        // One that goes while we read is not missed.
+        if let Err(error) = verified.and_then(|()| complete())
+            && segments.shows(segment)
+        {
+            note(format!("{}{}", error.message(), holds(connection, segment)));
+        }
+    }
+    aged.iter().for_each(|version| note(segments::in_none(*version).to_string()));
+}
+
+/// Names the tables of which a segment holds rows, as they were called last.
+fn holds(connection: &Connection, segment: &Segment) -> String {
+    let newest = |kind, id| -> Result<Change> {
+        let row = read::object_row(connection, kind, id, i64::MAX)?;
+        let row = row.ok_or_else(|| Error::corrupt("It has no name."))?;
+        Ok(serde_json::from_str(&row.body)?)
+    };
+    let name = |table: &TableId| match newest(ObjectKind::Table, table.0) {
+        Ok(Change::PutTable(table)) => match newest(ObjectKind::Database, table.database.0) {
+            Ok(Change::PutDatabase(database)) => format!("{}.{}", database.name, table.name),
+            _ => table.name.clone(),
+        },
+        _ => format!("table {table}"),
+    };
+    let names: BTreeSet<String> = segment.tables.keys().map(name).collect();
+    let names: Vec<String> = names.into_iter().collect();
+    format!(" It holds rows of {}.", names.join(", "))
 }
 
 impl Replay {

@@ -8,6 +8,7 @@
 //!   object    every row names the row before it of the same object; the newest per object is known
 //!   catalog   the rows of a version amount to the digest in its entry
 //!   file      one that is found needs no proof; for one that is not, all lines must amount to the tally in `head`
+//!   segment   all rows amount to the tally in `head`; where deltas have left an entry's row for one, its row says so
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +25,7 @@ use crate::log::{
 };
 use crate::schema::fold;
 
+use super::segments::{Segment, Segments};
 use super::write::News;
 use super::{clamp, end_from_sql, from_sql, sql_error};
 
@@ -38,6 +40,8 @@ pub(super) struct Known {
     pub pins: BTreeMap<PinId, Pin>,
     pub intents: BTreeMap<FileId, FileKind>,
     pub settings: BTreeMap<String, String>,
+    /// By number.
+    pub segments: BTreeMap<u64, Segment>,
 }
 
 /// The newest row of an object.
@@ -53,16 +57,16 @@ pub(super) struct Tail {
 
 impl Known {
     /// Reads and verifies what is known: the newest entry whole, the catalog of now, and where each chain ends.
-    pub(super) fn load(connection: &Connection) -> Result<Known> {
+    pub(super) fn load(connection: &Connection, segments: &Segments) -> Result<Known> {
         super::run(connection, "BEGIN")?;
-        let known = Known::load_in_transaction(connection);
+        let known = Known::load_in_transaction(connection, segments);
         super::run(connection, "COMMIT")?;
         known
     }
 
-    fn load_in_transaction(connection: &Connection) -> Result<Known> {
+    fn load_in_transaction(connection: &Connection, segments: &Segments) -> Result<Known> {
         let head = head(connection)?;
-        let newest = verified_newest(connection, &head)?;
+        let newest = verified_newest(connection, segments, &head)?;
         let touches = touches(connection)?;
         let mut tally = Digest::default();
         touches
@@ -85,7 +89,8 @@ impl Known {
         let pins = pins(connection, &head)?;
         let intents = intents(connection, &head)?;
         let settings = settings(connection, &head)?;
-        Ok(Known { head, newest, touches, objects, pins, intents, settings })
+        let segments = self::segments(connection, &head)?;
+        Ok(Known { head, newest, touches, objects, pins, intents, settings, segments })
     }
 
     /// Takes in what a transaction has made durable.
@@ -97,6 +102,7 @@ impl Known {
         merge(&mut self.pins, news.pins);
         merge(&mut self.intents, news.intents);
         merge(&mut self.settings, news.settings);
+        merge(&mut self.segments, news.segments);
     }
 
     /// Returns the objects that may have stood at a version: not those that ended before, or that began later.
@@ -139,7 +145,7 @@ pub(super) fn head(connection: &Connection) -> Result<Head> {
 }
 
 /// Verifies the newest entry whole, down to its hash, and against the head.
-fn verified_newest(connection: &Connection, head: &Head) -> Result<Option<EntryHead>> {
+fn verified_newest(connection: &Connection, segments: &Segments, head: &Head) -> Result<Option<EntryHead>> {
     const NEWEST: &str = "SELECT version FROM log ORDER BY version DESC LIMIT 1";
     let newest = one(connection, NEWEST, &[], |row| number(row, 0))?.map_or(Version(0), Version);
     if newest != head.version {
@@ -149,7 +155,7 @@ fn verified_newest(connection: &Connection, head: &Head) -> Result<Option<EntryH
         return Ok(None);
     }
     let row = log_row(connection, newest)?;
-    entry(connection, newest)?;
+    entry(connection, segments, newest)?;
     let before = match newest.0 {
         1 => Digest::default(),
         _ => log_row(connection, Version(newest.0 - 1))?.head.hash,
@@ -252,6 +258,23 @@ fn settings(connection: &Connection, head: &Head) -> Result<BTreeMap<String, Str
     complete(tally == head.settings, "setting", settings)
 }
 
+/// Reads what there is to know of each segment.
+pub(super) fn segments(connection: &Connection, head: &Head) -> Result<BTreeMap<u64, Segment>> {
+    const SEGMENTS: &str = "SELECT number, body, crc FROM segment ORDER BY number";
+    let mut tally = Digest::default();
+    let segments = each(connection, SEGMENTS, &[], |row| {
+        let (number, body) = (number(row, 0)?, blob(row, 1)?);
+        let digest = Digest::of(body);
+        let segment = Segment::decode(body)?;
+        if integrity::crc_of(digest) != crc(row, 2)? || segment.number != number {
+            return Err(Error::corrupt(format!("The record of segment {number} does not match its checksum.")));
+        }
+        integrity::toggle(&mut tally, digest);
+        Ok((number, segment))
+    })?;
+    complete(tally == head.segments, "segment", segments)
+}
+
 /// Collects rows of a set whose tally is right.
 fn complete<K: Ord, V>(right: bool, table: &str, rows: Vec<(K, V)>) -> Result<BTreeMap<K, V>> {
     if right {
@@ -263,7 +286,7 @@ fn complete<K: Ord, V>(right: bool, table: &str, rows: Vec<(K, V)>) -> Result<BT
 
 /// Verifies pins, intents and settings; the error tells which is damaged.
 pub(super) fn verify_sets(connection: &Connection, head: &Head) -> [Result<()>; 3] {
-    [pins(connection, head).map(|_| ()), intents(connection, head).map(|_| ()), settings(connection, head).map(|_| ())]
+    [pins(connection, head).map(drop), intents(connection, head).map(drop), settings(connection, head).map(drop)]
 }
 
 /// An entry as it is stored, without its bodies.
@@ -334,15 +357,43 @@ pub(super) fn log_row(connection: &Connection, version: Version) -> Result<LogRo
 /// What stands for the deltas of an entry that was trimmed. They are never this short: each begins with a schema.
 pub(super) const TRIMMED: &[u8] = b"trimmed";
 
-/// Reads the deltas of an entry, in the order of its touches; `OutOfWindow` if they were trimmed.
-pub(super) fn bodies(connection: &Connection, row: &LogRow) -> Result<Vec<Bytes>> {
+/// What stands for those that are in a segment.
+pub(super) const AGED: &[u8] = b"segment";
+
+/// Where the deltas of an entry are.
+pub(super) enum Stored {
+    Here(Bytes),
+    InSegment,
+    Trimmed,
+}
+
+/// Reads what stands in an entry's row for its deltas.
+pub(super) fn stored(connection: &Connection, row: &LogRow) -> Result<Stored> {
     const BODY: &str = "SELECT body FROM log WHERE version = ?1";
     let version = row.head.version;
     let body = one(connection, BODY, params![clamp(version)], |row| Ok(Bytes::copy_from_slice(blob(row, 0)?)))?;
-    let mut rest = body.ok_or_else(|| Error::corrupt(format!("Entry {version} of the log is missing.")))?;
-    if rest == TRIMMED && row.touches.iter().any(|touch| touch.length > 0) {
-        return Err(trimmed(version));
+    let body = body.ok_or_else(|| Error::corrupt(format!("Entry {version} of the log is missing.")))?;
+    let has_any = row.touches.iter().any(|touch| touch.length > 0);
+    Ok(match &body[..] {
+        TRIMMED if has_any => Stored::Trimmed,
+        AGED if has_any => Stored::InSegment,
+        _ => Stored::Here(body),
+    })
+}
+
+/// Reads the deltas of an entry, in the order of its touches; `OutOfWindow` if they were trimmed.
+pub(super) fn bodies(connection: &Connection, segments: &Segments, row: &LogRow) -> Result<Vec<Bytes>> {
+    let version = row.head.version;
+    match stored(connection, row)? {
+        Stored::Here(body) => split(row, body),
+        Stored::InSegment => split(row, segments.body(version)?).map_err(|error| segments.mismatch(version, error)),
+        Stored::Trimmed => Err(trimmed(version)),
     }
+}
+
+/// Takes the deltas of an entry apart, and verifies each.
+pub(super) fn split(row: &LogRow, mut rest: Bytes) -> Result<Vec<Bytes>> {
+    let version = row.head.version;
     let mut bodies = Vec::with_capacity(row.touches.len());
     for touch in &row.touches {
         let length = usize::try_from(touch.length).unwrap_or(usize::MAX);
@@ -359,9 +410,9 @@ pub(super) fn bodies(connection: &Connection, row: &LogRow) -> Result<Vec<Bytes>
 }
 
 /// Reads an entry whole.
-pub(super) fn entry(connection: &Connection, version: Version) -> Result<Entry> {
+pub(super) fn entry(connection: &Connection, segments: &Segments, version: Version) -> Result<Entry> {
     let row = log_row(connection, version)?;
-    let bodies = match bodies(connection, &row) {
+    let bodies = match bodies(connection, segments, &row) {
         Err(error) if error.kind() == Kind::OutOfWindow => vec![Bytes::new(); row.touches.len()],
         bodies => bodies?,
     };
@@ -461,9 +512,9 @@ fn missing_touch(table: TableId) -> Error {
 /// Reads the deltas of a table whose newest is at `tail`; `after < upto`, and `upto` is there.
 pub(super) fn deltas(
     connection: &Connection,
+    segments: &Segments,
     table: TableId,
-    after: Version,
-    upto: Version,
+    (after, upto): (Version, Version),
     tail: Version,
 ) -> Result<Vec<(Version, Bytes)>> {
     const RANGE: &str = "SELECT version FROM touch WHERE table_id = ?1 AND version > ?2 AND version <= ?3
@@ -482,7 +533,7 @@ pub(super) fn deltas(
         }
         at = Some(Version(version));
         if touch.length > 0 {
-            deltas.push((Version(version), body(connection, &row, table)?));
+            deltas.push((Version(version), body(connection, segments, &row, table)?));
         }
     }
     // The chain must end where it is known to.
@@ -493,22 +544,20 @@ pub(super) fn deltas(
 }
 
 /// Reads one delta of an entry.
-fn body(connection: &Connection, row: &LogRow, table: TableId) -> Result<Bytes> {
+fn body(connection: &Connection, segments: &Segments, row: &LogRow, table: TableId) -> Result<Bytes> {
     const PART: &str = "SELECT substr(body, ?2, ?3) FROM log WHERE version = ?1";
     if let [_] = row.touches.as_slice() {
-        return bodies(connection, row).map(|mut bodies| bodies.swap_remove(0));
+        return bodies(connection, segments, row).map(|mut bodies| bodies.swap_remove(0));
     }
+    let at = row.touches.iter().position(|touch| touch.table == table).unwrap_or_default();
     let touch = row.touch(table)?;
-    let before: u64 = row.touches.iter().take_while(|touch| touch.table != table).map(|touch| touch.length).sum();
+    let before: u64 = row.touches[..at].iter().map(|touch| touch.length).sum();
     let part = params![clamp(row.head.version), clamp(Version(before + 1)), clamp(Version(touch.length))];
     let body = one(connection, PART, part, |row| Ok(Bytes::copy_from_slice(blob(row, 0)?)))?;
     match body.filter(|body| Digest::of(body) == touch.digest) {
         Some(body) => Ok(body),
-        // Damaged, or trimmed: the whole tells.
-        None => bodies(connection, row).and_then(|_| {
-            let version = row.head.version;
-            Err(Error::corrupt(format!("The delta of table {table} in entry {version} is damaged.")))
-        }),
+        // Damaged, trimmed, or in a segment: the whole tells.
+        None => bodies(connection, segments, row).map(|mut bodies| bodies.swap_remove(at)),
     }
 }
 

@@ -250,19 +250,417 @@ fn invariant_9_damage_of_the_write_ahead_log_loses_no_commit() {
     assert_eq!(SqliteMetastore::open(&copy).unwrap().newest().unwrap().unwrap().version, Version(10));
 }
 
+/// Returns the files of segments, by name.
+fn segment_files(path: &Path) -> Vec<PathBuf> {
+    let Ok(listing) = std::fs::read_dir(path.with_file_name("segments")) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = listing.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Small commits as they are: most of each is alike.
+fn small_commits(store: &SqliteMetastore, versions: std::ops::RangeInclusive<u64>) {
+    let entries: Vec<Entry> = versions
+        .map(|version| {
+            let mut body = vec![7; 900];
+            body[100..108].copy_from_slice(&version.to_le_bytes());
+            Entry { deltas: vec![delta(1 + version % 3, &body)], ..entry(version) }
+        })
+        .collect();
+    entries.chunks(100).for_each(|group| store.append(group).unwrap());
+}
+
+fn all_deltas(store: &SqliteMetastore, upto: u64) -> Vec<Vec<(Version, Bytes)>> {
+    (1..=3).map(|table| store.deltas(TableId(table), Version(0), Version(upto)).unwrap()).collect()
+}
+
+/// Returns what a closed store's database uses, without the free pages that wait for new rows.
+fn used_bytes(path: &Path) -> u64 {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().cast_unsigned();
+    (number("PRAGMA page_count") - number("PRAGMA freelist_count")) * number("PRAGMA page_size")
+}
+
+#[test]
+fn an_aged_log_answers_as_before_and_leaves_sqlite_small() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    fill(&store);
+    let before = 5000;
+    small_commits(&store, 10..=before);
+    let deltas = all_deltas(&store, before);
+    let entries = store.entries(&all_entries()).unwrap();
+    drop(store);
+    let full = used_bytes(&path);
+    let mut store = SqliteMetastore::open(&path).unwrap();
+    for reopened in [false, true] {
+        if reopened {
+            drop(store);
+            store = SqliteMetastore::open(&path).unwrap();
+        } else {
+            store.age(0).unwrap();
+            store.tidy().unwrap();
+            assert_eq!(segment_files(&path).len(), 1);
+        }
+        assert_eq!(all_deltas(&store, before), deltas);
+        assert_eq!(store.entries(&all_entries()).unwrap(), entries);
+        assert_eq!(store.entry(Version(77)).unwrap().unwrap().deltas[0].body, deltas[2][store_index(77)].1);
+        assert_eq!(store.check().unwrap(), Vec::<String>::new());
+    }
+    drop(store);
+    let (aged, segments) = (used_bytes(&path), file_bytes(&segment_files(&path)[0]).unwrap());
+    assert!(aged * 3 < full && segments * 5 < full, "{full} bytes before, {aged} and {segments} after");
+}
+
+#[test]
+fn what_ageing_frees_goes_back_to_the_disk() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=20_000);
+    store.tidy().unwrap();
+    let full = file_bytes(&path).unwrap();
+    store.age(0).unwrap();
+    store.tidy().unwrap();
+    let free = 4096 * 1024;
+    let aged = file_bytes(&path).unwrap();
+    assert!(aged < full / 3 + free, "{full} bytes before, {aged} after; {free} wait for new rows");
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
+/// Tells which of table 3's deltas a version of `small_commits` is.
+fn store_index(version: u64) -> usize {
+    usize::try_from((version - 10) / 3).unwrap()
+}
+
+#[test]
+fn every_answer_of_a_filled_store_survives_its_ageing() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    fill(&store);
+    let before = texts(&answers(&store));
+    store.age(0).unwrap();
+    assert_eq!(texts(&answers(&store)), before);
+    store.age(0).unwrap();
+    assert_eq!(segment_files(&path).len(), 1, "there was nothing to age the second time");
+    drop(store);
+    let store = SqliteMetastore::open(&path).unwrap();
+    assert_eq!(texts(&answers(&store)), before);
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn little_does_not_age() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=3000);
+    store.age(4 << 20).unwrap();
+    assert_eq!(segment_files(&path).len(), 0, "2.7 MB are less than 4 MiB");
+    store.age(2 << 20).unwrap();
+    assert_eq!(segment_files(&path).len(), 1);
+    let emptied = store.known.read().head.emptied.0;
+    assert!((1500..2000).contains(&emptied), "half of what may stay stays: {emptied}");
+}
+
+#[test]
+fn a_crash_while_the_log_ages_loses_nothing() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=2000);
+    let expected = all_deltas(&store, 2000);
+    let segment = |number| segments::Segment::minted(number);
+    // Written in part, and written to the end but not recorded.
+    let folder = path.with_file_name("segments");
+    store.write(Space::Takes(0), |draft| [1, 2].into_iter().try_for_each(|n| draft.put_segment(segment(n)))).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("0000000000000001.segment#1"), b"half").unwrap();
+    std::fs::write(folder.join("0000000000000002.segment"), b"whole").unwrap();
+    // Somebody else's, and one of a metastore that is not here any more.
+    std::fs::write(folder.join("notes.txt"), b"mine").unwrap();
+    std::fs::write(folder.join("0000000000000003.segment"), b"theirs").unwrap();
+    drop(store);
+    let store = SqliteMetastore::open(&path).unwrap();
+    let names = |files: Vec<PathBuf>| -> Vec<String> {
+        files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    };
+    assert_eq!(names(segment_files(&path)), ["0000000000000003.segment", "notes.txt"]);
+    assert_eq!(all_deltas(&store, 2000), expected);
+    // Recorded, and none of its rows emptied.
+    let run = store.pack_for_test(Version(0), Version(1500));
+    store.publish(run.0, &run.1, None).unwrap();
+    drop(store);
+    let store = SqliteMetastore::open(&path).unwrap();
+    assert_eq!(all_deltas(&store, 2000), expected);
+    assert_eq!(store.known.read().head.emptied, Version(0));
+    assert_eq!(store.trim(&[Version(5)]).unwrap().entries, 1);
+    store.age(0).unwrap();
+    assert_eq!(store.known.read().head.emptied, Version(1999));
+    assert_eq!(store.known.read().segments.values().map(|segment| segment.trimmed).sum::<u64>(), 900);
+    assert_eq!(store.deltas(TableId(1), Version(5), Version(2000)).unwrap(), expected[0][1..]);
+    assert_eq!(store.deltas(TableId(3), Version(4), Version(5)).unwrap_err().kind(), Kind::OutOfWindow);
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+    assert_eq!(std::fs::read(folder.join("0000000000000003.segment")).unwrap(), b"theirs");
+    let files = names(segment_files(&path));
+    let wanted = ["0000000000000003.segment", "0000000000000004.segment", "0000000000000005.segment", "notes.txt"];
+    assert_eq!(files, wanted);
+    // About to go, and not deleted.
+    let gone = store.known.read().segments[&5].clone();
+    store.trim(&(1501..=1999).map(Version).collect::<Vec<_>>()).unwrap();
+    store
+        .write(Space::Trims, |draft| draft.put_segment(segments::Segment { state: segments::State::Gone, ..gone }))
+        .unwrap();
+    drop(store);
+    let store = SqliteMetastore::open(&path).unwrap();
+    assert_eq!(names(segment_files(&path)), [wanted[0], wanted[1], wanted[3]]);
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn invariant_9_damage_of_a_segment_is_never_answered_from() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    fill(&store);
+    store.append(&[Entry { deltas: vec![delta(2, &[6; 90])], ..entry(10) }]).unwrap();
+    store.age(0).unwrap();
+    store.append(&[Entry { deltas: vec![delta(1, &[8; 70])], ..entry(11) }, entry(12)]).unwrap();
+    store.age(0).unwrap();
+    let expected = texts(&answers(&store));
+    drop(store);
+    let files = segment_files(&path);
+    assert_eq!(files.len(), 2);
+    let whole: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    let mut harmed: Vec<(usize, String, Option<Vec<u8>>)> = Vec::new();
+    for (at, bytes) in whole.iter().enumerate() {
+        for place in (0..bytes.len()).step_by(7) {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= [0x01, 0x80, 0x10, 0xff, 0x04][place % 5];
+            harmed.push((at, format!("flip {place}"), Some(flipped)));
+        }
+        harmed.extend((0..bytes.len()).step_by(61).map(|end| (at, format!("cut {end}"), Some(bytes[..end].to_vec()))));
+        harmed.push((at, "longer".to_owned(), Some([&bytes[..], b"\0"].concat())));
+        harmed.push((at, "gone".to_owned(), None));
+        harmed.push((at, "another's".to_owned(), Some(whole[1 - at].clone())));
+    }
+    let store = SqliteMetastore::open(&path).unwrap();
+    let mut noticed = 0;
+    for (at, harm, bytes) in &harmed {
+        match bytes {
+            Some(bytes) => std::fs::write(&files[*at], bytes).unwrap(),
+            None => std::fs::remove_file(&files[*at]).unwrap(),
+        }
+        store.segments.forget();
+        let answers = answers(&store);
+        let name = files[*at].file_name().unwrap().to_string_lossy();
+        for (got, want) in answers.iter().zip(&expected) {
+            match got {
+                Ok(got) => assert_eq!(got, want, "{name}: {harm}"),
+                Err(error) => {
+                    assert!(error.kind() == Kind::Corrupt && error.message().contains(&*name), "{harm}: {error:?}");
+                }
+            }
+        }
+        noticed += usize::from(answers.iter().any(Result::is_err));
+        let lines = store.check().unwrap();
+        assert!(
+            matches!(&lines[..], [line] if line.contains(&*name) && line.contains(" It holds rows of shop.")),
+            "{harm}: {lines:?}"
+        );
+        std::fs::write(&files[*at], &whole[*at]).unwrap();
+    }
+    // Most of so small a segment is entries, which are read from SQLite: the check alone notices what happens to these.
+    assert!(noticed > 20, "{noticed} of {} are noticed by the answers, all by the check", harmed.len());
+    store.segments.forget();
+    assert_eq!(texts(&answers(&store)), expected);
+    // With both gone the store opens, and answers what needs neither.
+    drop(store);
+    files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let store = SqliteMetastore::open(&path).unwrap();
+    assert_eq!(store.entries(&all_entries()).unwrap().len(), 12);
+    assert_eq!(store.entry(Version(12)).unwrap().unwrap().head.version, Version(12));
+    let error = store.entry(Version(3)).unwrap_err();
+    let message = "segments/0000000000000001.segment, which holds versions 1 to 9 of the log, is missing.";
+    assert_eq!(error.message(), message);
+}
+
+#[test]
+fn a_segment_that_is_not_recorded_is_missed() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    fill(&store);
+    store.age(0).unwrap();
+    drop(store);
+    let connection = Connection::open(&path).unwrap();
+    assert_eq!(connection.execute("DELETE FROM segment", []).unwrap(), 1);
+    drop(connection);
+    let error = SqliteMetastore::open(&path).err().unwrap();
+    assert_eq!(error.to_string(), "A row of the metastore's table 'segment' is missing or was changed.");
+}
+
+#[test]
+fn what_is_trimmed_of_segments_gives_its_space_back() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=1000);
+    store.age(0).unwrap();
+    small_commits(&store, 1001..=2000);
+    store.age(0).unwrap();
+    let expected = all_deltas(&store, 2000);
+    let sizes = || -> Vec<u64> { segment_files(&path).iter().map(|file| file_bytes(file).unwrap()).collect() };
+    let before = sizes();
+    assert_eq!(before.len(), 2);
+    // A third of the first: it stays as it is.
+    store.trim(&(1..=333).map(Version).collect::<Vec<_>>()).unwrap();
+    store.age(0).unwrap();
+    assert_eq!(sizes(), before);
+    // More than half: it is written anew, and is as good as before.
+    store.trim(&(300..=700).map(Version).collect::<Vec<_>>()).unwrap();
+    store.age(0).unwrap();
+    let after = sizes();
+    assert_eq!(after.len(), 2);
+    assert!(after.iter().sum::<u64>() < before.iter().sum::<u64>(), "{before:?} {after:?}");
+    for reopened in [false, true] {
+        let own = reopened.then(|| SqliteMetastore::open(&path).unwrap());
+        let store = own.as_ref().unwrap_or(&store);
+        for table in 1..=3 {
+            let rest = &expected[usize::try_from(table - 1).unwrap()];
+            let rest: Vec<_> = rest.iter().filter(|(version, _)| version.0 > 700).cloned().collect();
+            assert_eq!(store.deltas(TableId(table), Version(700), Version(2000)).unwrap(), rest);
+        }
+        assert_eq!(store.deltas(TableId(1), Version(0), Version(2000)).unwrap_err().kind(), Kind::OutOfWindow);
+        assert!(store.entry(Version(10)).unwrap().unwrap().deltas[0].body.is_empty());
+        assert_eq!(store.check().unwrap(), Vec::<String>::new());
+    }
+    let store = SqliteMetastore::open(&path).unwrap();
+    store.trim(&(1..=1999).map(Version).collect::<Vec<_>>()).unwrap();
+    store.age(0).unwrap();
+    assert_eq!(sizes(), [0; 0], "all of it is trimmed");
+    assert_eq!(store.known.read().segments.len(), 0);
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn readers_go_on_while_the_log_ages_and_segments_are_written_anew() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=3000);
+    let expected = store.deltas(TableId(1), Version(2000), Version(3000)).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut reads = 0;
+                while !done.load(std::sync::atomic::Ordering::SeqCst) || reads == 0 {
+                    assert_eq!(store.deltas(TableId(1), Version(2000), Version(3000)).unwrap(), expected);
+                    store.segments.forget();
+                    reads += 1;
+                }
+            });
+        }
+        store.age(1 << 20).unwrap();
+        for upto in (400..=2000).step_by(400) {
+            let versions: Vec<Version> = (upto - 399..=upto).map(Version).collect();
+            store.trim(&versions).unwrap();
+            store.age(0).unwrap();
+            small_commits(&store, 3001 + (upto - 400) / 4..=3000 + upto / 4);
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
+/// Prints what ageing costs. Run by hand: `cargo test -p strandline-core --release ageing_costs -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn ageing_costs() {
+    use std::time::{Duration, Instant};
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    // A row of three columns, as it is encoded.
+    let column = |at: usize, number: i64| -> (String, arrow::array::ArrayRef) {
+        (format!("c{at}"), std::sync::Arc::new(arrow::array::Int64Array::from(vec![number])))
+    };
+    let commit = |version: u64| {
+        let number = version.cast_signed();
+        let puts = (1..=3).map(|at| column(at, number * 31 + at.cast_signed() as i64));
+        let puts = arrow::array::RecordBatch::try_from_iter(puts).unwrap();
+        let deletes = puts.project(&[0]).unwrap().slice(0, 0);
+        let body = crate::log::delta::Delta { puts, deletes, next_row_id: version, next_auto: 0 }.encode().unwrap();
+        Entry { deltas: vec![crate::log::TableDelta { body, ..delta(1 + version % 8, b"") }], ..entry(version) }
+    };
+    let count = 100_000;
+    for from in (1..=count).step_by(500) {
+        let group: Vec<Entry> = (from..from + 500).map(commit).collect();
+        store.append(&group).unwrap();
+    }
+    store.tidy().unwrap();
+    let body = commit(7).deltas[0].body.len();
+    let full = file_bytes(&path).unwrap();
+    println!("{count} commits of one row, {body} bytes each as encoded: {} bytes each in SQLite", full / count);
+    let quiet = |version: &mut u64, rounds: u32, done: &dyn Fn() -> bool| {
+        let mut took: Vec<Duration> = Vec::new();
+        while took.len() < rounds as usize && !done() {
+            *version += 1;
+            let entry = commit(*version);
+            let start = Instant::now();
+            store.append(&[entry]).unwrap();
+            took.push(start.elapsed());
+        }
+        took.sort();
+        let at = |per_mille: usize| took[(took.len() * per_mille / 1000).min(took.len() - 1)];
+        println!(
+            "{} commits: p50 {:?}, p99 {:?}, p99.9 {:?}, max {:?}",
+            took.len(),
+            at(500),
+            at(990),
+            at(999),
+            at(1000)
+        );
+    };
+    let mut version = count;
+    println!("before ageing");
+    quiet(&mut version, 2000, &|| false);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            store.age(0).unwrap();
+            println!("ageing took {:?}", start.elapsed());
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        println!("while it ages");
+        quiet(&mut version, u32::MAX, &|| done.load(std::sync::atomic::Ordering::SeqCst));
+    });
+    let start = Instant::now();
+    (0..10).for_each(|_| store.tidy().unwrap());
+    println!("ten times tidying took {:?}", start.elapsed());
+    let segments: u64 = segment_files(&path).iter().map(|file| file_bytes(file).unwrap()).sum();
+    let emptied = store.known.read().head.emptied.0;
+    println!(
+        "SQLite {full} bytes, then {}; segments {segments}, {} bytes each",
+        file_bytes(&path).unwrap(),
+        segments / emptied
+    );
+    store.segments.forget();
+    let start = Instant::now();
+    (0..1000).for_each(|at| drop(store.entry(Version(1 + at * 97)).unwrap()));
+    println!("1000 entries read here and there: {:?} each", start.elapsed() / 1000);
+    let start = Instant::now();
+    let read = store.deltas(TableId(1), Version(0), Version(count)).unwrap().len();
+    println!("{read} deltas of one table read in {:?}", start.elapsed());
+}
+
 #[test]
 fn a_newer_format_is_refused_without_a_write() {
     let (_directory, path) = scratch();
     fill(&SqliteMetastore::open(&path).unwrap());
-    let crc = integrity::crc_of(integrity::setting_digest("format", "2"));
+    let crc = integrity::crc_of(integrity::setting_digest("format", "3"));
     let connection = Connection::open(&path).unwrap();
-    connection.execute("UPDATE setting SET value = '2', crc = ?1 WHERE name = 'format'", [crc]).unwrap();
+    connection.execute("UPDATE setting SET value = '3', crc = ?1 WHERE name = 'format'", [crc]).unwrap();
     drop(connection);
     let before = std::fs::read(&path).unwrap();
     let error = SqliteMetastore::open(&path).err().unwrap();
     assert_eq!(error.kind(), Kind::Invalid);
     let message =
-        " was written by a newer Strandline (format 2, this build reads 1). Open it with that version or newer.";
+        " was written by a newer Strandline (format 3, this build reads 2). Open it with that version or newer.";
     assert!(error.to_string().ends_with(message), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -1,7 +1,7 @@
 //! The writer: one connection, one transaction at a time. A transaction is drafted against what is known, and becomes
 //! known when it is durable; if it fails, nothing has changed on disk or in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::hooks::Wal;
+use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, params};
 
 use crate::catalog::{Change, ObjectKind};
@@ -19,6 +20,7 @@ use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin, Trimmed};
 use crate::schema::fold;
 
 use super::read::{self, Known, Tail};
+use super::segments::Segment;
 use super::{clamp, disk_full, end_to_sql, name_taken, run, sql_error, to_sql};
 
 /// The WAL is checkpointed by the append that makes it longer.
@@ -40,6 +42,11 @@ const FREE_PAGES_KEPT: i64 = 1024;
 const FREE_PAGES_TAKEN: i64 = 512;
 /// What a page takes in the WAL.
 const FRAME_BYTES: u64 = 24 + 4096;
+
+const INSERT_ENTRY: &str =
+    "INSERT INTO log (version, time, account, author, what, upkeep, touches, changes, pins, files,
+    catalog_version, catalog_digest, hash, crc, body)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
 
 /// The one connection that writes.
 pub(super) struct Writer {
@@ -213,18 +220,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives some of the free pages at the end of the file back to the disk, if there are many.
-    pub(super) fn give_back(&mut self) -> Result<()> {
+    /// Gives some of the free pages at the end of the file back to the disk, if there are many. Tells whether there are more.
+    pub(super) fn give_back(&mut self) -> Result<bool> {
         const FREE: &str = "PRAGMA freelist_count";
         let free: i64 = self.connection.query_row(FREE, [], |row| row.get(0)).map_err(sql_error)?;
         fail::fail_point!("tidy::vacuum", crate::error::failing);
         if free > FREE_PAGES_KEPT {
             let pages = (free - FREE_PAGES_KEPT).min(FREE_PAGES_TAKEN);
             let sql = format!("PRAGMA incremental_vacuum({pages})");
-            self.transaction(Space::GivesBack, |connection| connection.execute_batch(&sql).map_err(sql_error))?;
+            self.transaction(Space::GivesBack, |connection| {
+                // Each step gives back one page.
+                let mut statement = connection.prepare(&sql).map_err(sql_error)?;
+                let mut pages = statement.query([]).map_err(sql_error)?;
+                while pages.next().map_err(sql_error)?.is_some() {}
+                Ok(())
+            })?;
             self.wrote();
         }
-        Ok(())
+        Ok(free > FREE_PAGES_KEPT + FREE_PAGES_TAKEN)
     }
 
     /// Returns how many pages the WAL holds, and how many of them are in the database.
@@ -264,6 +277,20 @@ pub(super) fn initialise(connection: &Connection, name: &str, value: &str) -> Re
     Ok(())
 }
 
+/// Brings a store of an older format to this build's: in the transaction that `connection` is in.
+pub(super) fn migrate(connection: &Connection, name: &str, (old, new): (&str, &str)) -> Result<()> {
+    const SAVE: &str = "UPDATE head SET serial = ?1, body = ?2, crc = ?3 WHERE id = 1";
+    let mut head = read::head(connection)?;
+    connection.execute_batch(include_str!("../segment.sql")).map_err(sql_error)?;
+    integrity::toggle(&mut head.settings, integrity::setting_digest(name, old));
+    insert_setting(connection, &mut head, name, new)?;
+    head.serial += 1;
+    let body = head.encode();
+    let crc = crc32fast::hash(&body);
+    execute(connection, SAVE, params![to_sql(head.serial)?, body, crc])?;
+    Ok(())
+}
+
 fn insert_setting(connection: &Connection, head: &mut Head, name: &str, value: &str) -> Result<()> {
     const PUT: &str = "INSERT OR REPLACE INTO setting (name, value, crc) VALUES (?1, ?2, ?3)";
     let digest = integrity::setting_digest(name, value);
@@ -285,13 +312,14 @@ pub(super) struct News {
     pub pins: HashMap<PinId, Option<Pin>>,
     pub intents: HashMap<FileId, Option<FileKind>>,
     pub settings: HashMap<String, Option<String>>,
+    pub segments: HashMap<u64, Option<Segment>>,
 }
 
 /// A transaction in the making.
 pub(super) struct Draft<'a> {
-    known: &'a Known,
-    connection: &'a Connection,
-    news: News,
+    pub(super) known: &'a Known,
+    pub(super) connection: &'a Connection,
+    pub(super) news: News,
 }
 
 impl<'a> Draft<'a> {
@@ -304,6 +332,7 @@ impl<'a> Draft<'a> {
             pins: HashMap::new(),
             intents: HashMap::new(),
             settings: HashMap::new(),
+            segments: HashMap::new(),
         };
         Draft { known, connection, news }
     }
@@ -360,9 +389,6 @@ impl<'a> Draft<'a> {
     }
 
     fn insert(&mut self, entry: &Entry, sealed: integrity::Sealed) -> Result<()> {
-        const INSERT: &str = "INSERT INTO log (version, time, account, author, what, upkeep, touches, changes, pins,
-            files, catalog_version, catalog_digest, hash, crc, body)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let head = EntryHead { hash: sealed.hash, ..entry.head.clone() };
         let touches = integrity::encode_touches(&sealed.touches);
         let catalog_version = self.news.head.catalog_version;
@@ -395,7 +421,7 @@ impl<'a> Draft<'a> {
             crc,
             body,
         ];
-        self.execute(INSERT, rows)?;
+        self.execute(INSERT_ENTRY, rows)?;
         self.news.head.version = head.version;
         self.news.head.time = head.time;
         self.news.head.hash = head.hash;
@@ -623,18 +649,46 @@ impl<'a> Draft<'a> {
         self.put_intent(id, kind)
     }
 
+    /// Puts `mark` in the place of the deltas of a run of entries that were not trimmed, and returns of how many.
+    ///
+    /// The rows are deleted and inserted, not updated: SQLite joins the pages that lose rows, and those whose rows shrink it
+    /// leaves as they are, full of holes that nothing else gets.
+    pub(super) fn replace_bodies(&self, first: Version, last: Version, mark: &[u8]) -> Result<usize> {
+        const ROWS: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
+            catalog_version, catalog_digest, hash, crc FROM log WHERE version BETWEEN ?1 AND ?2
+            AND length(body) > 0 AND (length(body) <> length(?3) OR body <> ?3) ORDER BY version";
+        const DELETE: &str = "DELETE FROM log WHERE version = ?1";
+        let range = params![clamp(first), clamp(last), read::TRIMMED];
+        let rows: Vec<Vec<Value>> = read::each(self.connection, ROWS, range, |row| {
+            (0..14).map(|column| row.get(column).map_err(sql_error)).collect()
+        })?;
+        for row in &rows {
+            self.execute(DELETE, &[&row[0]])?;
+        }
+        for row in &rows {
+            let columns = row.iter().map(|value| value as &dyn rusqlite::ToSql);
+            let columns: Vec<&dyn rusqlite::ToSql> = columns.chain([&mark as &dyn rusqlite::ToSql]).collect();
+            self.execute(INSERT_ENTRY, &columns)?;
+        }
+        Ok(rows.len())
+    }
+
     /// Empties the bodies of entries.
     pub(super) fn trim(&mut self, versions: &[Version]) -> Result<Trimmed> {
-        const UPDATE: &str = "UPDATE log SET body = ?2 WHERE version = ?1 AND body <> ?2";
         let mut done = Trimmed::default();
+        let mut of_segments: BTreeMap<u64, u64> = BTreeMap::new();
         for version in versions {
             let row = read::log_row(self.connection, *version)?;
             let bytes: u64 = row.touches.iter().map(|touch| touch.length).sum();
-            if bytes > 0 && self.execute(UPDATE, params![to_sql(version.0)?, read::TRIMMED])? > 0 {
+            if bytes > 0 && self.replace_bodies(*version, *version, read::TRIMMED)? > 0 {
                 done.entries += 1;
                 done.bytes += bytes;
+                if let Some(segment) = self.segment_of(*version) {
+                    *of_segments.entry(segment).or_default() += bytes;
+                }
             }
         }
+        of_segments.into_iter().try_for_each(|(segment, bytes)| self.trim_segment(segment, bytes))?;
         Ok(done)
     }
 
@@ -666,7 +720,7 @@ impl<'a> Draft<'a> {
         true
     }
 
-    fn execute(&self, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {
+    pub(super) fn execute(&self, sql: &'static str, params: &[&dyn rusqlite::ToSql]) -> Result<usize> {
         execute(self.connection, sql, params)
     }
 }

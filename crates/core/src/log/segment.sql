@@ -1,0 +1,7 @@
+-- Files that hold the deltas of a run of older entries, where `log.body` says `segment`: what there is to know of each.
+-- Some are being written, or go: their files are deleted when the store is opened.
+CREATE TABLE segment (
+    number INTEGER PRIMARY KEY,
+    body BLOB NOT NULL,
+    crc INTEGER NOT NULL
+) STRICT;
