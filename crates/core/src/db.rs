@@ -3,7 +3,7 @@
 //! The verbs that people use are in `history/`, one per file, each as `impl Database`. It never turns words into a
 //! version itself (`when`), never decides visibility (`scan`) and never appends to the log (`txn`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -23,14 +23,14 @@ use crate::cold::Merging;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result, What};
 use crate::hot::Hot;
-use crate::ids::{AccountId, Digest, FileId, PinId, Time, Version};
+use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::jobs::{Jobs, Turns};
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
 use crate::log::{FileKind, Metastore, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
-use crate::store::{Head, Stamps, Store};
+use crate::store::{Head, Stamps, Store, Thinned};
 use crate::txn::sequencer::{Prepared, Sequencer};
 use crate::txn::{Author, Ids, Txn, footprint::Footprint};
 use crate::when::{self, Resolved, When, Window};
@@ -58,6 +58,8 @@ pub struct Options {
     pub window: Window,
     /// A file that nothing reaches any more is deleted after so many microseconds.
     pub grace_micros: i64,
+    /// Manifests that only a recovery window keeps go where the log tells the same (see `upkeep::keep`). Off, for measuring.
+    pub thinning: bool,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             load_rows: 1 << 20,
             window: Window::DEFAULT,
             grace_micros: 10 * 60 * 1_000_000,
+            thinning: true,
         }
     }
 }
@@ -95,6 +98,8 @@ pub(crate) struct Inner {
     pub holdings: Holdings,
     /// Since when nothing reaches a file. It begins anew with the process: a restart only delays the collector.
     pub condemned: Mutex<HashMap<FileId, Time>>,
+    /// Ranges of the log that are too much to be laid over what stands below them: a content and a version. That stays so.
+    pub much: Mutex<HashSet<(TableId, Version, Version)>>,
     pub turns: Turns,
     /// Held by the collection that runs: the time of day when the last began, and how much time had passed then.
     pub collecting: tokio::sync::Mutex<(Time, i64)>,
@@ -172,6 +177,7 @@ impl Database {
             head: ArcSwap::from_pointee(head),
             opens: Arc::default(),
             addressing: RwLock::new(()),
+            thinned: Thinned::default(),
             transactions: Arc::default(),
             stamps: Stamps::default(),
             load_rows: options.load_rows,
@@ -192,6 +198,7 @@ impl Database {
             policies: Mutex::new(()),
             holdings: Holdings::default(),
             condemned: Mutex::default(),
+            much: Mutex::default(),
             turns: Turns::default(),
             collecting: tokio::sync::Mutex::new(begun),
             jobs,
@@ -309,7 +316,7 @@ impl Database {
     }
 
     /// Returns the tables with recent rows in memory: id, rows, bytes.
-    pub fn unflushed(&self) -> Vec<(crate::ids::TableId, usize, usize)> {
+    pub fn unflushed(&self) -> Vec<(TableId, usize, usize)> {
         self.0.store.hot.sizes()
     }
 

@@ -1,5 +1,7 @@
 //! What every open database is made of, below moments and transactions.
 
+mod thinning;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +17,8 @@ use crate::hot::Hot;
 use crate::ids::{TableId, Time, Version};
 use crate::log::{EntryHead, EntryQuery, Metastore};
 
+pub use thinning::Thinned;
+
 /// The parts of an open database that moments and transactions share.
 pub struct Store {
     pub env: Env,
@@ -28,6 +32,8 @@ pub struct Store {
     /// Shared by whoever turns an address into a version and holds that, until both are done. The collector has it alone
     /// while it asks what is held and by what an address could still be honoured: it finds each address before or after.
     pub addressing: RwLock<()>,
+    /// Manifests that past versions are not read through any more.
+    pub thinned: Thinned,
     /// What open transactions read: the memory of who wrote what reaches back to there.
     pub transactions: Arc<Opens>,
     pub stamps: Stamps,

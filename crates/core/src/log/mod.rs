@@ -315,6 +315,9 @@ pub trait Metastore: Send + Sync + 'static {
     /// Returns the non-empty delta bodies of one table in `(after, upto]`, oldest first. `OutOfWindow` if one was trimmed.
     fn deltas(&self, table: TableId, after: Version, upto: Version) -> Result<Vec<(Version, Bytes)>>;
 
+    /// Returns how many bytes [`Metastore::deltas`] would return. `None` if one was trimmed.
+    fn delta_bytes(&self, table: TableId, after: Version, upto: Version) -> Result<Option<u64>>;
+
     /// Returns the newest entry at or before `time`.
     fn newest_at(&self, time: Time) -> Result<Option<EntryHead>>;
 
@@ -330,6 +333,9 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Returns all rows of one object, oldest first.
     fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>>;
+
+    /// Returns the row of one object that stood at `version`; `None` if it was not there then.
+    fn object_at(&self, kind: ObjectKind, id: u64, version: Version) -> Result<Option<ObjectRow>>;
 
     /// Returns the ids of all objects of this kind that ever were, in order.
     fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>>;
@@ -356,6 +362,10 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Returns the record of the committed manifest with this digest.
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>>;
+
+    /// Tells whether a manifest with this digest was committed and withdrawn on purpose, and none stands. One whose record is
+    /// lost was not.
+    fn was_withdrawn(&self, manifest: Digest) -> Result<bool>;
 
     /// Returns all committed files that were not withdrawn, in no order. Some 80 bytes each stand in memory.
     fn files(&self) -> Result<Vec<FileHead>>;

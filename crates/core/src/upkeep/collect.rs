@@ -33,6 +33,8 @@ pub struct Collection {
     pub damages: Vec<Error>,
     /// Where the next collection begins to look through the log.
     looked: Looked,
+    /// Manifests that were thinned out of what is kept.
+    thinned: HashSet<Digest>,
 }
 
 /// Up to where the log was looked through for snapshots and policies that were these.
@@ -93,10 +95,13 @@ const TRIMS_MAX: usize = 200;
 const PAGE: u64 = 4096;
 
 /// What must stay.
+#[derive(Default)]
 struct Roots {
     manifests: HashMap<Digest, Root>,
     /// What is read of the log, by the table in whose name it stands there.
     ranges: HashMap<TableId, Vec<Range>>,
+    /// Manifests that were thinned out of what is kept.
+    thinned: HashSet<Digest>,
 }
 
 /// What reads a manifest.
@@ -125,6 +130,9 @@ impl Roots {
     }
 
     fn keep(&mut self, held: &Held) {
+        if held.is_thinned {
+            self.thinned.extend(held.content.manifest);
+        }
         let Some(first) = held.keepers.first() else { return };
         let content = &held.content;
         if let Some(manifest) = content.manifest {
@@ -147,11 +155,17 @@ impl Roots {
 impl Database {
     /// Says what becomes of every file, and of which entries the deltas would go. Changes nothing.
     pub async fn plan_collection(&self) -> Result<Collection> {
+        let thinnable = self.thinnable().await?;
+        self.plan_without(thinnable).await
+    }
+
+    /// As `plan_collection`, with these manifests taken as thinned out.
+    pub(super) async fn plan_without(&self, thinned: HashSet<Digest>) -> Result<Collection> {
         // Files that are committed later belong to contents that are read later.
         let this = self.clone();
-        let (files, keepers, roots) = blocking(move || {
-            let (files, keepers) = (this.metastore().files()?, Keepers::of(&this)?);
-            let mut roots = Roots { manifests: HashMap::new(), ranges: HashMap::new() };
+        let (files, keepers, mut roots) = blocking(move || {
+            let (files, keepers) = (this.metastore().files()?, Keepers::of(&this)?.without(thinned));
+            let mut roots = Roots::default();
             keepers.each(&this, |held| roots.keep(&held))?;
             Ok((files, keepers, roots))
         })
@@ -210,11 +224,12 @@ impl Database {
             },
         }));
         let this = self.clone();
+        let thinned = std::mem::take(&mut roots.thinned);
         let (mut trims, looked) = blocking(move || this.trims(&keepers, &roots)).await?;
         if !damages.is_empty() {
             trims.clear();
         }
-        Ok(Collection { files, trims, damages, looked })
+        Ok(Collection { files, trims, damages, looked, thinned })
     }
 
     /// Returns the manifest that a root reads. An open moment holds a whole version, of which perhaps one table was kept until
@@ -246,7 +261,11 @@ impl Database {
         let mut last = self.0.collecting.lock().await;
         self.check_clock(&mut last)?;
         self.flush_older_than_the_window().await?;
-        let mut plan = self.plan_collection().await?;
+        // Whoever opens a version after this reads it through what stays. Who did before is found by the plan, which asks for
+        // open moments only now.
+        self.0.store.thinned.add(self.thinnable().await?);
+        let mut plan = self.plan_without(HashSet::new()).await?;
+        self.0.store.thinned.keep_only(&plan.thinned);
         if !plan.damages.is_empty() {
             return Err(plan.damages.swap_remove(0));
         }

@@ -42,7 +42,8 @@ impl Store {
     }
 
     async fn over(metastore: Arc<dyn Metastore>) -> Store {
-        let options = options();
+        // What goes while its window lasts is told by `thin`.
+        let options = Options { thinning: false, ..options() };
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let db = Database::start(metastore.clone(), objects.clone(), options.clone(), None).await.unwrap();
         let database = create_database(&db, "d").await;

@@ -113,6 +113,10 @@ impl Metastore for FailingMetastore {
         self.inner.deltas(table, after, upto)
     }
 
+    fn delta_bytes(&self, table: TableId, after: Version, upto: Version) -> Result<Option<u64>> {
+        self.inner.delta_bytes(table, after, upto)
+    }
+
     fn newest_at(&self, time: Time) -> Result<Option<EntryHead>> {
         self.inner.newest_at(time)
     }
@@ -131,6 +135,10 @@ impl Metastore for FailingMetastore {
 
     fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>> {
         self.inner.object(kind, id)
+    }
+
+    fn object_at(&self, kind: ObjectKind, id: u64, version: Version) -> Result<Option<ObjectRow>> {
+        self.inner.object_at(kind, id, version)
     }
 
     fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>> {
@@ -183,6 +191,10 @@ impl Metastore for FailingMetastore {
 
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
         self.inner.file_by_digest(kind, digest)
+    }
+
+    fn was_withdrawn(&self, manifest: Digest) -> Result<bool> {
+        self.inner.was_withdrawn(manifest)
     }
 
     fn files(&self) -> Result<Vec<FileHead>> {
