@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -24,12 +24,13 @@ use crate::env::Env;
 use crate::error::{Error, Kind, Result, What};
 use crate::hot::Hot;
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
-use crate::jobs::{Jobs, Turns};
+use crate::jobs::Jobs;
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
 use crate::log::{FileKind, Metastore, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
+use crate::store::turns::Turns;
 use crate::store::{Head, Stamps, Store, Thinned};
 use crate::txn::sequencer::{Prepared, Sequencer};
 use crate::txn::{Author, Ids, Txn, footprint::Footprint};
@@ -91,6 +92,8 @@ pub(crate) struct Inner {
     /// Catalogs of the past, by the version that made them, most recently used last.
     catalogs: Mutex<Vec<(Version, Arc<Catalog>)>>,
     pub closing: AtomicBool,
+    /// How many loops in the background hold the database: they alone do not keep it open.
+    pub background: AtomicUsize,
     /// Read while schedules and terms are looked after, written by whoever closes: nothing of them comes after that.
     pub looking_after: tokio::sync::RwLock<()>,
     /// Held while a policy is looked up and then written.
@@ -98,9 +101,10 @@ pub(crate) struct Inner {
     pub holdings: Holdings,
     /// Since when nothing reaches a file. It begins anew with the process: a restart only delays the collector.
     pub condemned: Mutex<HashMap<FileId, Time>>,
+    /// Since when nothing reads these entries of the log, oldest first.
+    pub condemned_trims: Mutex<Vec<(Time, HashSet<Version>)>>,
     /// Ranges of the log that are too much to be laid over what stands below them: a content and a version. That stays so.
     pub much: Mutex<HashSet<(TableId, Version, Version)>>,
-    pub turns: Turns,
     /// Held by the collection that runs: the time of day when the last began, and how much time had passed then.
     pub collecting: tokio::sync::Mutex<(Time, i64)>,
     jobs: Jobs,
@@ -177,6 +181,8 @@ impl Database {
             head: ArcSwap::from_pointee(head),
             opens: Arc::default(),
             addressing: RwLock::new(()),
+            turns: Turns::default(),
+            merges: Turns::default(),
             thinned: Thinned::default(),
             transactions: Arc::default(),
             stamps: Stamps::default(),
@@ -199,7 +205,8 @@ impl Database {
             holdings: Holdings::default(),
             condemned: Mutex::default(),
             much: Mutex::default(),
-            turns: Turns::default(),
+            background: AtomicUsize::new(0),
+            condemned_trims: Mutex::default(),
             collecting: tokio::sync::Mutex::new(begun),
             jobs,
             root: OnceLock::new(),

@@ -270,18 +270,22 @@ pub struct EntrySummary {
 }
 
 impl Entry {
-    /// Tells whether the store takes less space for it, at once or when its recovery window is over: something is dropped
-    /// or emptied, or upkeep has done its work, and no row comes with it.
     fn gives_back(&self) -> bool {
-        let is_emptied = |change: &Change| match change {
-            Change::PutContent(_, content) => content.manifest.is_none() && content.inherited.is_empty(),
-            change => change.is_drop(),
-        };
-        let is_new = |change: &Change| matches!(change, Change::PutTable(_));
-        let brings_rows = self.deltas.iter().any(|delta| !delta.body.is_empty());
-        let empties = self.changes.iter().any(is_emptied) && !self.changes.iter().any(is_new);
-        !brings_rows && (self.head.upkeep || empties)
+        gives_back(self.head.upkeep, &self.changes, &self.deltas)
     }
+}
+
+/// Tells whether the store takes less space for a commit, at once or when its recovery window is over: something is dropped
+/// or emptied, or upkeep has done its work, and no row comes with it. It is let through on a full disk, and so goes alone.
+pub(crate) fn gives_back(is_upkeep: bool, changes: &[Change], deltas: &[TableDelta]) -> bool {
+    let is_emptied = |change: &Change| match change {
+        Change::PutContent(_, content) => content.manifest.is_none() && content.inherited.is_empty(),
+        change => change.is_drop(),
+    };
+    let is_new = |change: &Change| matches!(change, Change::PutTable(_));
+    let brings_rows = deltas.iter().any(|delta| !delta.body.is_empty());
+    let empties = changes.iter().any(is_emptied) && !changes.iter().any(is_new);
+    !brings_rows && (is_upkeep || empties)
 }
 
 /// Says that a delta was trimmed.

@@ -291,8 +291,14 @@ impl Database {
         going.sort_by_key(|file| file.kind != FileKind::Manifest);
         let mut failed = Ok(());
         let mut few = FILES_MAX;
-        while !going.is_empty() {
-            let batch: Vec<_> = going.iter().take(few).copied().collect();
+        while let Some(first) = going.first() {
+            let is_manifest = first.kind == FileKind::Manifest;
+            if !is_manifest && failed.is_err() {
+                // What a manifest names that could not be deleted stays.
+                break;
+            }
+            let of_kind = going.iter().take_while(|file| (file.kind == FileKind::Manifest) == is_manifest);
+            let batch: Vec<_> = of_kind.take(few).copied().collect();
             match self.delete_files(&batch, &mut done).await {
                 Err(error) if is_too_much(&error, batch.len()) => {
                     few = batch.len() / 4 + 1;
@@ -302,8 +308,11 @@ impl Database {
             }
             going.drain(..batch.len());
         }
-        if self.trim_all(&plan.trims, &mut done).await? {
-            let looked = serde_json::to_string(&plan.looked)?;
+        let (trims, waiting) = self.condemn(&plan.trims, now);
+        if self.trim_all(&trims, &mut done).await? {
+            // The next collection looks at those again that wait.
+            let upto = waiting.map_or(plan.looked.upto, |first| plan.looked.upto.min(Version(first.0 - 1)));
+            let looked = serde_json::to_string(&Looked { upto, ..plan.looked })?;
             if self.metastore().setting(LOOKED_SETTING)?.as_ref() != Some(&looked) {
                 self.metastore().put_setting(LOOKED_SETTING, &looked)?;
             }
@@ -337,6 +346,23 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// Condemns entries of the log whose deltas nothing reads. Returns those that nothing has read for the length of the
+    /// grace, and the oldest of those that wait.
+    fn condemn(&self, trims: &[Version], now: Time) -> (Vec<Version>, Option<Version>) {
+        let mut condemned = self.0.condemned_trims.lock();
+        let mut rest: HashSet<Version> = trims.iter().copied().collect();
+        for (_, versions) in condemned.iter_mut() {
+            versions.retain(|version| rest.remove(version));
+        }
+        condemned.push((now, rest));
+        let grace = self.options().grace_micros;
+        let is_over = |(since, _): &mut (Time, HashSet<Version>)| since.plus_micros(grace) <= now;
+        let mut going: Vec<Version> = condemned.extract_if(.., is_over).flat_map(|(_, versions)| versions).collect();
+        going.sort_unstable();
+        condemned.retain(|(_, versions)| !versions.is_empty());
+        (going, condemned.iter().flat_map(|(_, versions)| versions).min().copied())
     }
 
     /// Trims entries. Tells whether it came to the end: on a full disk, what is deleted may have to make room first.

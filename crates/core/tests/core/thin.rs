@@ -314,7 +314,7 @@ async fn what_was_loaded_or_cloned_in_between_keeps_its_manifest() {
     drop(child);
     store.step(5).await;
     let rows: Vec<(i32, i32)> = (1000..1200).map(|id| (id, id)).collect();
-    insert(&store.db, &store.t, &rows).await;
+    load(&store.db, &store.t, &rows).await;
     let loaded = store.note().await;
     for number in 6..10 {
         store.step(number).await;
