@@ -3,11 +3,11 @@
 //! The verbs that people use are in `history/`, one per file, each as `impl Database`. It never turns words into a
 //! version itself (`when`), never decides visibility (`scan`) and never appends to the log (`txn`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -23,14 +23,15 @@ use crate::cold::Merging;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result, What};
 use crate::hot::Hot;
-use crate::ids::{AccountId, Digest, FileId, PinId, Time, Version};
-use crate::jobs::{Jobs, Turns};
+use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
+use crate::jobs::Jobs;
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
 use crate::log::{FileKind, Metastore, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
-use crate::store::{Head, Stamps, Store};
+use crate::store::turns::Turns;
+use crate::store::{Head, Stamps, Store, Thinned};
 use crate::txn::sequencer::{Prepared, Sequencer};
 use crate::txn::{Author, Ids, Txn, footprint::Footprint};
 use crate::when::{self, Resolved, When, Window};
@@ -58,6 +59,8 @@ pub struct Options {
     pub window: Window,
     /// A file that nothing reaches any more is deleted after so many microseconds.
     pub grace_micros: i64,
+    /// Manifests that only a recovery window keeps go where the log tells the same (see `upkeep::keep`). Off, for measuring.
+    pub thinning: bool,
 }
 
 impl Default for Options {
@@ -72,6 +75,7 @@ impl Default for Options {
             load_rows: 1 << 20,
             window: Window::DEFAULT,
             grace_micros: 10 * 60 * 1_000_000,
+            thinning: true,
         }
     }
 }
@@ -88,6 +92,8 @@ pub(crate) struct Inner {
     /// Catalogs of the past, by the version that made them, most recently used last.
     catalogs: Mutex<Vec<(Version, Arc<Catalog>)>>,
     pub closing: AtomicBool,
+    /// How many loops in the background hold the database: they alone do not keep it open.
+    pub background: AtomicUsize,
     /// Read while schedules and terms are looked after, written by whoever closes: nothing of them comes after that.
     pub looking_after: tokio::sync::RwLock<()>,
     /// Held while a policy is looked up and then written.
@@ -95,7 +101,10 @@ pub(crate) struct Inner {
     pub holdings: Holdings,
     /// Since when nothing reaches a file. It begins anew with the process: a restart only delays the collector.
     pub condemned: Mutex<HashMap<FileId, Time>>,
-    pub turns: Turns,
+    /// Since when nothing reads these entries of the log, oldest first.
+    pub condemned_trims: Mutex<Vec<(Time, HashSet<Version>)>>,
+    /// Ranges of the log that are too much to be laid over what stands below them: a content and a version. That stays so.
+    pub much: Mutex<HashSet<(TableId, Version, Version)>>,
     /// Held by the collection that runs: the time of day when the last began, and how much time had passed then.
     pub collecting: tokio::sync::Mutex<(Time, i64)>,
     jobs: Jobs,
@@ -178,6 +187,9 @@ impl Database {
             head: ArcSwap::from_pointee(head),
             opens: Arc::default(),
             addressing: RwLock::new(()),
+            turns: Turns::default(),
+            merges: Turns::default(),
+            thinned: Thinned::default(),
             transactions: Arc::default(),
             stamps: Stamps::default(),
             load_rows: options.load_rows,
@@ -199,7 +211,9 @@ impl Database {
             policies: Mutex::new(()),
             holdings: Holdings::default(),
             condemned: Mutex::default(),
-            turns: Turns::default(),
+            much: Mutex::default(),
+            background: AtomicUsize::new(0),
+            condemned_trims: Mutex::default(),
             collecting: tokio::sync::Mutex::new(begun),
             jobs,
             root: OnceLock::new(),
@@ -319,7 +333,7 @@ impl Database {
     }
 
     /// Returns the tables with recent rows in memory: id, rows, bytes.
-    pub fn unflushed(&self) -> Vec<(crate::ids::TableId, usize, usize)> {
+    pub fn unflushed(&self) -> Vec<(TableId, usize, usize)> {
         self.0.store.hot.sizes()
     }
 

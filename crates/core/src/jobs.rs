@@ -1,38 +1,15 @@
 //! Long work that people can watch and stop. It is kept in memory: a job ends with its process, and what it had not
 //! finished was never there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::OwnedMutexGuard;
 
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{AccountId, TableId, Time};
-
-/// One job at a time per table: of two, one would find another content than it began with, and have worked for nothing.
-#[derive(Default)]
-pub(crate) struct Turns(Mutex<HashMap<TableId, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    /// Waits for the turn, which lasts until what is returned is dropped.
-    pub async fn take(&self, table: TableId) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.0.lock();
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(table).or_default().clone()
-        };
-        turn.lock_owned().await
-    }
-
-    /// Takes the turn if it is free.
-    pub fn try_take(&self, table: TableId) -> Option<OwnedMutexGuard<()>> {
-        let turn = self.0.lock().entry(table).or_default().clone();
-        turn.try_lock_owned().ok()
-    }
-}
+use crate::ids::{AccountId, Time};
 
 /// The jobs that run, and the last that ended. Clones are the same.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use parking_lot::Mutex;
 
 use crate::catalog::{Catalog, Change, Content, Inherited, ObjectKind};
 use crate::cold::Keys;
@@ -40,6 +41,8 @@ struct Inner {
     catalog: Arc<Catalog>,
     store: Arc<Store>,
     hold: Arc<Hold>,
+    /// What tables are read through, where that was found out: `None` at the newest moment, where the catalog says it.
+    contents: Option<Mutex<HashMap<TableId, Arc<Content>>>>,
 }
 
 impl Moment {
@@ -52,12 +55,14 @@ impl Moment {
             catalog: head.catalog.clone(),
             store: store.clone(),
             hold: Arc::new(hold),
+            contents: None,
         }))
     }
 
     /// Returns the moment of an older version, which is held, and whose catalog and time the caller has read.
     pub(crate) fn past(store: &Arc<Store>, hold: Arc<Hold>, time: Time, catalog: Arc<Catalog>) -> Moment {
-        Moment(Arc::new(Inner { version: hold.version(), time, catalog, store: store.clone(), hold }))
+        let (version, contents) = (hold.version(), Some(Mutex::default()));
+        Moment(Arc::new(Inner { version, time, catalog, store: store.clone(), hold, contents }))
     }
 
     /// Returns what keeps it open.
@@ -76,6 +81,18 @@ impl Moment {
 
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.0.catalog
+    }
+
+    /// Returns what a table is read through at this moment: what the catalog says that it held, or what stands in for that
+    /// (see `store::thinning`). `None` for a view.
+    pub fn content(&self, table: TableId) -> Result<Option<Arc<Content>>> {
+        let Some(content) = self.0.catalog.content(table) else { return Ok(None) };
+        let Some(known) = &self.0.contents else { return Ok(Some(content.clone())) };
+        if let Some(content) = known.lock().get(&table) {
+            return Ok(Some(content.clone()));
+        }
+        let found = self.0.store.content_at(table, content, self.0.version)?;
+        Ok(Some(known.lock().entry(table).or_insert(found).clone()))
     }
 
     /// Returns the visible rows of a table of this moment.
@@ -121,7 +138,11 @@ impl Moment {
     /// As `get`, but only if no I/O is needed and nothing has to be found first: `None` means "call `get`".
     pub fn try_get(&self, table: &Arc<Table>, key: &[u8]) -> Option<Result<Option<RecordBatch>>> {
         let store = &self.0.store;
-        let content = self.0.catalog.content(table.id)?;
+        let content = match &self.0.contents {
+            None => self.0.catalog.content(table.id)?.clone(),
+            Some(known) => known.lock().get(&table.id)?.clone(),
+        };
+        let content = &content;
         let manifest = match content.manifest {
             Some(digest) => store.cold.cached_manifest(digest)?,
             None => Arc::default(),
@@ -166,6 +187,9 @@ impl Moment {
         let content = catalog
             .content(table.id)
             .ok_or_else(|| Error::internal(format!("Table '{}' has no content at {}.", table.name, self.0.version)))?;
+        // A transaction may have given the table another.
+        let found = if self.0.catalog.content(table.id) == Some(content) { self.content(table.id)? } else { None };
+        let content = found.as_ref().unwrap_or(content);
         Layers::open(&self.0.store.cold, &self.0.store.hot, table, content, self.0.version, own).await
     }
 
@@ -178,10 +202,15 @@ impl Moment {
             _ => return Ok(false),
         };
         let Some(wanted) = self.sources(table.id, then, self.0.version)? else { return Ok(false) };
+        // What stands in for it may have been restored.
+        let stand_in = match self.content(table.id)? {
+            Some(found) if found != *then => self.sources(table.id, &found, self.0.version)?,
+            _ => None,
+        };
         let (mut now, mut upto) = (now.clone(), upto);
         loop {
             match self.sources(table.id, &now, upto)? {
-                Some(sources) if sources == wanted => return Ok(true),
+                Some(sources) if sources == wanted || Some(&sources) == stand_in.as_ref() => return Ok(true),
                 Some(_) => {}
                 None => return Ok(false),
             }
@@ -263,7 +292,8 @@ impl Moment {
     /// be done in a moment.
     pub(crate) async fn known_row_count(&self, table: &Table, recent: &HashMap<TableId, usize>) -> Result<Option<u64>> {
         let store = &self.0.store;
-        let Some(content) = self.0.catalog.content(table.id) else { return Ok(None) };
+        let Some(content) = self.content(table.id)? else { return Ok(None) };
+        let content = &*content;
         let head = store.head.load();
         let live = head.catalog.content(table.id);
         let shared = live.is_some_and(|now| now.flushed == content.flushed && now.inherited == content.inherited);

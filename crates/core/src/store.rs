@@ -1,5 +1,8 @@
 //! What every open database is made of, below moments and transactions.
 
+mod thinning;
+pub(crate) mod turns;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +18,9 @@ use crate::hot::Hot;
 use crate::ids::{TableId, Time, Version};
 use crate::log::{EntryHead, EntryQuery, Metastore};
 
+pub use thinning::Thinned;
+use turns::Turns;
+
 /// The parts of an open database that moments and transactions share.
 pub struct Store {
     pub env: Env,
@@ -28,6 +34,12 @@ pub struct Store {
     /// Shared by whoever turns an address into a version and holds that, until both are done. The collector has it alone
     /// while it asks what is held and by what an address could still be honoured: it finds each address before or after.
     pub addressing: RwLock<()>,
+    /// Who lays out a table anew.
+    pub(crate) turns: Turns,
+    /// Who merges parts of a table.
+    pub(crate) merges: Turns,
+    /// Manifests that past versions are not read through any more.
+    pub thinned: Thinned,
     /// What open transactions read: the memory of who wrote what reaches back to there.
     pub transactions: Arc<Opens>,
     pub stamps: Stamps,

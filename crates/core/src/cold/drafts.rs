@@ -37,6 +37,10 @@ impl Drafts {
         self.records.append(&mut more.records);
     }
 
+    pub fn records(&self) -> &[FileRecord] {
+        &self.records
+    }
+
     pub fn count(&self) -> usize {
         self.records.len()
     }

@@ -26,8 +26,7 @@ impl Txn {
         }
         let target = self.catalog().database(account, database)?.clone();
         let content = moment
-            .catalog()
-            .content(source.id)
+            .content(source.id)?
             .ok_or_else(|| Error::internal(format!("Table '{}' has no content.", source.name)))?;
         let content = with_counters(moment, source, content.as_of(source.id, moment.version()))?;
         self.draw_on(moment);
@@ -64,7 +63,7 @@ impl Txn {
         let mut clones = Vec::with_capacity(tables.len());
         for table in &tables {
             let new = Table { database: target.id, ..table.as_ref().clone() };
-            match moment.catalog().content(table.id) {
+            match moment.content(table.id)? {
                 Some(content) => {
                     let content = with_counters(moment, table, content.as_of(table.id, moment.version()))?;
                     self.draw_on(moment);

@@ -653,7 +653,6 @@ impl Planner<'_> {
                 self.steps.push(step.of(&living.name, Some(living), None));
             }
         }
-        let then_content = self.then.catalog().content(then.id);
         // The next free column id is no part of what a table looks like, and never goes back.
         let same_definition = living
             .as_ref()
@@ -666,8 +665,8 @@ impl Planner<'_> {
             self.steps.push(step.of(&then.name, Some(then), Some((self.then, then))));
             return Ok(());
         }
-        let content = match then_content {
-            Some(content) => Some(self.content_in_place(content, then, living.is_some())?),
+        let content = match self.then.content(then.id)? {
+            Some(content) => Some(self.content_in_place(&content, then, living.is_some())?),
             None => None,
         };
         let (action, reason) = match &living {
@@ -695,7 +694,7 @@ impl Planner<'_> {
         home: &str,
         database: &Arc<schema::Database>,
     ) -> Result<()> {
-        let content = self.then.catalog().content(then.id).map(|content| content.as_of(then.id, self.then.version()));
+        let content = self.then.content(then.id)?.map(|content| content.as_of(then.id, self.then.version()));
         // No number is given out again that the other has given out.
         let content = content.map(|content| with_counters(self.now, living, content)).transpose()?;
         let reason = format!("was renamed since: '{home}.{}' stays as it is", living.name);
@@ -776,7 +775,7 @@ impl Planner<'_> {
         name: &str,
         reason: &str,
     ) -> Result<()> {
-        let content = moment.catalog().content(source.id).map(|content| content.as_of(source.id, moment.version()));
+        let content = moment.content(source.id)?.map(|content| content.as_of(source.id, moment.version()));
         let content = content.map(|content| with_counters(moment, source, content)).transpose()?;
         let table = Arc::new(Table { name: name.to_owned(), ..source.as_ref().clone() });
         let action = if reason == COPY { Action::KeepCopy } else { Action::Create };

@@ -422,7 +422,9 @@ impl Database {
     fn live_manifests_of(&self, pin: &Pin) -> Result<BTreeSet<Digest>> {
         let catalog = self.catalog_at(pin.version)?;
         let tables = tables_of(&catalog, pin.account, &pin.scope);
-        Ok(tables.iter().filter_map(|table| catalog.content(table.id)?.manifest).collect())
+        let contents = tables.iter().filter_map(|table| Some((table.id, catalog.content(table.id)?)));
+        let through = contents.map(|(table, content)| self.0.store.content_at(table, content, pin.version));
+        through.filter_map(|content| content.map(|content| content.manifest).transpose()).collect()
     }
 
     /// Returns the files of a manifest, each once, with their lengths.

@@ -217,7 +217,7 @@ impl Database {
                 .with_hint("Bring the dropped one back under another name: UNDROP TABLE … TO name."));
         }
         txn.put_table(table.clone());
-        if let Some(content) = before.catalog().content(table.id) {
+        if let Some(content) = before.content(table.id)? {
             let content = with_counters(before, table, content.as_of(table.id, before.version()))?;
             txn.draw_on(before);
             txn.put_content(table, content);
@@ -268,7 +268,7 @@ impl Database {
         // A column id that was used must not name another column.
         let table = Arc::new(Table { next_column: present.next_column, ..old.as_ref().clone() });
         txn.put_table(table.clone());
-        if let Some(content) = before.catalog().content(old.id) {
+        if let Some(content) = before.content(old.id)? {
             txn.put_content_back(&table, content.as_of(old.id, before.version()))?;
         }
         Ok(())

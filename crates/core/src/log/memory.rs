@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use crate::catalog::{Change, ObjectKind};
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Kind, Result, What};
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
 use crate::schema::fold;
 
@@ -31,6 +31,8 @@ struct State {
     last_pin: u64,
     files: BTreeMap<FileId, FileRecord>,
     intents: BTreeMap<FileId, FileKind>,
+    /// Manifests that were withdrawn.
+    withdrawn: BTreeSet<Digest>,
     /// Entries whose deltas were taken out; the entries here keep them for the sake of their hashes.
     trimmed: BTreeSet<Version>,
     settings: BTreeMap<String, String>,
@@ -48,6 +50,7 @@ impl MemoryMetastore {
                 last_pin: 0,
                 files: BTreeMap::new(),
                 intents: BTreeMap::new(),
+                withdrawn: BTreeSet::new(),
                 trimmed: BTreeSet::new(),
                 settings,
             }),
@@ -196,6 +199,14 @@ impl Metastore for MemoryMetastore {
         of_table.map(there).collect()
     }
 
+    fn delta_bytes(&self, table: TableId, after: Version, upto: Version) -> Result<Option<u64>> {
+        match self.deltas(table, after, upto) {
+            Ok(deltas) => Ok(Some(deltas.iter().map(|(_, body)| body.len() as u64).sum())),
+            Err(error) if error.kind() == Kind::OutOfWindow => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn newest_at(&self, time: Time) -> Result<Option<EntryHead>> {
         let state = self.state.read();
         let at = state.entries.partition_point(|entry| entry.head.time <= time);
@@ -234,6 +245,12 @@ impl Metastore for MemoryMetastore {
         let state = self.state.read();
         let rows = state.objects.range((kind, id, Version(0))..=(kind, id, Version::MAX));
         Ok(rows.map(|(_, row)| row.clone()).collect())
+    }
+
+    fn object_at(&self, kind: ObjectKind, id: u64, version: Version) -> Result<Option<ObjectRow>> {
+        let state = self.state.read();
+        let newest = state.objects.range((kind, id, Version(0))..=(kind, id, version)).next_back();
+        Ok(newest.map(|(_, row)| row.clone()).filter(|row| version < row.end))
     }
 
     fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>> {
@@ -276,6 +293,12 @@ impl Metastore for MemoryMetastore {
         Ok(state.files.values().find(|file| file.kind == kind && file.digest == digest).cloned())
     }
 
+    fn was_withdrawn(&self, manifest: Digest) -> Result<bool> {
+        let state = self.state.read();
+        let stands = state.files.values().any(|file| file.kind == FileKind::Manifest && file.digest == manifest);
+        Ok(!stands && state.withdrawn.contains(&manifest))
+    }
+
     fn files(&self) -> Result<Vec<FileHead>> {
         let state = self.state.read();
         let head =
@@ -286,7 +309,9 @@ impl Metastore for MemoryMetastore {
     fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()> {
         let mut state = self.state.write();
         for (id, kind) in files {
-            state.files.remove(id);
+            if let Some(file) = state.files.remove(id).filter(|file| file.kind == FileKind::Manifest) {
+                state.withdrawn.insert(file.digest);
+            }
             state.intents.insert(*id, *kind);
         }
         Ok(())

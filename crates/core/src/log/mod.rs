@@ -273,18 +273,22 @@ pub struct EntrySummary {
 }
 
 impl Entry {
-    /// Tells whether the store takes less space for it, at once or when its recovery window is over: something is dropped
-    /// or emptied, or upkeep has done its work, and no row comes with it.
     fn gives_back(&self) -> bool {
-        let is_emptied = |change: &Change| match change {
-            Change::PutContent(_, content) => content.manifest.is_none() && content.inherited.is_empty(),
-            change => change.is_drop(),
-        };
-        let is_new = |change: &Change| matches!(change, Change::PutTable(_));
-        let brings_rows = self.deltas.iter().any(|delta| !delta.body.is_empty());
-        let empties = self.changes.iter().any(is_emptied) && !self.changes.iter().any(is_new);
-        !brings_rows && (self.head.upkeep || empties)
+        gives_back(self.head.upkeep, &self.changes, &self.deltas)
     }
+}
+
+/// Tells whether the store takes less space for a commit, at once or when its recovery window is over: something is dropped
+/// or emptied, or upkeep has done its work, and no row comes with it. It is let through on a full disk, and so goes alone.
+pub(crate) fn gives_back(is_upkeep: bool, changes: &[Change], deltas: &[TableDelta]) -> bool {
+    let is_emptied = |change: &Change| match change {
+        Change::PutContent(_, content) => content.manifest.is_none() && content.inherited.is_empty(),
+        change => change.is_drop(),
+    };
+    let is_new = |change: &Change| matches!(change, Change::PutTable(_));
+    let brings_rows = deltas.iter().any(|delta| !delta.body.is_empty());
+    let empties = changes.iter().any(is_emptied) && !changes.iter().any(is_new);
+    !brings_rows && (is_upkeep || empties)
 }
 
 /// Says that a delta was trimmed.
@@ -318,6 +322,9 @@ pub trait Metastore: Send + Sync + 'static {
     /// Returns the non-empty delta bodies of one table in `(after, upto]`, oldest first. `OutOfWindow` if one was trimmed.
     fn deltas(&self, table: TableId, after: Version, upto: Version) -> Result<Vec<(Version, Bytes)>>;
 
+    /// Returns how many bytes [`Metastore::deltas`] would return. `None` if one was trimmed.
+    fn delta_bytes(&self, table: TableId, after: Version, upto: Version) -> Result<Option<u64>>;
+
     /// Returns the newest entry at or before `time`.
     fn newest_at(&self, time: Time) -> Result<Option<EntryHead>>;
 
@@ -333,6 +340,9 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Returns all rows of one object, oldest first.
     fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>>;
+
+    /// Returns the row of one object that stood at `version`; `None` if it was not there then.
+    fn object_at(&self, kind: ObjectKind, id: u64, version: Version) -> Result<Option<ObjectRow>>;
 
     /// Returns the ids of all objects of this kind that ever were, in order.
     fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>>;
@@ -359,6 +369,10 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Returns the record of the committed manifest with this digest.
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>>;
+
+    /// Tells whether a manifest with this digest was committed and withdrawn on purpose, and none stands. One whose record is
+    /// lost was not.
+    fn was_withdrawn(&self, manifest: Digest) -> Result<bool>;
 
     /// Returns all committed files that were not withdrawn, in no order. Some 80 bytes each stand in memory.
     fn files(&self) -> Result<Vec<FileHead>>;

@@ -232,6 +232,19 @@ impl Metastore for SqliteMetastore {
         }
     }
 
+    fn delta_bytes(&self, table: TableId, after: Version, upto: Version) -> Result<Option<u64>> {
+        let (newest, tail) = {
+            let known = self.known.read();
+            (known.head.version, known.touches.get(&table).copied())
+        };
+        match tail {
+            Some(tail) if tail > after && after < upto => {
+                self.read(|connection| read::delta_bytes(connection, table, after, upto.min(newest), tail))
+            }
+            _ => Ok(Some(0)),
+        }
+    }
+
     fn newest_at(&self, time: Time) -> Result<Option<EntryHead>> {
         let Some(newest) = self.newest()? else { return Ok(None) };
         if newest.time <= time {
@@ -275,6 +288,13 @@ impl Metastore for SqliteMetastore {
         self.read(|connection| read::object(connection, kind, id, tail))
     }
 
+    fn object_at(&self, kind: ObjectKind, id: u64, version: Version) -> Result<Option<ObjectRow>> {
+        if !self.known.read().objects.contains_key(&(kind, id)) {
+            return Ok(None);
+        }
+        self.read(|connection| read::object_at(connection, kind, id, version))
+    }
+
     fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>> {
         Ok(self.known.read().tails_of(kind).into_keys().collect())
     }
@@ -305,6 +325,10 @@ impl Metastore for SqliteMetastore {
 
     fn file_by_digest(&self, kind: FileKind, digest: Digest) -> Result<Option<FileRecord>> {
         self.read(|connection| read::file_by_digest(connection, kind, digest))
+    }
+
+    fn was_withdrawn(&self, manifest: Digest) -> Result<bool> {
+        self.read(|connection| read::was_withdrawn(connection, manifest))
     }
 
     fn files(&self) -> Result<Vec<FileHead>> {

@@ -24,7 +24,7 @@ use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
 use crate::schema::{Table, Type};
 use crate::store::Hold;
 use crate::txn::footprint::Footprint;
-use crate::txn::sequencer::{Committed, Prepared};
+use crate::txn::sequencer::{Committed, Prepared, Refused};
 
 pub mod bulk;
 mod define;
@@ -582,6 +582,12 @@ impl Txn {
             // What was written for this try alone can go.
             drop(self.files.split_off(own_files));
         }
+    }
+
+    /// Commits, and gives the files back with a refusal, those that were added first at first.
+    pub(crate) async fn commit_once(mut self) -> Result<Committed, Refused> {
+        let prepared = self.prepare().await.map_err(|error| Refused { error, files: None })?;
+        self.sequencer.commit(prepared).await
     }
 
     /// Puts aside what the transaction wrote into a table, as the running statement empties or drops it.

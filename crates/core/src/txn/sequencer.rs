@@ -15,7 +15,7 @@ use crate::cold::Drafts;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, Digest, TableId, Time, Version};
 use crate::log::delta::Delta;
-use crate::log::{Entry, EntryHead, Pin, TableDelta};
+use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin, TableDelta, gives_back};
 use crate::moment::Moment;
 use crate::store::{Head, Hold, Store};
 use crate::txn::footprint::{Footprint, Recent};
@@ -130,14 +130,10 @@ impl Drop for Sequencer {
 impl Writer {
     /// Commits group after group until nobody can ask any more.
     fn serve(&mut self, waiting: &mpsc::Receiver<Request>) {
-        // A commit that stores a pin may fail by itself (the name is taken): it goes alone. So does one that drops or empties
-        // something, and upkeep: on a full disk they are let through, and others are not.
-        let empties = |change: &Change| match change {
-            Change::PutContent(_, content) => content.manifest.is_none() && content.inherited.is_empty(),
-            change => change.is_drop(),
-        };
+        // A commit that stores a pin may fail by itself (the name is taken): it goes alone. So does one that gives back room:
+        // on a full disk it is let through, and others are not.
         let is_alone = |Request { prepared, .. }: &Request| {
-            !prepared.pins.is_empty() || prepared.upkeep || prepared.changes.iter().any(empties)
+            !prepared.pins.is_empty() || gives_back(prepared.upkeep, &prepared.changes, &prepared.table_deltas)
         };
         let mut next = waiting.recv().ok();
         while let Some(first) = next.take() {
@@ -197,6 +193,11 @@ impl Writer {
                 let error = Error::conflict("Another transaction changed the same rows or objects first.")
                     .with_hint("Nothing was applied; run the transaction again.");
                 fail::fail_point!("sequencer::refused");
+                drop(reply.send(Err(Refused { error, files: Some(prepared.files) })));
+                continue;
+            }
+            if let Err(error) = self.resolves(&prepared) {
+                tracing::error!(%error, what = prepared.what, "a commit was refused");
                 drop(reply.send(Err(Refused { error, files: Some(prepared.files) })));
                 continue;
             }
@@ -282,6 +283,29 @@ impl Writer {
                 }
             }));
         }
+    }
+}
+
+impl Writer {
+    /// Checks that every manifest that a commit gives to tables or snapshots stands: nobody would find out later before
+    /// somebody reads it.
+    fn resolves(&self, prepared: &Prepared) -> Result<()> {
+        let of_tables = prepared.changes.iter().filter_map(|change| match change {
+            Change::PutContent(_, content) => content.manifest,
+            _ => None,
+        });
+        let copies = prepared.pins.iter().flat_map(|pin| pin.terms.copy.iter().flatten());
+        for manifest in of_tables.chain(copies.filter_map(|(_, content)| content.manifest)) {
+            let is_manifest = |file: &FileRecord| file.kind == FileKind::Manifest && file.digest == manifest;
+            let is_own = prepared.files.records().iter().any(is_manifest);
+            if !is_own && self.store.metastore.file_by_digest(FileKind::Manifest, manifest)?.is_none() {
+                let message = format!("The commit needs manifest {manifest}, and the store has none such.");
+                return Err(
+                    Error::corrupt(message).with_hint("Nothing was applied. 'strandline check' looks for damage.")
+                );
+            }
+        }
+        Ok(())
     }
 }
 

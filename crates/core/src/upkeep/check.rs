@@ -8,7 +8,7 @@
 //!   folder      names that nobody knows are noted: they hurt nobody
 //! ```
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,9 +51,9 @@ impl Database {
     }
 
     async fn check_files(&self, found: &mut Checked, folder: Option<&Path>) -> Result<()> {
-        let plan = self.plan_collection().await?;
-        let this = self.clone();
-        let contents = blocking(move || this.contents()).await?;
+        // What could be thinned out is read meanwhile, and has to be whole.
+        let plan = self.plan_without(HashSet::new()).await?;
+        let contents = self.contents_without(HashSet::new()).await?;
         let mut manifests: HashMap<Digest, Arc<Manifest>> = HashMap::new();
         let mut parts: HashMap<FileId, Part> = HashMap::new();
         for digest in contents.iter().filter_map(|held| held.content.manifest) {

@@ -33,6 +33,8 @@ pub struct Collection {
     pub damages: Vec<Error>,
     /// Where the next collection begins to look through the log.
     looked: Looked,
+    /// Manifests that were thinned out of what is kept.
+    thinned: HashSet<Digest>,
 }
 
 /// Up to where the log was looked through for snapshots and policies that were these.
@@ -93,10 +95,13 @@ const TRIMS_MAX: usize = 200;
 const PAGE: u64 = 4096;
 
 /// What must stay.
+#[derive(Default)]
 struct Roots {
     manifests: HashMap<Digest, Root>,
     /// What is read of the log, by the table in whose name it stands there.
     ranges: HashMap<TableId, Vec<Range>>,
+    /// Manifests that were thinned out of what is kept.
+    thinned: HashSet<Digest>,
 }
 
 /// What reads a manifest.
@@ -125,6 +130,9 @@ impl Roots {
     }
 
     fn keep(&mut self, held: &Held) {
+        if held.is_thinned {
+            self.thinned.extend(held.content.manifest);
+        }
         let Some(first) = held.keepers.first() else { return };
         let content = &held.content;
         if let Some(manifest) = content.manifest {
@@ -147,11 +155,17 @@ impl Roots {
 impl Database {
     /// Says what becomes of every file, and of which entries the deltas would go. Changes nothing.
     pub async fn plan_collection(&self) -> Result<Collection> {
+        let thinnable = self.thinnable().await?;
+        self.plan_without(thinnable).await
+    }
+
+    /// As `plan_collection`, with these manifests taken as thinned out.
+    pub(super) async fn plan_without(&self, thinned: HashSet<Digest>) -> Result<Collection> {
         // Files that are committed later belong to contents that are read later.
         let this = self.clone();
-        let (files, keepers, roots) = blocking(move || {
-            let (files, keepers) = (this.metastore().files()?, Keepers::of(&this)?);
-            let mut roots = Roots { manifests: HashMap::new(), ranges: HashMap::new() };
+        let (files, keepers, mut roots) = blocking(move || {
+            let (files, keepers) = (this.metastore().files()?, Keepers::of(&this)?.without(thinned));
+            let mut roots = Roots::default();
             keepers.each(&this, |held| roots.keep(&held))?;
             Ok((files, keepers, roots))
         })
@@ -210,11 +224,12 @@ impl Database {
             },
         }));
         let this = self.clone();
+        let thinned = std::mem::take(&mut roots.thinned);
         let (mut trims, looked) = blocking(move || this.trims(&keepers, &roots)).await?;
         if !damages.is_empty() {
             trims.clear();
         }
-        Ok(Collection { files, trims, damages, looked })
+        Ok(Collection { files, trims, damages, looked, thinned })
     }
 
     /// Returns the manifest that a root reads. An open moment holds a whole version, of which perhaps one table was kept until
@@ -247,7 +262,11 @@ impl Database {
         self.check_clock(&mut last)?;
         self.flush_older_than_the_window().await?;
         fail::fail_point!("collect::flushed", crate::error::failing);
-        let mut plan = self.plan_collection().await?;
+        // Whoever opens a version after this reads it through what stays. Who did before is found by the plan, which asks for
+        // open moments only now.
+        self.0.store.thinned.add(self.thinnable().await?);
+        let mut plan = self.plan_without(HashSet::new()).await?;
+        self.0.store.thinned.keep_only(&plan.thinned);
         if !plan.damages.is_empty() {
             return Err(plan.damages.swap_remove(0));
         }
@@ -275,8 +294,14 @@ impl Database {
         going.sort_by_key(|file| file.kind != FileKind::Manifest);
         let mut failed = Ok(());
         let mut few = FILES_MAX;
-        while !going.is_empty() {
-            let batch: Vec<_> = going.iter().take(few).copied().collect();
+        while let Some(first) = going.first() {
+            let is_manifest = first.kind == FileKind::Manifest;
+            if !is_manifest && failed.is_err() {
+                // What a manifest names that could not be deleted stays.
+                break;
+            }
+            let of_kind = going.iter().take_while(|file| (file.kind == FileKind::Manifest) == is_manifest);
+            let batch: Vec<_> = of_kind.take(few).copied().collect();
             fail::fail_point!("collect::batch", crate::error::failing);
             match self.delete_files(&batch, &mut done).await {
                 Err(error) if is_too_much(&error, batch.len()) => {
@@ -288,9 +313,12 @@ impl Database {
             going.drain(..batch.len());
         }
         fail::fail_point!("collect::cleared", crate::error::failing);
-        if self.trim_all(&plan.trims, &mut done).await? {
+        let (trims, waiting) = self.condemn(&plan.trims, now);
+        if self.trim_all(&trims, &mut done).await? {
             fail::fail_point!("collect::trimmed", crate::error::failing);
-            let looked = serde_json::to_string(&plan.looked)?;
+            // The next collection looks at those again that wait.
+            let upto = waiting.map_or(plan.looked.upto, |first| plan.looked.upto.min(Version(first.0 - 1)));
+            let looked = serde_json::to_string(&Looked { upto, ..plan.looked })?;
             if self.metastore().setting(LOOKED_SETTING)?.as_ref() != Some(&looked) {
                 self.metastore().put_setting(LOOKED_SETTING, &looked)?;
                 fail::fail_point!("collect::looked", crate::error::failing);
@@ -325,6 +353,23 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// Condemns entries of the log whose deltas nothing reads. Returns those that nothing has read for the length of the
+    /// grace, and the oldest of those that wait.
+    fn condemn(&self, trims: &[Version], now: Time) -> (Vec<Version>, Option<Version>) {
+        let mut condemned = self.0.condemned_trims.lock();
+        let mut rest: HashSet<Version> = trims.iter().copied().collect();
+        for (_, versions) in condemned.iter_mut() {
+            versions.retain(|version| rest.remove(version));
+        }
+        condemned.push((now, rest));
+        let grace = self.options().grace_micros;
+        let is_over = |(since, _): &mut (Time, HashSet<Version>)| since.plus_micros(grace) <= now;
+        let mut going: Vec<Version> = condemned.extract_if(.., is_over).flat_map(|(_, versions)| versions).collect();
+        going.sort_unstable();
+        condemned.retain(|(_, versions)| !versions.is_empty());
+        (going, condemned.iter().flat_map(|(_, versions)| versions).min().copied())
     }
 
     /// Trims entries. Tells whether it came to the end: on a full disk, what is deleted may have to make room first.

@@ -6,59 +6,69 @@
 //!   part ────────┘                           ├─► manifest ─► content, up to the moment of the job
 //!   part, part … and what is gone of them ───┘
 //! ```
-//! A flush takes recent rows out of memory, and merges small parts on the way. A compaction is a flush that merges more:
-//! what [`Merging`] finds worth it. Writers go on meanwhile: what they commit stays laid over the new manifest. If the
-//! content moves under the job (a load, a restore, a truncate), the job gives way and is done again later.
+//! A flush takes recent rows out of memory, and merges small parts on the way, in the table's turn. A merge (compaction,
+//! OPTIMIZE) merges more: what [`Merging`](crate::cold::Merging) finds worth it. It may take long, and takes its turn only to
+//! put what it made into the place of what it made it from, in whatever manifest the table has by then: flushes, loads and
+//! writers go on meanwhile, and what they deleted is gone from what it made too. If what it merged is not there any more (a
+//! restore, a truncate), it gives way and is done again later.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use futures::StreamExt;
 use roaring::RoaringBitmap;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::catalog::Content;
-use crate::cold::{Candidate, Drafts, Manifest, Part, PartVersions, blocking, write_parts};
-use crate::db::{Database, Inner};
+use crate::cold::{Candidate, Drafts, Manifest, Part, PartVersions, encode_keys, write_parts};
+use crate::db::Database;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{Digest, TableId, Version};
-use crate::log::{AGE_BYTES, EntryQuery};
+use crate::ids::{TableId, Version};
+use crate::log::EntryQuery;
+use crate::rows::columns_of;
+use crate::scan::Layers;
+use crate::schema::Table;
+use crate::store::turns::Claim;
 use crate::txn::bulk::sorted_rows;
+use crate::txn::sequencer::Refused;
 use crate::upkeep::merge::{Input, merged};
 
-/// How often older deltas leave the metastore, and its write-ahead log is moved into place.
-const TIDY_SECONDS: u64 = 10;
-/// A table with fewer recent rows is not flushed by age.
-const AGED_ROWS: usize = 1000;
-
-/// How often the collector looks for what nothing reaches.
-const COLLECT_SECONDS: u64 = 600;
-
-/// How often tables are looked at for what is worth merging.
-const COMPACT_SECONDS: u64 = 10;
-
-/// Why a table is laid out anew.
+/// Which parts are merged.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Job {
-    Flush,
+enum Merge {
+    /// Those that are worth it.
     Compact,
-    /// All parts become one run.
+    /// All, to one run.
     Optimize,
 }
 
 /// How a job ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Done {
+pub(super) enum Done {
     Nothing,
     LaidOut,
-    /// The table got another content meanwhile.
+    /// Another content came between, and the job may be tried again with that.
+    Overtaken,
+    /// What the job was made from is gone.
     GaveWay,
+}
+
+/// What a merge has made of some parts.
+pub(super) struct Merged {
+    /// The parts, and which of their rows were gone.
+    from: Vec<(Part, RoaringBitmap)>,
+    parts: Vec<Part>,
+    files: Drafts,
+    /// Nobody else merges them meanwhile.
+    _claim: Claim,
 }
 
 /// How often OPTIMIZE begins anew.
 const OPTIMIZE_TRIES: usize = 5;
+
+/// How often a merge tries to put what it made in its place.
+const PLACE_TRIES: usize = 50;
 
 impl Database {
     /// Flushes every table that has recent rows.
@@ -72,15 +82,13 @@ impl Database {
 
     /// Flushes one table; tells whether there was anything to do.
     pub async fn flush_table(&self, id: TableId) -> Result<bool> {
-        let turn = self.0.turns.take(id).await;
-        Ok(self.lay_out(&turn, id, Job::Flush).await? == Done::LaidOut)
+        let turn = self.0.store.turns.take(id).await;
+        Ok(self.lay_out(&turn, id, None).await? == Done::LaidOut)
     }
 
     /// Merges what is worth it of one table; tells whether anything was.
     pub async fn compact_table(&self, id: TableId) -> Result<bool> {
-        let turn = self.0.turns.take(id).await;
-        fail::fail_point!("compact::turn", crate::error::failing);
-        let done = self.lay_out(&turn, id, Job::Compact).await?;
+        let done = self.merge(id, Merge::Compact).await?;
         fail::fail_point!("compact::done", crate::error::failing);
         Ok(done == Done::LaidOut)
     }
@@ -90,47 +98,108 @@ impl Database {
     pub async fn optimize_table(&self, id: TableId) -> Result<bool> {
         for _ in 0..OPTIMIZE_TRIES {
             fail::fail_point!("compact::optimize", crate::error::failing);
-            let turn = self.0.turns.take(id).await;
-            match self.lay_out(&turn, id, Job::Optimize).await? {
-                Done::GaveWay => {}
-                done => return Ok(done == Done::LaidOut),
+            let is_flushed = self.flush_table(id).await?;
+            match self.merge(id, Merge::Optimize).await? {
+                Done::GaveWay | Done::Overtaken => {}
+                done => return Ok(is_flushed || done == Done::LaidOut),
             }
         }
         Err(Error::new(Kind::Conflict, "The table was loaded, restored or emptied while it was laid out anew.")
             .with_hint("Nothing has changed; try again when that is over."))
     }
 
-    /// Does a job on a table, in its turn: of two, the second would find another content than it began with.
-    async fn lay_out(&self, _turn: &OwnedMutexGuard<()>, id: TableId, job: Job) -> Result<Done> {
+    async fn merge(&self, id: TableId, merge: Merge) -> Result<Done> {
+        let _alone = self.0.store.merges.take(id).await;
+        fail::fail_point!("compact::turn", crate::error::failing);
+        let Some(mut merged) = self.merge_parts(id, merge).await? else { return Ok(Done::Nothing) };
+        for _ in 0..PLACE_TRIES {
+            let turn = self.0.store.turns.take(id).await;
+            match self.lay_out(&turn, id, Some(&mut merged)).await? {
+                Done::Overtaken => {}
+                done => return Ok(done),
+            }
+        }
+        Ok(Done::Overtaken)
+    }
+
+    /// Merges parts of a table, beside what it holds.
+    async fn merge_parts(&self, id: TableId, merge: Merge) -> Result<Option<Merged>> {
+        let turn = self.0.store.turns.take(id).await;
         let moment = self.now();
-        let Some(table) = moment.catalog().table_by_id(id).cloned() else { return Ok(Done::Nothing) };
-        let Some(content) = moment.catalog().content(id).cloned() else { return Ok(Done::Nothing) };
+        let Some(table) = moment.catalog().table_by_id(id).cloned() else { return Ok(None) };
+        let Some(content) = moment.catalog().content(id).cloned() else { return Ok(None) };
+        let layers = moment.layers(&table, moment.catalog(), None).await?;
+        let excluded = excluded(&layers).await?;
+        let candidates = candidates(&layers, &excluded);
+        let merging = &self.options().merging;
+        let chosen = match merge {
+            Merge::Compact => merging.for_compaction(&candidates),
+            Merge::Optimize if is_one_run(&candidates) => BTreeSet::new(),
+            Merge::Optimize => (0..candidates.len()).collect(),
+        };
+        if chosen.is_empty() {
+            return Ok(None);
+        }
+        let from: Vec<(Part, RoaringBitmap)> = chosen
+            .iter()
+            .map(|at| (layers.manifest.parts[*at].clone().with_version(content.parts_version), excluded[*at].clone()))
+            .collect();
+        let claim = self.0.store.turns.claim(from.iter().map(|(part, _)| part.file));
+        drop((layers, turn));
+        let mut inputs: Vec<Input> = Vec::new();
+        for (part, excluded) in from.iter().filter(|(part, excluded)| excluded.len() < part.rows) {
+            let rows = self.cold().scan(&table, part, content.parts_version, None, excluded, true).await?;
+            inputs.push(Input { from: part.min_key.clone(), rows });
+        }
+        let mut files = self.cold().files().drafts();
+        let parts = self.write_merged(&table, inputs, &mut files).await?;
+        Ok(Some(Merged { from, parts, files, _claim: claim }))
+    }
+
+    async fn write_merged(&self, table: &Arc<Table>, inputs: Vec<Input>, files: &mut Drafts) -> Result<Vec<Part>> {
+        let rows = merged(table, inputs).map(|batch| match self.is_closing() {
+            true => Err(Error::new(Kind::Cancelled, "The database is closed.")),
+            false => batch,
+        });
+        let part_bytes = self.options().merging.part_bytes;
+        let mut parts = Vec::new();
+        for (part, record) in write_parts(self.cold().files(), table, rows, PartVersions::Column, part_bytes).await? {
+            parts.push(part);
+            files.push(record);
+        }
+        Ok(parts)
+    }
+
+    /// Writes a table's recent rows into parts, in its turn: of two, the second would find another content than it began
+    /// with. What was `merged` takes the place of what it was made from.
+    pub(super) async fn lay_out(
+        &self,
+        _turn: &OwnedMutexGuard<()>,
+        id: TableId,
+        mut merged: Option<&mut Merged>,
+    ) -> Result<Done> {
+        let nothing = if merged.is_some() { Done::GaveWay } else { Done::Nothing };
+        let moment = self.now();
+        let Some(table) = moment.catalog().table_by_id(id).cloned() else { return Ok(nothing) };
+        let Some(content) = moment.catalog().content(id).cloned() else { return Ok(nothing) };
         let layers = moment.layers(&table, moment.catalog(), None).await?;
         // Rows that came and went have left nothing but deltas.
         let is_settled = content.inherited.is_empty()
             && layers.overlay.is_empty()
             && !self.logged(id, content.flushed, moment.version())?;
-        if is_settled && job == Job::Flush {
+        if is_settled && merged.is_none() {
             return Ok(Done::Nothing);
         }
         let cold = self.cold();
-        let mut excluded = Vec::with_capacity(layers.manifest.parts.len());
-        for part in &layers.manifest.parts {
-            excluded.push(layers.excluded(part).await?);
-        }
-        let with_dead = layers.manifest.parts.iter().zip(&excluded);
-        let candidates: Vec<Candidate<'_>> =
-            with_dead.map(|(part, excluded)| Candidate { part, dead: excluded.len() }).collect();
-        let merging = &self.options().merging;
-        let chosen = match job {
-            Job::Flush => merging.for_flush(&candidates),
-            Job::Compact => merging.for_compaction(&candidates),
-            Job::Optimize if is_settled && is_one_run(&candidates) => BTreeSet::new(),
-            Job::Optimize => (0..candidates.len()).collect(),
+        let excluded = excluded(&layers).await?;
+        let chosen = match &merged {
+            Some(_) => BTreeSet::new(),
+            None => {
+                let mut chosen = self.options().merging.for_flush(&candidates(&layers, &excluded));
+                chosen.retain(|at| !self.0.store.turns.is_claimed(layers.manifest.parts[*at].file));
+                chosen
+            }
         };
-        if chosen.is_empty() && (job == Job::Compact || is_settled) {
-            return Ok(Done::Nothing);
-        }
         fail::fail_point!("flush::begun", crate::error::failing);
         let mut files = cold.files().drafts();
         let mut kept: Vec<Part> = Vec::new();
@@ -141,11 +210,27 @@ impl Database {
             let recent = sorted_rows(&table, &recent)?;
             inputs.push(Input { from: Vec::new(), rows: futures::stream::iter([Ok(recent)]).boxed() });
         }
+        // Of what was merged: how much of it is here still, and the keys of rows that were deleted since.
+        let (mut found, mut deleted) = (0, Vec::new());
         for (at, (part, excluded)) in layers.manifest.parts.iter().zip(&excluded).enumerate() {
+            let part = part.clone().with_version(content.parts_version);
+            let is_merged = |(from, _): &&(Part, RoaringBitmap)| from.file == part.file;
+            if let Some((from, gone)) = merged.iter().flat_map(|merged| &merged.from).find(is_merged) {
+                if from.version != part.version || !gone.is_subset(excluded) {
+                    return Ok(Done::GaveWay);
+                }
+                found += 1;
+                let since: Vec<u32> = (excluded - gone).into_iter().collect();
+                if !since.is_empty() {
+                    let rows = cold.take(&table, &part, content.parts_version, &since).await?;
+                    let keys = encode_keys(&columns_of(&rows, &table.key_columns())?)?;
+                    deleted.extend((0..since.len()).map(|at| keys.get(at).to_vec()));
+                }
+                continue;
+            }
             if excluded.len() == part.rows {
                 continue;
             }
-            let part = part.clone().with_version(content.parts_version);
             match chosen.contains(&at) {
                 true => {
                     let rows = cold.scan(&table, &part, content.parts_version, None, excluded, true).await?;
@@ -154,14 +239,21 @@ impl Database {
                 false => kept.push(self.with_deletions(part, excluded, &mut files).await?),
             }
         }
-        let rows = merged(&table, inputs).map(|batch| match self.0.closing.load(Ordering::SeqCst) {
-            true => Err(Error::new(Kind::Cancelled, "The database is closed.")),
-            false => batch,
-        });
-        for (part, record) in write_parts(cold.files(), &table, rows, PartVersions::Column, merging.part_bytes).await? {
-            kept.push(part);
-            files.push(record);
+        if let Some(merged) = &merged {
+            if found != merged.from.len() {
+                return Ok(Done::GaveWay);
+            }
+            deleted.sort_unstable();
+            let keys: Vec<&[u8]> = deleted.iter().map(Vec::as_slice).collect();
+            for part in &merged.parts {
+                let gone = cold.find(&table, part, &keys).await?;
+                let gone: RoaringBitmap = gone.into_iter().map(|(_, position)| position).collect();
+                if gone.len() < part.rows {
+                    kept.push(self.with_deletions(part.clone(), &gone, &mut files).await?);
+                }
+            }
         }
+        kept.extend(self.write_merged(&table, inputs, &mut files).await?);
         fail::fail_point!("flush::parts", crate::error::failing);
         let mut manifest = Manifest { parts: kept };
         manifest.sort();
@@ -173,7 +265,6 @@ impl Database {
                 Some(digest)
             }
         };
-        fail::fail_point!("flush::manifest", crate::error::failing);
         let new = Content {
             manifest,
             parts_version: moment.version(),
@@ -183,23 +274,32 @@ impl Database {
             next_auto: layers.overlay.next_auto().load(Ordering::Relaxed),
         };
         drop(layers);
+        fail::fail_point!("flush::manifest", crate::error::failing);
         // Begun only now: what others write meanwhile is remembered for every transaction that is open.
         let mut txn = self.begin(self.system());
         txn.set_upkeep();
+        let own = merged.as_mut().map(|merged| merged.files.split_off(0));
+        let count = own.as_ref().map_or(0, Drafts::count);
+        own.into_iter().for_each(|own| txn.add_files(own));
         txn.add_files(files);
         txn.replace_content(id, &content, new);
-        txn.set_what(format!("{} {}", if job == Job::Flush { "FLUSH" } else { "COMPACT" }, table.name));
+        txn.set_what(format!("{} {}", if merged.is_some() { "COMPACT" } else { "FLUSH" }, table.name));
         fail::fail_point!("flush::before_commit", crate::error::failing);
-        match txn.commit().await {
-            Ok(_) => {
+        match (txn.commit_once().await, merged) {
+            (Ok(_), _) => {
                 fail::fail_point!("flush::committed", crate::error::failing);
                 Ok(Done::LaidOut)
             }
-            Err(error) if error.kind() == Kind::Conflict => {
+            (Err(Refused { error, files: Some(mut files) }), Some(merged)) if error.kind() == Kind::Conflict => {
+                drop(files.split_off(count));
+                merged.files = files;
+                Ok(Done::Overtaken)
+            }
+            (Err(refused), _) if refused.error.kind() == Kind::Conflict => {
                 fail::fail_point!("flush::gave_way", crate::error::failing);
                 Ok(Done::GaveWay)
             }
-            Err(error) => Err(error),
+            (Err(refused), _) => Err(refused.error),
         }
     }
 
@@ -207,96 +307,6 @@ impl Database {
     pub(crate) fn logged(&self, table: TableId, after: Version, upto: Version) -> Result<bool> {
         let query = EntryQuery { from: after.next(), upto, tables: Some(vec![table]), upkeep: false, limit: 1 };
         Ok(!self.metastore().entries(&query)?.is_empty())
-    }
-
-    /// Flushes, compacts and collects in the background, until the database is closed or dropped.
-    pub fn start_upkeep(&self) {
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            let mut seconds = 0_u64;
-            while let Some(database) = later(&inner, 1).await {
-                seconds += 1;
-                if let Err(error) = database.tick(seconds).await {
-                    tracing::warn!(%error, "background upkeep failed; it will be tried again");
-                }
-            }
-        });
-        // Apart from the flushes: memory is emptied also while a long merge goes on.
-        let (inner, mut looked) = (Arc::downgrade(&self.0), HashMap::new());
-        tokio::spawn(async move {
-            while let Some(database) = later(&inner, COMPACT_SECONDS).await {
-                if let Err(error) = database.compact_changed(&mut looked).await {
-                    tracing::warn!(%error, "a background compaction failed; it will be tried again");
-                }
-            }
-        });
-        let inner = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
-            while let Some(database) = later(&inner, TIDY_SECONDS).await {
-                // It holds the store's lock until it is done.
-                let kept_small = blocking(move || {
-                    let metastore = database.metastore();
-                    let aged = metastore.age(AGE_BYTES);
-                    metastore.tidy().and(aged)
-                });
-                if let Err(error) = kept_small.await {
-                    tracing::warn!(%error, "the metastore could not be kept small; it will be tried again");
-                }
-            }
-        });
-    }
-
-    fn manifests(&self) -> HashMap<TableId, Digest> {
-        let now = self.now();
-        let tables = now.catalog().all_tables();
-        tables.filter_map(|table| Some((table.id, now.catalog().content(table.id)?.manifest?))).collect()
-    }
-
-    /// Compacts the tables whose manifests are not those that were `looked` at.
-    async fn compact_changed(&self, looked: &mut HashMap<TableId, Digest>) -> Result<()> {
-        for (table, digest) in self.manifests() {
-            if looked.get(&table) == Some(&digest) {
-                continue;
-            }
-            let manifest = self.cold().manifest(digest).await?;
-            let parts = manifest.parts.iter();
-            let parts: Vec<_> = parts.map(|part| Candidate { part, dead: part.rows - part.live_rows() }).collect();
-            if !self.options().merging.for_compaction(&parts).is_empty() {
-                // What it leaves is looked at next time.
-                self.compact_table(table).await?;
-            }
-            looked.insert(table, digest);
-        }
-        let present = self.manifests();
-        looked.retain(|table, _| present.contains_key(table));
-        Ok(())
-    }
-
-    async fn tick(&self, seconds: u64) -> Result<()> {
-        let options = self.options();
-        let aged = seconds.is_multiple_of(options.flush_seconds.max(1));
-        let mut unflushed = self.unflushed();
-        unflushed.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
-        let mut total: usize = unflushed.iter().map(|(_, _, bytes)| bytes).sum();
-        for (table, rows, bytes) in unflushed {
-            let crowded = total > options.flush_total_bytes;
-            if bytes >= options.flush_bytes || crowded || (aged && rows >= AGED_ROWS) {
-                // Where a merge has the turn, that empties the memory too.
-                let Some(turn) = self.0.turns.try_take(table) else { continue };
-                let flushed = self.lay_out(&turn, table, Job::Flush).await;
-                self.0.store.flush_fails.store(flushed.is_err(), Ordering::Relaxed);
-                match flushed {
-                    Ok(_) => total -= bytes,
-                    // A store that closes interrupts what it does not wait for.
-                    Err(_) if self.0.closing.load(Ordering::SeqCst) => return Ok(()),
-                    Err(error) => tracing::warn!(%error, %table, "a background flush failed; it will be tried again"),
-                }
-            }
-        }
-        if seconds.is_multiple_of(COLLECT_SECONDS) {
-            self.collect().await?;
-        }
-        Ok(())
     }
 
     async fn with_deletions(&self, mut part: Part, excluded: &RoaringBitmap, files: &mut Drafts) -> Result<Part> {
@@ -310,14 +320,21 @@ impl Database {
     }
 }
 
-/// Waits, and returns the database if it is still open then.
-async fn later(database: &Weak<Inner>, seconds: u64) -> Option<Database> {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-    let database = Database(database.upgrade()?);
-    (!database.0.closing.load(Ordering::SeqCst)).then_some(database)
-}
-
 /// Tells whether parts stand side by side with nothing gone, so that merging them would change nothing.
 fn is_one_run(parts: &[Candidate<'_>]) -> bool {
     parts.iter().all(|part| part.dead == 0) && parts.is_sorted_by(|a, b| a.part.max_key < b.part.min_key)
+}
+
+/// Returns which rows of each part are gone.
+async fn excluded(layers: &Layers<'_>) -> Result<Vec<RoaringBitmap>> {
+    let mut excluded = Vec::with_capacity(layers.manifest.parts.len());
+    for part in &layers.manifest.parts {
+        excluded.push(layers.excluded(part).await?);
+    }
+    Ok(excluded)
+}
+
+fn candidates<'a>(layers: &'a Layers<'_>, excluded: &[RoaringBitmap]) -> Vec<Candidate<'a>> {
+    let with_dead = layers.manifest.parts.iter().zip(excluded);
+    with_dead.map(|(part, excluded)| Candidate { part, dead: excluded.len() }).collect()
 }

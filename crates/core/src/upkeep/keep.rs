@@ -1,17 +1,30 @@
 //! What keeps contents: the one place that says it. The collector deletes by it, and whoever asks why a file is kept is told
 //! by it.
+//!
+//! ```text
+//!   10:00 flushed   10:05 flushed   10:12 flushed   10:20 flushed
+//!   key frame           ✗               ✗           key frame       what only a window keeps is thinned out like a film:
+//!       └──── the log ─────────────────────┘                        of some versions the manifest, of all the changes since
+//! ```
+//! Every flush and every merge writes rows anew, and a window keeps every version in it; but it keeps the log of all of them
+//! anyway. So of the manifests that upkeep made and that nothing but windows keeps, those go for which a reader finds the
+//! same in the manifest before and the log since (`store::thinning`), as long as it has little to lay over it: at most the
+//! bytes of recent rows that a table may have before it is flushed, or a quarter of the parts below. What a snapshot keeps
+//! stays as it is. A manifest that has gone stays gone, and one that others lean on is as good as kept by each of them:
+//! so the choice is the same in every run, and what leans on a key frame never leans further back later.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::catalog::{Change, Content, ObjectKind};
+use crate::catalog::{Change, Content, Inherited, ObjectKind};
+use crate::cold::blocking;
 use crate::db::Database;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, DatabaseId, Digest, TableId, Time, Version};
 use crate::log::{Metastore, Pin, Scope};
 use crate::schema::same_name;
-use crate::store::Copied;
+use crate::store::{Copied, Store};
 use crate::when;
 
 /// What a table held from `begin` until before `end`, and all that keeps it.
@@ -25,6 +38,9 @@ pub struct Held {
     pub is_copy: bool,
     /// Nothing needs it if there are none.
     pub keepers: Vec<Keeper>,
+    /// Its manifest was thinned out: what keeps its versions keeps the content before it. Open moments keep both, as one
+    /// may have begun before.
+    pub is_thinned: bool,
 }
 
 /// Something that keeps a content.
@@ -60,6 +76,8 @@ pub(super) struct Keepers {
     copies: Vec<(Version, Arc<Copied>)>,
     /// Names the snapshots and policies that there are.
     pub terms: Digest,
+    /// Manifests that are taken as thinned out, beside those that are.
+    thinned: HashSet<Digest>,
 }
 
 struct Policy {
@@ -70,12 +88,110 @@ struct Policy {
     why: Arc<str>,
 }
 
+/// How many of the answers that will not change are remembered.
+const MUCH_MAX: usize = 1 << 20;
+
 impl Database {
-    /// Returns every content that there ever was, with all that keeps it.
-    pub fn contents(&self) -> Result<Vec<Held>> {
-        let mut contents = Vec::new();
-        Keepers::of(self)?.each(self, |held| contents.push(held))?;
-        Ok(contents)
+    /// Returns every content that there ever was, with all that keeps it, as the next collection finds it.
+    pub async fn contents(&self) -> Result<Vec<Held>> {
+        let thinnable = self.thinnable().await?;
+        self.contents_without(thinnable).await
+    }
+
+    /// As `contents`, with these manifests taken as thinned out.
+    pub(super) async fn contents_without(&self, thinned: HashSet<Digest>) -> Result<Vec<Held>> {
+        let this = self.clone();
+        blocking(move || {
+            let mut contents = Vec::new();
+            Keepers::of(&this)?.without(thinned).each(&this, |held| contents.push(held))?;
+            Ok(contents)
+        })
+        .await
+    }
+
+    /// Returns the manifests that can be thinned out: the one opinion about it.
+    pub(super) async fn thinnable(&self) -> Result<HashSet<Digest>> {
+        let mut thinnable = HashSet::new();
+        if !self.options().thinning {
+            return Ok(thinnable);
+        }
+        let contents = self.contents_without(HashSet::new()).await?;
+        // What something else reads through too stays in any case.
+        let (candidates, kept): (Vec<_>, Vec<_>) =
+            contents.iter().filter(|held| !held.keepers.is_empty()).partition(|held| held.is_passing());
+        let kept: HashSet<Digest> = kept.iter().filter_map(|held| held.content.manifest).collect();
+        if candidates.is_empty() {
+            return Ok(thinnable);
+        }
+        let (mut frame, mut end): (Option<&Held>, _) = (None, None);
+        for held in contents.iter().filter(|held| !held.is_copy) {
+            if end.replace((held.table, held.end)) != Some((held.table, held.begin)) {
+                frame = None;
+            }
+            if held.is_thinned {
+                continue;
+            }
+            // One that nothing needs is no frame: it goes.
+            let Some(upto) = held.keepers.iter().map(|keeper| keeper.upto).max() else {
+                frame = None;
+                continue;
+            };
+            let can_go = held.content.manifest.filter(|manifest| held.is_passing() && !kept.contains(manifest));
+            if let (Some(under), Some(manifest)) = (frame, can_go)
+                && self.0.store.is_upkeep(held.begin)?
+                && self.is_little(under, upto).await?
+            {
+                thinnable.insert(manifest);
+            } else {
+                frame = Some(held);
+            }
+        }
+        Ok(thinnable)
+    }
+
+    /// Tells whether what the log brings to a content up to a version is little beside it.
+    async fn is_little(&self, content: &Held, upto: Version) -> Result<bool> {
+        let (this, table, below) = (self.clone(), content.table, content.content.clone());
+        let key = (table, below.flushed, upto);
+        if self.0.much.lock().contains(&key) {
+            return Ok(false);
+        }
+        let bytes = blocking(move || {
+            let own = Inherited { origin: table, after: below.flushed, upto };
+            let ranges = below.inherited.iter().chain([&own]);
+            let mut bytes = ranges.map(|range| this.metastore().delta_bytes(range.origin, range.after, range.upto));
+            bytes.try_fold(Some(0), |sum: Option<u64>, bytes| Ok(sum.zip(bytes?).map(|(sum, bytes)| sum + bytes)))
+        });
+        // What was trimmed is there no more.
+        let Some(bytes) = bytes.await? else { return Ok(false) };
+        if bytes <= self.options().flush_bytes as u64 {
+            return Ok(true);
+        }
+        let parts = match content.content.manifest {
+            None => 0,
+            Some(manifest) => match self.cold().manifest(manifest).await {
+                Ok(manifest) => manifest.bytes(),
+                // Nothing leans on what cannot be read. Whoever needs it says so.
+                Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::Unavailable) => 0,
+                Err(error) => return Err(error),
+            },
+        };
+        let is_little = bytes <= parts / 4;
+        if !is_little {
+            let mut much = self.0.much.lock();
+            if much.len() > MUCH_MAX {
+                much.clear();
+            }
+            much.insert(key);
+        }
+        Ok(is_little)
+    }
+}
+
+impl Held {
+    /// Tells whether nothing but windows keeps it, and not for the present.
+    fn is_passing(&self) -> bool {
+        self.end != Version::MAX && self.keepers.iter().all(|keeper| keeper.kind == KeeperKind::Passing)
     }
 }
 
@@ -125,7 +241,13 @@ impl Keepers {
             opened: opened.into_iter().map(|version| (version, why_open(version))).collect(),
             copies,
             terms,
+            thinned: HashSet::new(),
         })
+    }
+
+    /// Takes these manifests as thinned out.
+    pub fn without(self, thinned: HashSet<Digest>) -> Keepers {
+        Keepers { thinned, ..self }
     }
 
     /// Visits every content that there ever was, oldest first of each table, and those of copies.
@@ -135,11 +257,15 @@ impl Keepers {
         for id in metastore.ids(ObjectKind::Content)? {
             let table = TableId(id);
             let of_table = self.of_table(table, names(metastore, &mut homes, table)?);
+            let mut contents = Vec::new();
             for row in metastore.object(ObjectKind::Content, id)? {
                 let Change::PutContent(_, content) = row.object else { continue };
                 let keepers = of_table.of_content(row.begin, row.end);
-                visit(Held { table, begin: row.begin, end: row.end, content, is_copy: false, keepers });
+                let (begin, end) = (row.begin, row.end);
+                contents.push(Held { table, begin, end, content, is_copy: false, keepers, is_thinned: false });
             }
+            self.pass_on(&database.0.store, &mut contents, &of_table.name)?;
+            contents.into_iter().for_each(&mut visit);
         }
         let copy = |version: Version, (table, content): &(TableId, Content), why: &Arc<str>, kind| Held {
             table: *table,
@@ -148,6 +274,7 @@ impl Keepers {
             content: Arc::new(content.clone()),
             is_copy: true,
             keepers: vec![Keeper { why: why.clone(), upto: version, kind }],
+            is_thinned: false,
         };
         for pin in &self.pins {
             let why: Arc<str> = format!("the copy of snapshot '{}'", pin.name).into();
@@ -162,6 +289,40 @@ impl Keepers {
         Ok(())
     }
 
+    /// Gives what keeps a content whose manifest was thinned out to the content before it, which is read in its place.
+    fn pass_on(&self, store: &Store, contents: &mut [Held], name: &str) -> Result<()> {
+        // Of each content, the versions after its own that it is a key frame for.
+        let mut frames: Vec<Option<(Version, Version)>> = vec![None; contents.len()];
+        for at in (1..contents.len()).rev() {
+            let (before, held) = (&contents[at - 1], &contents[at]);
+            let follows = before.end == held.begin && held.end != Version::MAX;
+            let is_needed = frames[at].is_some() || !held.keepers.is_empty();
+            if !follows || !is_needed || !self.is_gone(store, &held.content)? || !store.is_upkeep(held.begin)? {
+                continue;
+            }
+            let passing = held.keepers.iter().filter(|keeper| keeper.kind == KeeperKind::Passing);
+            let last = passing.map(|keeper| keeper.upto).chain(frames[at].take().map(|(_, last)| last)).max();
+            frames[at - 1] = last.map(|last| (held.begin, last));
+            let others: Vec<Keeper> =
+                held.keepers.iter().filter(|keeper| keeper.kind != KeeperKind::Passing).cloned().collect();
+            contents[at - 1].keepers.extend(others);
+            contents[at].keepers.retain(|keeper| keeper.kind == KeeperKind::Open);
+            contents[at].is_thinned = true;
+        }
+        for (held, frame) in contents.iter_mut().zip(frames) {
+            let Some((first, last)) = frame else { continue };
+            let time = |version| Ok::<_, Error>(store.entry_head(version)?.map_or(Time(0), |head| head.time));
+            let why = format!("key frame for {} to {} UTC of {name}", time(first)?, time(last)?).into();
+            held.keepers.insert(0, Keeper { why, upto: last, kind: KeeperKind::Passing });
+        }
+        Ok(())
+    }
+
+    fn is_gone(&self, store: &Store, content: &Content) -> Result<bool> {
+        let is_taken_so = content.manifest.is_some_and(|manifest| self.thinned.contains(&manifest));
+        Ok(is_taken_so || store.is_gone(content)?)
+    }
+
     fn of_table(&self, table: TableId, names: Vec<Name>) -> KeepersOfTable<'_> {
         let name = names.last().map(|name| format!("{}.{}", name.home.database, name.table));
         let name = name.unwrap_or_else(|| format!("table {table}"));
@@ -169,6 +330,7 @@ impl Keepers {
             all: self,
             present: format!("the present of {name}").into(),
             window: format!("the recovery window of {name}").into(),
+            name,
             names,
         }
     }
@@ -179,6 +341,7 @@ struct KeepersOfTable<'a> {
     all: &'a Keepers,
     present: Arc<str>,
     window: Arc<str>,
+    name: String,
     names: Vec<Name>,
 }
 

@@ -42,7 +42,8 @@ impl Store {
     }
 
     async fn over(metastore: Arc<dyn Metastore>) -> Store {
-        let options = options();
+        // What goes while its window lasts is told by `thin`.
+        let options = Options { thinning: false, ..options() };
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let db = Database::start(metastore.clone(), objects.clone(), options.clone(), None).await.unwrap();
         let database = create_database(&db, "d").await;
@@ -531,4 +532,54 @@ async fn a_clock_that_was_set_ahead_is_not_believed_at_once() {
     store.options.env.jump(48 * HOUR);
     store.db.collect().await.unwrap_err();
     store.collect().await;
+}
+
+/// While a manifest stands, so does what it names.
+#[tokio::test]
+async fn what_a_manifest_names_stays_when_that_could_not_be_deleted() {
+    let failing = Arc::new(FailingMetastore::new());
+    let store = Store::over(failing.clone()).await;
+    store.write_twice(&store.t).await;
+    store.pass(100).await;
+    store.pass(100).await;
+    store.db.collect().await.unwrap();
+    store.options.env.advance(store.options.grace_micros);
+    let before = (store.count(FileKind::Manifest).await, store.count(FileKind::Part).await);
+    failing.fail_next_withdrawal(Kind::Internal);
+    assert_eq!(store.db.collect().await.unwrap_err().kind(), Kind::Internal);
+    assert_eq!((store.count(FileKind::Manifest).await, store.count(FileKind::Part).await), before);
+    assert!(store.collect().await.files >= 2);
+}
+
+/// An entry loses its rows in a later run than the one that finds that nothing reads them.
+#[tokio::test]
+async fn the_log_is_trimmed_when_the_grace_is_over_and_still_nothing_reads_it() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    store.pass(100).await;
+    store.pass(100).await;
+    let bytes = store.metastore.size_bytes().unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.db.collect().await.unwrap().entries, 0);
+        assert_eq!(store.metastore.size_bytes().unwrap(), bytes);
+    }
+    store.options.env.advance(store.options.grace_micros);
+    assert_eq!(store.db.collect().await.unwrap().entries, 2);
+    assert_eq!(store.metastore.size_bytes().unwrap(), 0);
+}
+
+/// A root that does not resolve is never published.
+#[tokio::test]
+async fn a_commit_whose_manifest_is_gone_is_refused() {
+    let store = Store::new().await;
+    load(&store.db, &store.t, &[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]).await;
+    let moment = store.db.now();
+    let loaded = moment.catalog().content(store.t.id).unwrap().manifest.expect("so many rows are loaded");
+    let file = store.metastore.file_by_digest(FileKind::Manifest, loaded).unwrap().unwrap();
+    let mut txn = store.db.begin(author());
+    txn.clone_table(&moment, &store.t, SYS, "d", "clone").await.unwrap();
+    store.metastore.withdraw_files(&[(file.id, file.kind)]).unwrap();
+    assert_eq!(txn.commit().await.unwrap_err().kind(), Kind::Corrupt);
+    insert(&store.db, &store.u, &[(7, 7)]).await;
+    assert_eq!(pairs(&store.db, &store.u).await, [(7, 7)], "nothing else is the worse for it");
 }

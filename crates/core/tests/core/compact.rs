@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use strandline_core::cold::Manifest;
-use strandline_core::cold::Merging;
+use object_store::memory::InMemory;
+use strandline_core::cold::{Manifest, Merging, Part};
 use strandline_core::db::{Database, Options};
 use strandline_core::schema::Table;
 
+use crate::failing::FailingMetastore;
 use crate::support::*;
 
 const ROWS: i32 = 12_000;
@@ -124,4 +125,93 @@ async fn writers_go_on_under_a_compaction() {
     db.optimize_table(t.id).await.unwrap();
     assert!(!db.optimize_table(t.id).await.unwrap(), "nothing is left to do");
     assert_eq!(manifest(&db, &t).await.live_rows(), pairs(&db, &t).await.len() as u64);
+}
+
+/// A merge begins, and before it has written its first file others flush, load, change and delete what it merges.
+async fn merge_while_others_go_on(optimize: bool) {
+    let failing = Arc::new(FailingMetastore::new());
+    let merging = Merging { small_bytes: 1, small_parts: 100, depth: 2, worn_bytes: 1, ..Merging::default() };
+    let options = Options { merging, load_rows: 100, ..options() };
+    let db = Database::start(failing.clone(), Arc::new(InMemory::new()), options, None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    for run in 0..4 {
+        let rows: Vec<(i32, i32)> = (0..1000).filter(|id| id % 4 == run).map(|id| (id, run)).collect();
+        load(&db, &t, &rows).await;
+    }
+    let before = manifest(&db, &t).await;
+    assert_eq!(before.parts.len(), 4);
+    delete(&db, &t, 0..10).await;
+    db.flush_table(t.id).await.unwrap();
+    let gate = failing.hold_next_file();
+    let (other, id) = (db.clone(), t.id);
+    let merge =
+        tokio::spawn(
+            async move { if optimize { other.optimize_table(id).await } else { other.compact_table(id).await } },
+        );
+    failing.file_is_held().await;
+    let mut seen = Vec::new();
+    for round in 0..3_i32 {
+        delete(&db, &t, 100 * round + 50..100 * round + 60).await;
+        insert(&db, &t, &[(100 * round + 55, -round), (2000 + round, 0)]).await;
+        if round < 2 {
+            assert!(db.flush_table(t.id).await.unwrap(), "a flush does not wait for a merge");
+        }
+        let rows: Vec<(i32, i32)> = (0..150).map(|at| (3000 + 1000 * round + at, round)).collect();
+        load(&db, &t, &rows).await;
+        seen.push((db.now(), pairs(&db, &t).await));
+    }
+    drop(gate);
+    assert!(merge.await.unwrap().unwrap(), "what it did is not thrown away");
+    seen.push((db.now(), pairs(&db, &t).await));
+    assert_eq!(seen[3].1, seen[2].1);
+    assert_eq!(seen[3].1.len(), 1000 - 10 - 30 + 3 + 3 + 450);
+    let after = manifest(&db, &t).await;
+    let is_there = |part: &&Part| after.parts.iter().any(|other| other.file == part.file);
+    assert_eq!(before.parts.iter().find(is_there), None, "nothing is left of what it merged");
+    for (moment, rows) in &seen {
+        let now: Vec<_> = read(db.cold(), &moment.scan(&t).await.unwrap()).await.values().map(pair).collect();
+        assert_eq!(now, *rows);
+    }
+    for id in [3, 52, 55, 255, 999, 2002, 3000] {
+        let key = key_of(&t, &row(&t, id, 0));
+        let is_there = db.now().get(&t, &key).await.unwrap().is_some();
+        assert_eq!(is_there, seen[3].1.iter().any(|(other, _)| *other == id), "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compaction_lands_though_others_flush_and_load_meanwhile() {
+    merge_while_others_go_on(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_optimize_lands_though_others_flush_and_load_meanwhile() {
+    merge_while_others_go_on(true).await;
+}
+
+/// What was merged is not put in the place of what a truncate has taken away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_gives_way_to_a_truncate() {
+    let failing = Arc::new(FailingMetastore::new());
+    let merging = Merging { small_bytes: 1, small_parts: 100, depth: 2, worn_bytes: 1, ..Merging::default() };
+    let options = Options { merging, load_rows: 100, ..options() };
+    let db = Database::start(failing.clone(), Arc::new(InMemory::new()), options, None).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    for run in 0..3 {
+        let rows: Vec<(i32, i32)> = (0..900).filter(|id| id % 3 == run).map(|id| (id, run)).collect();
+        load(&db, &t, &rows).await;
+    }
+    let gate = failing.hold_next_file();
+    let (other, id) = (db.clone(), t.id);
+    let merge = tokio::spawn(async move { other.compact_table(id).await });
+    failing.file_is_held().await;
+    let mut txn = db.begin(author());
+    txn.truncate(&t).await.unwrap();
+    txn.commit().await.unwrap();
+    insert(&db, &t, &[(1, 7)]).await;
+    drop(gate);
+    assert!(!merge.await.unwrap().unwrap());
+    assert_eq!(pairs(&db, &t).await, [(1, 7)]);
 }

@@ -19,6 +19,7 @@ pub struct FailingMetastore {
     inner: MemoryMetastore,
     next: Mutex<Option<Kind>>,
     next_drop: Mutex<Option<Kind>>,
+    next_withdrawal: Mutex<Option<Kind>>,
     after_pin: Mutex<Option<Work>>,
     after_pins: Mutex<Option<Work>>,
     gate: Mutex<Option<mpsc::Receiver<()>>>,
@@ -34,6 +35,7 @@ impl FailingMetastore {
             inner: MemoryMetastore::new(),
             next: Mutex::new(None),
             next_drop: Mutex::new(None),
+            next_withdrawal: Mutex::new(None),
             after_pin: Mutex::new(None),
             after_pins: Mutex::new(None),
             gate: Mutex::new(None),
@@ -70,6 +72,18 @@ impl FailingMetastore {
     /// Makes the next drop of pins fail so, with nothing dropped.
     pub fn fail_next_drop(&self, kind: Kind) {
         *self.next_drop.lock() = Some(kind);
+    }
+
+    /// Makes the next withdrawal of files fail so, with nothing withdrawn.
+    pub fn fail_next_withdrawal(&self, kind: Kind) {
+        *self.next_withdrawal.lock() = Some(kind);
+    }
+
+    /// Waits until somebody waits to begin a file.
+    pub async fn file_is_held(&self) {
+        while self.gate.lock().is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 
     /// Does something when pins have been read the next time, before whoever read them goes on.
@@ -113,6 +127,10 @@ impl Metastore for FailingMetastore {
         self.inner.deltas(table, after, upto)
     }
 
+    fn delta_bytes(&self, table: TableId, after: Version, upto: Version) -> Result<Option<u64>> {
+        self.inner.delta_bytes(table, after, upto)
+    }
+
     fn newest_at(&self, time: Time) -> Result<Option<EntryHead>> {
         self.inner.newest_at(time)
     }
@@ -131,6 +149,10 @@ impl Metastore for FailingMetastore {
 
     fn object(&self, kind: ObjectKind, id: u64) -> Result<Vec<ObjectRow>> {
         self.inner.object(kind, id)
+    }
+
+    fn object_at(&self, kind: ObjectKind, id: u64, version: Version) -> Result<Option<ObjectRow>> {
+        self.inner.object_at(kind, id, version)
     }
 
     fn ids(&self, kind: ObjectKind) -> Result<Vec<u64>> {
@@ -185,12 +207,19 @@ impl Metastore for FailingMetastore {
         self.inner.file_by_digest(kind, digest)
     }
 
+    fn was_withdrawn(&self, manifest: Digest) -> Result<bool> {
+        self.inner.was_withdrawn(manifest)
+    }
+
     fn files(&self) -> Result<Vec<FileHead>> {
         self.inner.files()
     }
 
     fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()> {
-        self.inner.withdraw_files(files)
+        match self.next_withdrawal.lock().take() {
+            Some(kind) => Err(Error::new(kind, "The disk gave up.")),
+            None => self.inner.withdraw_files(files),
+        }
     }
 
     fn trim(&self, versions: &[Version]) -> Result<Trimmed> {

@@ -214,8 +214,9 @@ fn modes(mode: u8) -> OnDuplicate {
 }
 
 impl Machine {
-    async fn new(home: Home) -> Machine {
-        let options = options();
+    /// `flush_bytes` is the most that a reader lays over what was not thinned out.
+    async fn new(home: Home, flush_bytes: usize) -> Machine {
+        let options = Options { flush_bytes, ..options() };
         let db = home.open(&options).await;
         create_database(&db, DB).await;
         let mut history = History::default();
@@ -1207,7 +1208,7 @@ fn run(ops: &[Op], after: After, folder: bool) {
             Some(folder) => Home::Folder(folder.path().join("store")),
             None => Home::Memory(Arc::new(MemoryMetastore::new()), Arc::new(InMemory::new())),
         };
-        let mut machine = Machine::new(home).await;
+        let mut machine = Machine::new(home, [1, 4000, 32 << 20][ops.len() % 3]).await;
         for (step, op) in ops.iter().enumerate() {
             machine.run(op).await;
             match after {

@@ -17,4 +17,5 @@ mod retention;
 mod schedule;
 mod snapshots;
 mod support;
+mod thin;
 mod undo;

@@ -230,3 +230,13 @@ pub async fn try_insert(db: &Database, table: &Arc<Table>, rows: &[(i32, i32)]) 
 pub async fn insert(db: &Database, table: &Arc<Table>, rows: &[(i32, i32)]) -> Version {
     try_insert(db, table, rows).await.unwrap()
 }
+
+/// Loads rows in a commit of its own: more than `load_rows` go into parts at once.
+pub async fn load(db: &Database, table: &Arc<Table>, rows: &[(i32, i32)]) -> Version {
+    let rows: Vec<Row> = rows.iter().map(|(id, v)| row(table, *id, *v)).collect();
+    let mut txn = db.begin(author());
+    let mut load = txn.bulk(table, OnDuplicate::Error);
+    load.write(&mut txn, &batch(table, &rows, None)).await.unwrap();
+    load.finish(&mut txn).await.unwrap();
+    txn.commit().await.unwrap().version
+}

@@ -517,13 +517,47 @@ pub(super) fn deltas(
     (after, upto): (Version, Version),
     tail: Version,
 ) -> Result<Vec<(Version, Bytes)>> {
+    let mut deltas = Vec::new();
+    each_delta(connection, table, (after, upto), tail, |row, _| {
+        deltas.push((row.head.version, body(connection, segments, row, table)?));
+        Ok(())
+    })?;
+    Ok(deltas)
+}
+
+/// Returns how long the deltas of a table are whose newest is at `tail`; `None` if one was trimmed.
+pub(super) fn delta_bytes(
+    connection: &Connection,
+    table: TableId,
+    after: Version,
+    upto: Version,
+    tail: Version,
+) -> Result<Option<u64>> {
+    const TRIMMED_AT: &str = "SELECT length(body) = length(?2) AND body = ?2 FROM log WHERE version = ?1";
+    let (mut bytes, mut is_whole) = (0, true);
+    each_delta(connection, table, (after, upto), tail, |row, touch| {
+        let at = params![clamp(row.head.version), TRIMMED];
+        is_whole &= one(connection, TRIMMED_AT, at, |row| flag(row, 0))? == Some(false);
+        bytes += touch.length;
+        Ok(())
+    })?;
+    Ok(is_whole.then_some(bytes))
+}
+
+/// Visits the entries in a range that have a delta of a table whose newest is at `tail`; none is missing.
+fn each_delta(
+    connection: &Connection,
+    table: TableId,
+    (after, upto): (Version, Version),
+    tail: Version,
+    mut visit: impl FnMut(&LogRow, &Touch) -> Result<()>,
+) -> Result<()> {
     const RANGE: &str = "SELECT version FROM touch WHERE table_id = ?1 AND version > ?2 AND version <= ?3
         ORDER BY version";
     let last = if tail <= upto { tail } else { last_touch(connection, table, upto)? };
     let range = params![clamp(Version(table.0)), clamp(after), clamp(upto)];
     let versions = each(connection, RANGE, range, |row| number(row, 0))?;
     let mut at: Option<Version> = None;
-    let mut deltas = Vec::new();
     for version in versions {
         let row = log_row(connection, Version(version))?;
         let touch = *row.touch(table)?;
@@ -533,14 +567,14 @@ pub(super) fn deltas(
         }
         at = Some(Version(version));
         if touch.length > 0 {
-            deltas.push((Version(version), body(connection, segments, &row, table)?));
+            visit(&row, &touch)?;
         }
     }
     // The chain must end where it is known to.
     if at.unwrap_or_default() != (if last > after { last } else { Version(0) }) {
         return Err(missing_touch(table));
     }
-    Ok(deltas)
+    Ok(())
 }
 
 /// Reads one delta of an entry.
@@ -668,6 +702,17 @@ pub(super) fn object(connection: &Connection, kind: ObjectKind, id: u64, tail: V
     rows.into_iter().map(StoredObject::into_row).collect()
 }
 
+/// Reads the row of an object that stood at a version.
+pub(super) fn object_at(
+    connection: &Connection,
+    kind: ObjectKind,
+    id: u64,
+    version: Version,
+) -> Result<Option<ObjectRow>> {
+    let row = object_row(connection, kind, id, clamp(version))?;
+    row.filter(|row| version < row.end).map(StoredObject::into_row).transpose()
+}
+
 /// Reads all rows of the objects that ever bore a name. Reads every object of the kind: to know that none is missing.
 pub(super) fn named(
     connection: &Connection,
@@ -761,8 +806,9 @@ pub(super) fn file(connection: &Connection, id: FileId) -> Result<Option<FileRec
     }
 }
 
+const BY_DIGEST: &str = "SELECT id FROM file WHERE digest = ?1 ORDER BY id";
+
 pub(super) fn file_by_digest(connection: &Connection, kind: FileKind, wanted: Digest) -> Result<Option<FileRecord>> {
-    const BY_DIGEST: &str = "SELECT id FROM file WHERE digest = ?1 ORDER BY id";
     let ids = each(connection, BY_DIGEST, params![&wanted.0[..]], |row| file_id(row, 0))?;
     let mut gone = Vec::new();
     for id in ids {
@@ -775,6 +821,22 @@ pub(super) fn file_by_digest(connection: &Connection, kind: FileKind, wanted: Di
         }
     }
     prove_no_file(connection, |id, line, digest| line == kind && digest == wanted && !gone.contains(&id)).map(|()| None)
+}
+
+/// Tells whether a manifest was withdrawn, by its record, and no other with this digest stands.
+pub(super) fn was_withdrawn(connection: &Connection, manifest: Digest) -> Result<bool> {
+    let mut is_withdrawn = false;
+    for id in each(connection, BY_DIGEST, params![&manifest.0[..]], |row| file_id(row, 0))? {
+        let file = file_row(connection, id)?.filter(|file| file.record.digest == manifest);
+        let file = file.ok_or_else(|| Error::corrupt(format!("The index of files by digest is wrong about {id}.")))?;
+        if file.record.kind == FileKind::Manifest {
+            if !file.gone {
+                return Ok(false);
+            }
+            is_withdrawn = true;
+        }
+    }
+    Ok(is_withdrawn)
 }
 
 /// Returns the files that were not withdrawn.

@@ -45,7 +45,7 @@ pub async fn references(database: &Database, file: FileId) -> Result<Vec<Referen
     let as_manifest = record.filter(|record| record.kind == FileKind::Manifest).map(|record| record.digest);
     let mut manifests = Manifests::default();
     let mut found = Vec::new();
-    for held in database.contents()? {
+    for held in database.contents().await? {
         // Equal manifests are stored more than once; any of them may be the one that is read.
         if as_manifest.is_some() && held.content.manifest == as_manifest {
             found.push(Reference { held, part: None });

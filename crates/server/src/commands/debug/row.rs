@@ -54,7 +54,7 @@ pub async fn row(database: &Database, name: &TableName, key: &[String], at: &Whe
     }
     let wanted = parse_key(&table, key)?;
 
-    let mut held = database.contents()?;
+    let mut held = database.contents().await?;
     held.retain(|held| held.table == table.id);
     let mut events: BTreeMap<Version, Event> = BTreeMap::new();
     search_log(database, &table, held.iter().map(|held| &*held.content), &wanted, &mut events)?;

@@ -1,0 +1,201 @@
+//! Upkeep in the background: what is done when, while the database is open. A failure is told in the log of the server, and
+//! the work goes on; so does it after a panic.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use crate::cold::{Candidate, blocking};
+use crate::db::{Database, Inner};
+use crate::error::{Error, Kind, Result};
+use crate::ids::{Digest, TableId};
+use crate::log::AGE_BYTES;
+
+/// A table with fewer recent rows is not flushed by age.
+const AGED_ROWS: usize = 1000;
+
+/// How often the collector looks for what nothing reaches.
+const COLLECT_SECONDS: u64 = 600;
+
+/// How often tables are looked at for what is worth merging.
+const COMPACT_SECONDS: u64 = 10;
+
+/// How often older deltas leave the metastore, and its write-ahead log is moved into place.
+const TIDY_SECONDS: u64 = 10;
+
+impl Database {
+    /// Flushes, compacts and collects in the background, until the database is closed or dropped.
+    pub fn start_upkeep(&self) {
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut seconds = 0_u64;
+            while let Some(database) = later(&inner, 1).await {
+                seconds += 1;
+                if let Err(error) = without_panic(database.tick(seconds)).await {
+                    tracing::warn!(%error, "background upkeep failed; it will be tried again");
+                }
+            }
+        });
+        // Apart from the flushes: memory is emptied also while a long merge goes on.
+        let (inner, mut looked) = (Arc::downgrade(&self.0), HashMap::new());
+        tokio::spawn(async move {
+            while let Some(database) = later(&inner, COMPACT_SECONDS).await {
+                if let Err(error) = without_panic(database.compact_changed(&mut looked)).await {
+                    tracing::warn!(%error, "a background compaction failed; it will be tried again");
+                }
+            }
+        });
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            while let Some(database) = later(&inner, TIDY_SECONDS).await {
+                // It holds the store's lock until it is done.
+                let kept_small = blocking(move || {
+                    let metastore = database.metastore();
+                    let aged = metastore.age(AGE_BYTES);
+                    metastore.tidy().and(aged)
+                });
+                if let Err(error) = without_panic(kept_small).await {
+                    tracing::warn!(%error, "the metastore could not be kept small; it will be tried again");
+                }
+            }
+        });
+    }
+
+    fn manifests(&self) -> HashMap<TableId, Digest> {
+        let now = self.now();
+        let tables = now.catalog().all_tables();
+        tables.filter_map(|table| Some((table.id, now.catalog().content(table.id)?.manifest?))).collect()
+    }
+
+    /// Compacts the tables whose manifests are not those that were `looked` at.
+    async fn compact_changed(&self, looked: &mut HashMap<TableId, Digest>) -> Result<()> {
+        for (table, digest) in self.manifests() {
+            if looked.get(&table) == Some(&digest) {
+                continue;
+            }
+            let manifest = self.cold().manifest(digest).await?;
+            let parts = manifest.parts.iter();
+            let parts: Vec<_> = parts.map(|part| Candidate { part, dead: part.rows - part.live_rows() }).collect();
+            if !self.options().merging.for_compaction(&parts).is_empty() {
+                // What it leaves is looked at next time.
+                self.compact_table(table).await?;
+            }
+            looked.insert(table, digest);
+        }
+        let present = self.manifests();
+        looked.retain(|table, _| present.contains_key(table));
+        Ok(())
+    }
+
+    async fn tick(&self, seconds: u64) -> Result<()> {
+        let options = self.options();
+        let aged = seconds.is_multiple_of(options.flush_seconds.max(1));
+        let mut unflushed = self.unflushed();
+        unflushed.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
+        let mut total: usize = unflushed.iter().map(|(_, _, bytes)| bytes).sum();
+        for (table, rows, bytes) in unflushed {
+            let crowded = total > options.flush_total_bytes;
+            if bytes >= options.flush_bytes || crowded || (aged && rows >= AGED_ROWS) {
+                // Somebody flushes it already.
+                let Some(turn) = self.0.store.turns.try_take(table) else { continue };
+                let flushed = self.lay_out(&turn, table, None).await;
+                self.0.store.flush_fails.store(flushed.is_err(), Ordering::Relaxed);
+                match flushed {
+                    Ok(_) => total -= bytes,
+                    // A store that closes interrupts what it does not wait for.
+                    Err(_) if self.is_closing() => return Ok(()),
+                    Err(error) => tracing::warn!(%error, %table, "a background flush failed; it will be tried again"),
+                }
+            }
+        }
+        if seconds.is_multiple_of(COLLECT_SECONDS) {
+            self.collect().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether nobody waits any more for what is done: the database was closed, or all that still hold it are loops
+    /// in the background.
+    pub(super) fn is_closing(&self) -> bool {
+        self.0.closing.load(Ordering::SeqCst) || Arc::strong_count(&self.0) <= self.0.background.load(Ordering::SeqCst)
+    }
+}
+
+/// A database in the hands of a loop in the background, which does not keep it open.
+struct Background(Database);
+
+impl Background {
+    fn of(database: &Weak<Inner>) -> Option<Background> {
+        let database = Database(database.upgrade()?);
+        database.0.background.fetch_add(1, Ordering::SeqCst);
+        Some(Background(database))
+    }
+}
+
+impl Deref for Background {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        &self.0
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.0.background.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Waits, and returns the database if it is still open then.
+async fn later(database: &Weak<Inner>, seconds: u64) -> Option<Background> {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Background::of(database).filter(|database| !database.is_closing())
+}
+
+/// Does some work; a panic is its failure.
+async fn without_panic<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let said = |panic: Box<dyn Any + Send>| match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(said), _) => (*said).to_owned(),
+        (_, Some(said)) => said.clone(),
+        _ => "without a word".to_owned(),
+    };
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(Error::new(Kind::Internal, format!("BUG: it panicked: {}", said(panic)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Options;
+
+    #[tokio::test]
+    async fn a_panic_in_the_background_is_a_failure() {
+        assert_eq!(without_panic(async { Ok(7) }).await.unwrap(), 7);
+        let failed = without_panic(async { if true { panic!("at {}", 8) } else { Ok(()) } }).await.unwrap_err();
+        assert_eq!((failed.kind(), failed.message()), (Kind::Internal, "BUG: it panicked: at 8"));
+    }
+
+    #[tokio::test]
+    async fn the_background_does_not_keep_a_database_open() {
+        let database = Database::in_memory(Options::default()).await.unwrap();
+        let inner = Arc::downgrade(&database.0);
+        let (flushes, merges) = (Background::of(&inner).unwrap(), Background::of(&inner).unwrap());
+        assert!(!flushes.is_closing() && !database.is_closing());
+        let other = database.clone();
+        drop(database);
+        assert!(!merges.is_closing(), "somebody has it still");
+        drop(other);
+        assert!(merges.is_closing() && flushes.is_closing());
+        drop(flushes);
+        assert!(merges.is_closing());
+        drop(merges);
+        assert!(inner.upgrade().is_none());
+    }
+}
