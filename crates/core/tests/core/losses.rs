@@ -355,6 +355,8 @@ async fn g9_a_file_lives_as_long_as_the_last_table_that_has_it() {
         from = txn.clone_table(&store.db.now(), &from, SYS, "d", name).await.unwrap();
         txn.commit().await.unwrap();
     }
+    // What stands is flushed before the log is trimmed; a snapshot goes on reading the log of t.
+    store.db.create_snapshot(&SnapshotSpec::of("s", only("second")), &author()).await.unwrap();
     let mut store = store;
     for dropped in ["t", "first"] {
         store.drop_table(&named(&store.db, "d", dropped)).await;
@@ -364,7 +366,9 @@ async fn g9_a_file_lives_as_long_as_the_last_table_that_has_it() {
         }
         store = store.reopen().await;
         assert_eq!(pairs(&store.db, &named(&store.db, "d", "second")).await, [(2, 2), (3, 3)]);
+        assert_eq!(read_pairs(&store.db, &store.at_snapshot("s"), &from).await, [(2, 2), (3, 3)]);
     }
+    store.db.drop_snapshot("s", false, &author()).unwrap();
     store.drop_table(&named(&store.db, "d", "second")).await;
     store.pass(50).await;
     store.collect().await;

@@ -4,8 +4,8 @@
 //!
 //! A sequence is made of its seed alone: `STRANDLINE_SEED=<seed> STRANDLINE_SEQUENCES=1` runs it again.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use object_store::memory::InMemory;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use strandline_core::catalog::Catalog;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::Kind;
 use strandline_core::history::diff::TableAt;
@@ -318,6 +319,9 @@ pub struct Machine {
     clones: u32,
     /// The latest that the clock has shown: what was before the window then may be gone.
     latest: Cell<Time>,
+    /// What was asked before about versions and never changes: when each was made, and what existed.
+    times: RefCell<HashMap<Version, Time>>,
+    catalogs: RefCell<HashMap<Version, Arc<Catalog>>>,
     /// By how much the clock was set forward since the collector looked at it.
     ahead: i64,
     /// The store's files when they were last looked at.
@@ -372,6 +376,8 @@ impl Machine {
             open: None,
             clones: 0,
             latest,
+            times: RefCell::default(),
+            catalogs: RefCell::default(),
             ahead: 0,
             listed: BTreeSet::new(),
             collected_now: false,
@@ -1267,7 +1273,7 @@ fn sequence(seed: u64, operations: usize) -> Result<(), String> {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
         cases: 1,
-        max_shrink_iters: 1000,
+        max_shrink_iters: setting("SHRINK", 1000) as u32,
         max_shrink_time: 60_000,
         failure_persistence: None,
         ..Config::default()

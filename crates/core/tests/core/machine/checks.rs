@@ -1,8 +1,9 @@
 //! What the machine holds the database to after each step, and at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use strandline_core::catalog::Content;
+use strandline_core::catalog::{Catalog, Content};
 use strandline_core::db::{Database, SYS};
 use strandline_core::error::{Error, Kind};
 use strandline_core::ids::{Digest, TableId, Time, Version};
@@ -40,11 +41,25 @@ pub fn holds(scope: &Scope, (database, table): &Name) -> bool {
 }
 
 impl Machine {
+    /// Returns when a version was made.
+    fn made(&self, version: Version) -> Time {
+        let asked = || self.db().metastore().entry(version).unwrap().unwrap().head.time;
+        *self.times.borrow_mut().entry(version).or_insert_with(asked)
+    }
+
     /// Returns when a version stopped being the newest.
     fn ended(&self, version: Version) -> Option<Time> {
-        let db = self.db();
-        let follows = version < db.now().version();
-        follows.then(|| db.metastore().entry(version.next()).unwrap().unwrap().head.time)
+        (version < self.db().now().version()).then(|| self.made(version.next()))
+    }
+
+    /// Returns what existed at a version that can be asked for.
+    async fn catalog(&self, version: Version) -> Arc<Catalog> {
+        if let Some(known) = self.catalogs.borrow().get(&version) {
+            return known.clone();
+        }
+        let catalog = self.db().at(version).await.unwrap().catalog().clone();
+        self.catalogs.borrow_mut().insert(version, catalog.clone());
+        catalog
     }
 
     /// Tells what may be read of a version, and holds the database to it.
@@ -184,8 +199,7 @@ impl Machine {
     fn check_times(&self, version: Version) {
         let db = self.db();
         let Kept::Whole { .. } = self.kept(version) else { return };
-        let begun = db.metastore().entry(version).unwrap().unwrap().head.time;
-        let times = [Some(begun), self.ended(version).map(|time| time.plus_micros(-1))];
+        let times = [Some(self.made(version)), self.ended(version).map(|time| time.plus_micros(-1))];
         for time in times.into_iter().flatten() {
             match db.resolve(&When::Time(time), SYS) {
                 Ok(resolved) => assert_eq!(resolved.version, version, "at {time}"),
@@ -218,10 +232,8 @@ impl Machine {
         let before = std::mem::replace(&mut self.listed, listed);
         let went = before.difference(&self.listed).next().is_some();
         if std::mem::take(&mut self.collected_now) || went {
-            for (content, upto) in
-                self.reachable().await.into_values().map(|(content, upto, table)| ((content, table), upto))
-            {
-                self.check_reachable(content.1, &content.0, upto).await;
+            for (content, upto, table) in self.reachable().await.into_values() {
+                self.check_reachable(table, &content, upto).await;
             }
         }
     }
@@ -230,8 +242,7 @@ impl Machine {
     async fn reachable(&self) -> BTreeMap<(TableId, Option<Digest>, Version, Version), (Content, Version, TableId)> {
         let db = self.db();
         let mut contents = BTreeMap::new();
-        let mut add = |moment: &Moment, asked: &dyn Fn(&Name) -> bool| {
-            let (catalog, version) = (moment.catalog(), moment.version());
+        let mut add = |catalog: &Catalog, version: Version, asked: &dyn Fn(&Name) -> bool| {
             for (name, tab) in self.history.at(version).iter().filter(|(name, _)| asked(name)) {
                 let id = tab.def.id;
                 let content = catalog.content(id).unwrap_or_else(|| panic!("{name:?} has no content at {version}"));
@@ -243,21 +254,21 @@ impl Machine {
         for version in self.first.0..=db.now().version().0 {
             let version = Version(version);
             match self.kept(version) {
-                Kept::Whole { surely: true } => add(&db.at(version).await.unwrap(), &|_| true),
+                Kept::Whole { surely: true } => add(&*self.catalog(version).await, version, &|_| true),
                 Kept::Part(_) => {
-                    let moment = db.at(version).await.unwrap();
-                    add(&moment, &|name| name.0 != super::ELSEWHERE && self.keeps(version, name).1);
+                    let is_kept = |name: &Name| name.0 != super::ELSEWHERE && self.keeps(version, name).1;
+                    add(&*self.catalog(version).await, version, &is_kept);
                 }
                 Kept::Whole { surely: false } | Kept::Gone => {}
             }
         }
         for snap in &self.snapshots {
             let resolved = db.resolve(&When::Snapshot(format!("s{}", snap.name)), SYS).unwrap();
-            add(&db.moment(&resolved).unwrap(), &|name| holds(&snap.scope, name));
+            let moment = db.moment(&resolved).unwrap();
+            add(moment.catalog(), snap.version, &|name| holds(&snap.scope, name));
         }
-        self.held.iter().for_each(|moment| add(moment, &|_| true));
-        if let Some(open) = &self.open {
-            add(open.txn.moment(), &|_| true);
+        for moment in self.held.iter().chain(self.open.iter().map(|open| open.txn.moment())) {
+            add(moment.catalog(), moment.version(), &|_| true);
         }
         contents
     }
