@@ -153,8 +153,9 @@ async fn g3_the_collector_outlives_an_account_and_keeps_what_snapshots_hold_of_i
 #[tokio::test]
 async fn g4_both_ends_of_the_window_can_be_restored() {
     let store = Store::new().await;
-    let first = insert(&store.db, &store.t, &[(1, 1)]).await;
+    insert(&store.db, &store.t, &[(1, 1)]).await;
     store.db.flush_table(store.t.id).await.unwrap();
+    let first = store.db.now().version();
     store.options.env.advance(HOUR);
     let second = insert(&store.db, &store.t, &[(2, 2)]).await;
     let time = |version| store.metastore.entry(version).unwrap().unwrap().head.time;

@@ -1216,14 +1216,16 @@ impl Machine {
 
     async fn collect(&mut self) {
         let db = self.db();
-        for _ in 0..2 {
+        for is_second in [false, true] {
+            if is_second {
+                self.options.env.advance(self.options.grace_micros + 1);
+            }
             self.latest();
             if self.ahead > self.options.grace_micros {
                 assert_eq!(db.collect().await.unwrap_err().kind(), Kind::Unavailable);
             }
             self.ahead = 0;
             db.collect().await.unwrap();
-            self.options.env.advance(self.options.grace_micros + 1);
         }
         self.collected_now = true;
         let left = db.plan_collection().await.unwrap();
