@@ -174,7 +174,7 @@ async fn g4_both_ends_of_the_window_can_be_restored() {
     }
     let newest = store.db.now().version();
     store.db.restore(restore(only("t"), When::Version(newest)), &author()).await.unwrap();
-    store.db.restore(restore(only("t"), When::Time(store.options.env.now())), &author()).await.unwrap();
+    store.db.restore(restore(only("t"), When::Time(time(newest))), &author()).await.unwrap();
     assert_eq!(pairs(&store.db, &store.t).await, [(1, 1), (2, 2)]);
     // One microsecond later it is outside, at both ends.
     store.options.env.advance(1);
@@ -183,7 +183,7 @@ async fn g4_both_ends_of_the_window_can_be_restored() {
         assert_eq!(refused.kind(), Kind::OutOfWindow);
     }
     store.db.at(second).await.unwrap();
-    let future = When::Time(store.options.env.now().plus_micros(1));
+    let future = When::Time(store.options.env.now().plus_micros(HOUR));
     let refused = store.db.restore(restore(only("t"), future), &author()).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::OutOfWindow);
 }
