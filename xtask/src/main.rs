@@ -6,6 +6,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+mod defects;
 mod prepare;
 mod stages;
 
@@ -42,6 +43,18 @@ const VERBS: &[Verb] = &[
         arguments: "[NAME] [--seed N]",
         about: "every call to the disk fails, every byte is flipped: all that the tests take a part of",
         run: fault,
+    },
+    Verb {
+        name: "sim",
+        arguments: "[--sequences N] [--operations M] [--seed S]",
+        about: "random operations beside a naive model that keeps everything; prints the seed of what differs",
+        run: sim,
+    },
+    Verb {
+        name: "defects",
+        arguments: "[RIG|NAME]",
+        about: "breaks the source on purpose, one defect at a time: the tests must notice each",
+        run: defects::run,
     },
     Verb {
         name: "isolation",
@@ -159,6 +172,35 @@ fn fault(context: &Context, arguments: &[String]) -> Result<(), String> {
             name => command.arg(name),
         };
     }
+    run(command)
+}
+
+fn sim(context: &Context, arguments: &[String]) -> Result<(), String> {
+    // Our own code is optimized for it, the dependencies stay as they are built.
+    let fast = ["--config", "profile.dev.package.strandline-core.opt-level=2"];
+    let mut command = context.cargo(&["test"]);
+    command.args(fast).args([
+        "--workspace",
+        "--test",
+        "core",
+        "--",
+        "--exact",
+        "machine::agrees_with_the_model",
+        "--nocapture",
+    ]);
+    let mut settings = vec![("SEQUENCES", "1000".to_owned()), ("OPERATIONS", "100".to_owned())];
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let name = match argument.as_str() {
+            "--sequences" => "SEQUENCES",
+            "--operations" => "OPERATIONS",
+            "--seed" => "SEED",
+            other => return Err(format!("'{other}' is none of --sequences, --operations, --seed")),
+        };
+        let value = rest.next().filter(|value| value.parse::<u64>().is_ok());
+        settings.push((name, value.ok_or_else(|| format!("{argument} needs a number"))?.clone()));
+    }
+    command.envs(settings.into_iter().map(|(name, value)| (format!("STRANDLINE_{name}"), value)));
     run(command)
 }
 

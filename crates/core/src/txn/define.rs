@@ -25,12 +25,14 @@ pub struct Ids {
 impl Ids {
     /// Continues after the greatest ids that ever were.
     pub(crate) fn load(metastore: &dyn Metastore) -> Result<Ids> {
-        let next = |kind| metastore.greatest_id(kind).map(|greatest| AtomicU64::new(greatest + 1));
+        let after =
+            |kind, least: u64| -> Result<AtomicU64> { Ok(AtomicU64::new(metastore.greatest_id(kind)?.max(least) + 1)) };
         Ok(Ids {
-            account: next(ObjectKind::Account)?,
-            database: next(ObjectKind::Database)?,
-            table: next(ObjectKind::Table)?,
-            user: next(ObjectKind::User)?,
+            // The first is `sys`, which a store that is made now gets only after this.
+            account: after(ObjectKind::Account, 1)?,
+            database: after(ObjectKind::Database, 0)?,
+            table: after(ObjectKind::Table, 0)?,
+            user: after(ObjectKind::User, 0)?,
         })
     }
 }

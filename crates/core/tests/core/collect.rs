@@ -24,24 +24,25 @@ use strandline_core::when::{RangeUnit, When};
 use crate::failing::FailingMetastore;
 use crate::support::*;
 
-const HOUR: i64 = 3600 * 1_000_000;
+pub const HOUR: i64 = 3600 * 1_000_000;
 
-struct Store {
-    metastore: Arc<dyn Metastore>,
-    objects: Arc<dyn ObjectStore>,
-    options: Options,
-    db: Database,
-    t: Arc<Table>,
-    u: Arc<Table>,
+/// A store in memory, and what it is made of.
+pub struct Store {
+    pub metastore: Arc<dyn Metastore>,
+    pub objects: Arc<dyn ObjectStore>,
+    pub options: Options,
+    pub db: Database,
+    pub t: Arc<Table>,
+    pub u: Arc<Table>,
 }
 
 impl Store {
     /// Returns a store with the tables `d.t` and `d.u`.
-    async fn new() -> Store {
+    pub async fn new() -> Store {
         Store::over(Arc::new(MemoryMetastore::new())).await
     }
 
-    async fn over(metastore: Arc<dyn Metastore>) -> Store {
+    pub async fn over(metastore: Arc<dyn Metastore>) -> Store {
         // What goes while its window lasts is told by `thin`.
         let options = Options { thinning: false, ..options() };
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -52,7 +53,7 @@ impl Store {
         Store { metastore, objects, options, db, t, u }
     }
 
-    async fn reopen(self) -> Store {
+    pub async fn reopen(self) -> Store {
         let Store { metastore, objects, options, db, t, u } = self;
         drop(db);
         let db = Database::start(metastore.clone(), objects.clone(), options.clone(), None).await.unwrap();
@@ -60,13 +61,13 @@ impl Store {
     }
 
     /// Lets hours go by, and commits something, so that no older commit is the newest of a window's beginning.
-    async fn pass(&self, hours: i64) {
+    pub async fn pass(&self, hours: i64) {
         self.options.env.advance(hours * HOUR);
         create_database(&self.db, &format!("at{}", self.db.now().version())).await;
     }
 
     /// Collects, waits until the grace is over, and collects again; returns what both did.
-    async fn collect(&self) -> Collected {
+    pub async fn collect(&self) -> Collected {
         let first = self.db.collect().await.unwrap();
         assert_eq!(first.files, 0, "nothing goes before its grace is over");
         self.options.env.advance(self.options.grace_micros);
@@ -76,11 +77,11 @@ impl Store {
     }
 
     /// Returns the moment of a snapshot.
-    fn at_snapshot(&self, name: &str) -> Moment {
+    pub fn at_snapshot(&self, name: &str) -> Moment {
         self.db.moment(&self.db.resolve(&When::Snapshot(name.to_owned()), SYS).unwrap()).unwrap()
     }
 
-    async fn drop_table(&self, table: &Arc<Table>) {
+    pub async fn drop_table(&self, table: &Arc<Table>) {
         let mut txn = self.db.begin(author());
         txn.drop_table(table).unwrap();
         txn.commit().await.unwrap();
@@ -95,14 +96,14 @@ impl Store {
         self.collect().await;
     }
 
-    async fn count(&self, kind: FileKind) -> usize {
+    pub async fn count(&self, kind: FileKind) -> usize {
         let listed: Vec<_> = self.objects.list(None).try_collect().await.unwrap();
         listed.iter().filter(|meta| meta.location.as_ref().starts_with(kind.folder())).count()
     }
 
     /// Writes a row into a table and flushes it, then replaces it and flushes again: two parts, of which one is past.
     /// Returns the version at which the first was the present.
-    async fn write_twice(&self, table: &Arc<Table>) -> Version {
+    pub async fn write_twice(&self, table: &Arc<Table>) -> Version {
         insert(&self.db, table, &[(1, 1)]).await;
         self.db.flush_table(table.id).await.unwrap();
         let then = self.db.now().version();
@@ -115,12 +116,12 @@ impl Store {
     }
 }
 
-async fn read_pairs(db: &Database, moment: &Moment, table: &Arc<Table>) -> Vec<(i32, i32)> {
+pub async fn read_pairs(db: &Database, moment: &Moment, table: &Arc<Table>) -> Vec<(i32, i32)> {
     let scan = moment.scan(table).await.unwrap();
     read(db.cold(), &scan).await.values().map(pair).collect()
 }
 
-fn only(name: &str) -> Scope {
+pub fn only(name: &str) -> Scope {
     Scope::Tables("d".to_owned(), vec![name.to_owned()])
 }
 

@@ -1,6 +1,6 @@
 //! A metastore that fails, waits, or does something of its own, when told.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ pub struct FailingMetastore {
     after_pin: Mutex<Option<Work>>,
     after_pins: Mutex<Option<Work>>,
     gate: Mutex<Option<mpsc::Receiver<()>>>,
+    holding: AtomicBool,
     next_intent: Mutex<Option<(FileKind, Kind)>>,
     append_gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     /// How many entries were read whole.
@@ -39,6 +40,7 @@ impl FailingMetastore {
             after_pin: Mutex::new(None),
             after_pins: Mutex::new(None),
             gate: Mutex::new(None),
+            holding: AtomicBool::new(false),
             next_intent: Mutex::new(None),
             append_gate: Mutex::new(None),
             whole_entries: AtomicUsize::new(0),
@@ -50,6 +52,11 @@ impl FailingMetastore {
         let (gate, held) = mpsc::channel();
         *self.gate.lock() = Some(held);
         gate
+    }
+
+    /// Tells whether somebody waits so.
+    pub fn is_holding_file(&self) -> bool {
+        self.holding.load(Ordering::SeqCst)
     }
 
     /// Makes the next append wait until the second is dropped; the first hears when it does.
@@ -190,7 +197,9 @@ impl Metastore for FailingMetastore {
     fn put_intents(&self, files: &[(FileId, FileKind)]) -> Result<()> {
         let held = self.gate.lock().take();
         if let Some(held) = held {
+            self.holding.store(true, Ordering::SeqCst);
             let _ = held.recv();
+            self.holding.store(false, Ordering::SeqCst);
         }
         let mut next = self.next_intent.lock();
         if let Some((_, kind)) = next.take_if(|(of, _)| files.iter().any(|(_, kind)| kind == of)) {

@@ -514,6 +514,19 @@ async fn a_restore_takes_back_what_came_between_its_plan_and_its_commit() {
     assert_eq!(pairs(&db, &t).await, [(1, 1), (2, 2), (3, 3)]);
 }
 
+/// The first account that was made in the process that made the store had the id of `sys`, and took its place.
+#[tokio::test]
+async fn the_first_account_is_not_the_first_of_all() {
+    let db = Database::in_memory(options()).await.unwrap();
+    create_database(&db, "d").await;
+    let mut txn = db.begin(author());
+    let acme = txn.create_account("acme").unwrap();
+    txn.commit().await.unwrap();
+    assert_ne!(acme.id, SYS);
+    assert_eq!(db.now().catalog().account_by_id(SYS).unwrap().name, "sys");
+    assert!(db.now().catalog().databases_of(acme.id).is_empty());
+}
+
 #[tokio::test]
 async fn one_process_owns_a_store() {
     let folder = tempfile::tempdir().unwrap();

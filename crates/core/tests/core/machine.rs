@@ -1,30 +1,45 @@
-//! Random operations on a database and on the reference model side by side. After each, what stands now and at some
-//! older version is compared whole; at the end, every version.
+//! Random operations on a database and on the reference model side by side. After each, what stands now, at some older
+//! version, in a snapshot and in open moments is compared whole, and nothing was deleted that can still be asked for; at
+//! the end, every version is compared, and when all is let go of, no garbage is left.
+//!
+//! A sequence is made of its seed alone: `STRANDLINE_SEED=<seed> STRANDLINE_SEQUENCES=1` runs it again.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use parking_lot::Mutex;
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use strandline_core::catalog::Catalog;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::Kind;
 use strandline_core::history::diff::TableAt;
+use strandline_core::history::pitr::PitrSpec;
 use strandline_core::history::restore::{Action, RestoreRequest, Target};
 use strandline_core::history::snapshot::SnapshotSpec;
-use strandline_core::ids::{ColumnId, Version};
+use strandline_core::ids::{AccountId, ColumnId, Time, Version};
 use strandline_core::log::memory::MemoryMetastore;
-use strandline_core::log::{Metastore, Scope, Terms};
+use strandline_core::log::{Metastore, Scope};
 use strandline_core::moment::Moment;
-use strandline_core::schema::{Initial, Table, Type};
-use strandline_core::txn::{OnDuplicate, Txn};
+use strandline_core::schema::Table;
+use strandline_core::txn::{Author, Txn};
 use strandline_core::upkeep::collect::Fate;
-use strandline_core::when::When;
+use strandline_core::when::{RangeUnit, When};
 
-use crate::model::{History, Row, Rows, State, Tab, Touched, Val, View};
-use crate::support::{Shape, author, batch, column, create_database, key_batch, key_of, options, read, rows_of, table};
+use crate::model::{History, Rows, State, Tab, Touched};
+use crate::support::{Shape, author, create_database, options, rows_of, table};
+
+mod checks;
+mod statements;
+
+use checks::{Kept, holds, is_gone};
+use statements::{Run, Statement, changes_rows_only, rebuild, retyped, shape, statement, with_column};
 
 /// One step of a sequence. Numbers are taken modulo what there is to choose from.
 #[derive(Clone, Debug)]
@@ -43,72 +58,92 @@ enum Op {
     FlushOne(u8),
     /// Merges what is worth it of a table, or all of it.
     Compact(u8, bool),
+    Retype(u8),
     Reopen,
-    CreateSnapshot(u8),
-    DropSnapshot(u8),
+    /// The process dies in the middle of a transaction; what was on disk is what there is.
+    Crash(Vec<Statement>),
+    CreateSnapshot(Snapshot),
+    /// With what is based on it, or not.
+    DropSnapshot(u8, bool),
+    DropExpired,
+    CreatePolicy(u8, Level, u8),
+    AlterPolicy(u8, u8),
+    DropPolicy(u8),
+    /// A moment is opened and read much later.
+    Hold(u8),
+    Release,
+    /// A transaction begins that others overtake.
+    Begin(Vec<Statement>),
+    End(Vec<Statement>),
     RestoreTable(u8, u8, bool),
     RestoreSnapshot(u8),
     RestoreDatabase(u8, bool),
+    RestoreTables(u8, u8, u8),
+    /// An account, or everything.
+    RestoreAccount(u8, bool),
+    RestoreDatabaseTo(u8, u8, bool),
+    /// What a clock that was ahead may have let go.
+    RestoreLost(u8),
     /// A restore of the database, and a transaction that commits between its plan and its commit.
     RestoreRace(u8, Vec<Statement>),
     RestoreTo(u8, u8, u8),
     CloneTable(u8, u8, u8),
     CloneDatabase,
+    DropDatabase(u8),
+    UndropDatabase(u8),
     Undrop(u8),
     Undo(u8),
     Diff(u8, u8, u8),
     Clock(i32),
     /// Hours go by.
     Pass(u8),
+    /// Somebody sets the clock, by hours.
+    Jump(i8),
     /// What nothing reaches is collected, also when its grace is over.
     Collect,
 }
 
+/// How much of the store something speaks of.
+#[derive(Clone, Copy, Debug)]
+enum Level {
+    Cluster,
+    Account,
+    Database,
+    Tables(u8, u8),
+}
+
+/// How a snapshot is taken.
 #[derive(Clone, Debug)]
-enum Statement {
-    Insert(u8, Vec<(u8, u8)>, u8),
-    Bulk(u8, Vec<(u8, u8)>, u8),
-    /// Sets `v`.
-    Update(u8, Vec<u8>, u8),
-    /// Moves the key.
-    Move(u8, Vec<u8>, u8),
-    Delete(u8, Vec<u8>),
-    Truncate(u8),
-    Savepoint,
-    RollbackTo(u8),
-    Snapshot(u8),
-    Create(Shape, u8),
-    Clone(u8, u8),
-    AddColumn(u8),
+struct Snapshot {
+    name: u8,
+    level: Level,
+    /// Of then, if not of now.
+    then: Option<u8>,
+    base: Option<u8>,
+    hours: Option<u8>,
+    compress: bool,
 }
 
-fn shape() -> impl Strategy<Value = Shape> {
-    prop_oneof![Just(Shape::Keyed), Just(Shape::Composite), Just(Shape::Keyless), Just(Shape::Unique)]
-}
-
-fn statement() -> impl Strategy<Value = Statement> {
-    let values = |upto| prop::collection::vec((0_u8..12, 0_u8..12), 1..upto);
-    let picks = || prop::collection::vec(any::<u8>(), 1..4);
+fn level() -> impl Strategy<Value = Level> {
     prop_oneof![
-        6 => (any::<u8>(), values(5), 0_u8..3).prop_map(|(t, rows, mode)| Statement::Insert(t, rows, mode)),
-        2 => (any::<u8>(), values(12), 0_u8..3).prop_map(|(t, rows, mode)| Statement::Bulk(t, rows, mode)),
-        4 => (any::<u8>(), picks(), 0_u8..12).prop_map(|(t, picks, v)| Statement::Update(t, picks, v)),
-        2 => (any::<u8>(), picks(), 1_u8..4).prop_map(|(t, picks, by)| Statement::Move(t, picks, by)),
-        3 => (any::<u8>(), picks()).prop_map(|(t, picks)| Statement::Delete(t, picks)),
-        1 => any::<u8>().prop_map(Statement::Truncate),
-        2 => Just(Statement::Savepoint),
-        1 => any::<u8>().prop_map(Statement::RollbackTo),
-        1 => (0_u8..4).prop_map(Statement::Snapshot),
-        1 => (shape(), 0_u8..5).prop_map(|(shape, name)| Statement::Create(shape, name)),
-        1 => (any::<u8>(), 0_u8..5).prop_map(|(t, name)| Statement::Clone(t, name)),
-        1 => any::<u8>().prop_map(Statement::AddColumn),
+        1 => Just(Level::Cluster),
+        1 => Just(Level::Account),
+        3 => Just(Level::Database),
+        3 => (any::<u8>(), any::<u8>()).prop_map(|(a, b)| Level::Tables(a, b)),
     ]
+}
+
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    let then = prop::option::weighted(0.4, any::<u8>());
+    let (base, hours) = (prop::option::weighted(0.3, 0_u8..5), prop::option::weighted(0.2, 1_u8..60));
+    let taken = (0_u8..5, level(), then, base, hours, prop::bool::weighted(0.3));
+    taken.prop_map(|(name, level, then, base, hours, compress)| Snapshot { name, level, then, base, hours, compress })
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let statements = || prop::collection::vec(statement(), 1..6);
     prop_oneof![
-        3 => (shape(), 0_u8..5).prop_map(|(shape, name)| Op::Create(shape, name)),
+        3 => (shape(), 0_u8..7).prop_map(|(shape, name)| Op::Create(shape, name)),
         1 => any::<u8>().prop_map(Op::Drop),
         1 => (any::<u8>(), 0_u8..5).prop_map(|(t, name)| Op::Rename(t, name)),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(a, b)| Op::Swap(a, b)),
@@ -120,36 +155,44 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::FlushAll),
         2 => any::<u8>().prop_map(Op::FlushOne),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(table, all)| Op::Compact(table, all)),
+        1 => any::<u8>().prop_map(Op::Retype),
         1 => Just(Op::Reopen),
-        1 => (0_u8..4).prop_map(Op::CreateSnapshot),
-        1 => (0_u8..4).prop_map(Op::DropSnapshot),
+        1 => statements().prop_map(Op::Crash),
+        3 => snapshot().prop_map(Op::CreateSnapshot),
+        2 => (0_u8..5, any::<bool>()).prop_map(|(name, cascade)| Op::DropSnapshot(name, cascade)),
+        1 => Just(Op::DropExpired),
+        1 => (0_u8..2, level(), 1_u8..100).prop_map(|(name, level, hours)| Op::CreatePolicy(name, level, hours)),
+        1 => (0_u8..2, 1_u8..100).prop_map(|(name, hours)| Op::AlterPolicy(name, hours)),
+        1 => (0_u8..2).prop_map(Op::DropPolicy),
+        1 => any::<u8>().prop_map(Op::Hold),
+        1 => Just(Op::Release),
+        2 => statements().prop_map(Op::Begin),
+        2 => statements().prop_map(Op::End),
         2 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(t, v, keep)| Op::RestoreTable(t, v, keep)),
         1 => (0_u8..4).prop_map(Op::RestoreSnapshot),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(v, keep)| Op::RestoreDatabase(v, keep)),
+        1 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(v, a, b)| Op::RestoreTables(v, a, b)),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(v, all)| Op::RestoreAccount(v, all)),
+        1 => (any::<u8>(), 0_u8..2, any::<bool>()).prop_map(|(v, to, over)| Op::RestoreDatabaseTo(v, to, over)),
+        1 => any::<u8>().prop_map(Op::RestoreLost),
         2 => (any::<u8>(), statements()).prop_map(|(v, s)| Op::RestoreRace(v, s)),
         1 => (any::<u8>(), any::<u8>(), 0_u8..5).prop_map(|(t, v, name)| Op::RestoreTo(t, v, name)),
         1 => (any::<u8>(), any::<u8>(), 0_u8..5).prop_map(|(t, v, name)| Op::CloneTable(t, v, name)),
         1 => Just(Op::CloneDatabase),
+        1 => any::<u8>().prop_map(Op::DropDatabase),
+        1 => any::<u8>().prop_map(Op::UndropDatabase),
         1 => any::<u8>().prop_map(Op::Undrop),
         2 => any::<u8>().prop_map(Op::Undo),
         2 => (any::<u8>(), any::<u8>(), any::<u8>()).prop_map(|(t, a, b)| Op::Diff(t, a, b)),
         1 => (-5_000_000..5_000_000).prop_map(Op::Clock),
-        1 => (1_u8..30).prop_map(Op::Pass),
+        2 => (1_u8..30).prop_map(Op::Pass),
+        1 => (-8_i8..20).prop_map(Op::Jump),
         2 => Just(Op::Collect),
     ]
 }
 
-/// What the terms of the store keep of a version.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Kept {
-    Whole,
-    /// The tables of the database `d`.
-    BySnapshot,
-    Gone,
-}
-
 /// What is done after every operation.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 enum After {
     Nothing,
     Flush,
@@ -161,7 +204,8 @@ enum After {
 /// Where the store lies.
 enum Home {
     Memory(Arc<dyn Metastore>, Arc<dyn ObjectStore>),
-    Folder(PathBuf),
+    /// The folder of folders, and which it is: after a crash the store goes on in the next.
+    Folder(PathBuf, u32),
 }
 
 impl Home {
@@ -170,19 +214,36 @@ impl Home {
             Home::Memory(metastore, objects) => {
                 Database::start(metastore.clone(), objects.clone(), options.clone(), None).await.unwrap()
             }
-            Home::Folder(path) => Database::open(path, options.clone()).await.unwrap(),
+            Home::Folder(..) => Database::open(&self.path().unwrap(), options.clone()).await.unwrap(),
         }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        match self {
+            Home::Memory(..) => None,
+            Home::Folder(folder, number) => Some(folder.join(number.to_string())),
+        }
+    }
+
+    /// Takes what is on disk at this instant.
+    fn crash(&mut self) {
+        let Some(path) = self.path() else { return };
+        if let Home::Folder(_, number) = self {
+            *number += 1;
+        }
+        copy(&path, &self.path().unwrap());
     }
 
     /// Lists the store's files.
     async fn files(&self) -> Vec<String> {
+        let root = self.path().unwrap_or_default();
         let mut files: Vec<String> = match self {
             Home::Memory(_, objects) => {
                 objects.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await.unwrap()
             }
-            Home::Folder(path) => ["parts", "deletes", "manifests"]
+            Home::Folder(..) => ["parts", "deletes", "manifests"]
                 .iter()
-                .filter_map(|folder| Some((folder, std::fs::read_dir(path.join(folder)).ok()?)))
+                .filter_map(|folder| Some((folder, std::fs::read_dir(root.join(folder)).ok()?)))
                 .flat_map(|(folder, names)| {
                     names.map(move |name| format!("{folder}/{}", name.unwrap().file_name().to_string_lossy()))
                 })
@@ -193,24 +254,102 @@ impl Home {
     }
 }
 
-struct Machine {
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// A snapshot as the model knows it.
+struct Snap {
+    name: u8,
+    scope: Scope,
+    version: Version,
+    /// It has a copy of its own, and must be named.
+    copied: bool,
+    base: Option<u8>,
+    until: Option<Time>,
+}
+
+/// A policy as the model knows it.
+struct Policy {
+    name: String,
+    scope: Scope,
+    hours: i64,
+    /// It reaches no further back than this, by the clock of its making.
+    kept_from: Time,
+    /// The same, by the latest that any clock has shown.
+    sure_from: Time,
+}
+
+impl Policy {
+    fn start(&self, now: Time) -> Time {
+        now.plus_micros(-self.hours * HOUR).max(self.kept_from)
+    }
+
+    fn sure_start(&self, latest: Time) -> Time {
+        latest.plus_micros(-self.hours * HOUR).max(self.sure_from)
+    }
+}
+
+/// A transaction that was begun and goes on while others come and go.
+struct Open {
+    txn: Txn,
+    run: Run,
+    begun: State,
+    /// How many versions the model knew.
+    versions: usize,
+}
+
+pub struct Machine {
     home: Home,
     options: Options,
     db: Option<Database>,
+    /// An account beside `sys`, with a database of its own.
+    elsewhere: AccountId,
+    /// The first version that is looked at.
+    first: Version,
     history: History,
-    /// Snapshots: number to version.
-    snapshots: Vec<(u8, Version)>,
+    snapshots: Vec<Snap>,
+    policies: Vec<Policy>,
+    held: Vec<Moment>,
+    open: Option<Open>,
     clones: u32,
+    /// The latest that the clock has shown: what was before the window then may be gone.
+    latest: Cell<Time>,
+    /// What was asked before about versions and never changes: when each was made, and what existed.
+    times: RefCell<HashMap<Version, Time>>,
+    catalogs: RefCell<HashMap<Version, Arc<Catalog>>>,
+    /// By how much the clock was set forward since the collector looked at it.
+    ahead: i64,
+    /// The store's files when they were last looked at.
+    listed: BTreeSet<String>,
+    collected_now: bool,
 }
 
 const DB: &str = "d";
+const ELSEWHERE: &str = "e";
+const ELSEWHERE_ACCOUNT: &str = "acme";
+const HOUR: i64 = 3_600_000_000;
 
 fn full(name: u8) -> (String, String) {
-    (DB.to_owned(), format!("t{name}"))
+    (if name < 5 { DB } else { ELSEWHERE }.to_owned(), format!("t{name}"))
 }
 
-fn modes(mode: u8) -> OnDuplicate {
-    [OnDuplicate::Error, OnDuplicate::Ignore, OnDuplicate::Replace][usize::from(mode % 3)]
+fn in_place(scope: Scope, when: When) -> RestoreRequest {
+    RestoreRequest {
+        scope,
+        when,
+        target: Target::InPlace,
+        overwrite: false,
+        keep_copy: false,
+        create_database: false,
+        foreign_key_checks: true,
+    }
 }
 
 impl Machine {
@@ -218,10 +357,49 @@ impl Machine {
     async fn new(home: Home, flush_bytes: usize) -> Machine {
         let options = Options { flush_bytes, ..options() };
         let db = home.open(&options).await;
+        let mut txn = db.begin(author());
+        let elsewhere = txn.create_account(ELSEWHERE_ACCOUNT).unwrap().id;
+        txn.create_database(elsewhere, ELSEWHERE, "").unwrap();
+        txn.commit().await.unwrap();
         create_database(&db, DB).await;
+        let first = db.now().version();
         let mut history = History::default();
-        history.push(Version(0), State::new(), false);
-        Machine { home, options, db: Some(db), history, snapshots: Vec::new(), clones: 0 }
+        history.push(first, State::new(), false);
+        let latest = Cell::new(options.env.now());
+        Machine {
+            home,
+            options,
+            db: Some(db),
+            elsewhere,
+            first,
+            history,
+            snapshots: Vec::new(),
+            policies: Vec::new(),
+            held: Vec::new(),
+            open: None,
+            clones: 0,
+            latest,
+            times: RefCell::default(),
+            catalogs: RefCell::default(),
+            ahead: 0,
+            listed: BTreeSet::new(),
+            collected_now: false,
+        }
+    }
+
+    /// Returns the account of a database.
+    fn account(&self, database: &str) -> AccountId {
+        if database == ELSEWHERE { self.elsewhere } else { SYS }
+    }
+
+    fn author_of(&self, database: &str) -> Author {
+        Author { account: self.account(database), ..author() }
+    }
+
+    /// Returns the latest that the clock has ever shown.
+    fn latest(&self) -> Time {
+        self.latest.set(self.latest.get().max(self.options.env.now()));
+        self.latest.get()
     }
 
     fn db(&self) -> Database {
@@ -229,7 +407,9 @@ impl Machine {
     }
 
     async fn reopen(&mut self) {
+        (self.open, self.held) = (None, Vec::new());
         drop(self.db.take());
+        self.ahead = 0;
         self.db = Some(self.home.open(&self.options).await);
     }
 
@@ -238,48 +418,39 @@ impl Machine {
         (!state.is_empty()).then(|| state.keys().nth(usize::from(number) % state.len()).cloned().unwrap())
     }
 
-    /// Picks a version that is kept whole.
+    /// Picks a version that is surely kept whole.
     fn pick_version(&self, number: u8) -> Version {
-        let mut versions: Vec<Version> =
-            self.history.versions().iter().map(|version| (*version).max(Version(2))).collect();
-        versions.retain(|version| self.kept(*version) == Kept::Whole);
+        let mut versions = self.history.versions();
+        versions.retain(|version| matches!(self.kept(*version), Kept::Whole { surely: true }));
         // A flush makes a version too.
         versions.push(self.db().now().version());
         versions[usize::from(number) % versions.len()]
     }
 
-    /// Tells what may be read of a version, and holds the database to it.
-    fn kept(&self, version: Version) -> Kept {
-        let db = self.db();
-        let start = db.window_start();
-        let follows = version < db.now().version();
-        let next = follows.then(|| db.metastore().entry(version.next()).unwrap().unwrap().head.time);
-        let in_window = next.is_none_or(|time| time > start);
-        match db.resolve(&When::Version(version), SYS) {
-            Ok(resolved) if resolved.limit.is_none() => {
-                assert!(in_window, "version {version} is before the window");
-                Kept::Whole
-            }
-            Ok(_) => {
-                assert!(!in_window, "version {version} is in the window");
-                match self.snapshots.iter().any(|(_, of)| *of == version) {
-                    true => Kept::BySnapshot,
-                    false => Kept::Gone,
+    /// Returns what a level means at a version, if there is anything.
+    fn scope(&self, level: Level, then: Version) -> Option<Scope> {
+        Some(match level {
+            Level::Cluster => Scope::Cluster,
+            Level::Account => Scope::Account("sys".to_owned()),
+            Level::Database => Scope::Database(DB.to_owned()),
+            Level::Tables(a, b) => {
+                let state = self.history.at(then);
+                let names: Vec<&String> = state.keys().filter(|name| name.0 == DB).map(|name| &name.1).collect();
+                let chosen: BTreeSet<&String> =
+                    [a, b].iter().filter_map(|at| Some(names[usize::from(*at).checked_rem(names.len())?])).collect();
+                if chosen.is_empty() {
+                    return None;
                 }
+                Scope::Tables(DB.to_owned(), chosen.into_iter().cloned().collect())
             }
-            Err(error) => {
-                assert_eq!(error.kind(), Kind::OutOfWindow, "{error:?}");
-                assert!(!in_window, "version {version} is in the window");
-                Kept::Gone
-            }
-        }
+        })
     }
 
     /// Records what a commit made. New tables take their definition (with its id) from the database.
     fn commit(&mut self, mut state: State, rows_only: bool) {
         let now = self.db().now();
         for ((database, name), tab) in &mut state {
-            let database = now.catalog().database(SYS, database).unwrap().clone();
+            let database = now.catalog().database(self.account(database), database).unwrap().clone();
             tab.def = now.catalog().table(&database, name).unwrap().clone();
         }
         self.history.push(now.version(), state, rows_only);
@@ -291,8 +462,9 @@ impl Machine {
         match op {
             Op::Create(shape, name) => {
                 let mut txn = db.begin(author());
-                let database = txn.catalog().database(SYS, DB).unwrap().id;
-                let created = txn.create_table(table(database, &full(*name).1, *shape));
+                let (database, table_name) = full(*name);
+                let database = txn.catalog().database(self.account(&database), &database).unwrap().id;
+                let created = txn.create_table(table(database, &table_name, *shape));
                 assert_eq!(created.is_err(), state.contains_key(&full(*name)));
                 if let Ok(def) = created {
                     txn.commit().await.unwrap();
@@ -408,21 +580,117 @@ impl Machine {
                 drop(db);
                 self.reopen().await;
             }
-            Op::CreateSnapshot(name) => {
-                let spec = SnapshotSpec::of(&format!("s{name}"), Scope::Database(DB.to_owned()));
-                let created = db.create_snapshot(&spec, &author()).await;
-                let taken = self.snapshots.iter().any(|(known, _)| known == name);
-                assert_eq!(created.is_err(), taken);
-                if let Ok(pin) = created {
-                    self.snapshots.push((*name, pin.version));
+            Op::Retype(number) => {
+                let Some(name) = self.pick(*number) else { return };
+                let tab = &state[&name];
+                let Some(def) = retyped(&tab.def).filter(|def| !def.has_row_id()) else { return };
+                let mut txn = db.begin(author());
+                let def = rebuild(&mut txn, tab, def).await;
+                txn.commit().await.unwrap();
+                self.reshape(state, name, def);
+            }
+            Op::Crash(statements) => {
+                let mut txn = db.begin(author());
+                let mut run = Run::new(&state);
+                for statement in statements {
+                    run.statement(self, &mut txn, statement).await;
+                }
+                self.home.crash();
+                drop((txn, db));
+                self.reopen().await;
+            }
+            Op::CreateSnapshot(how) => self.create_snapshot(how).await,
+            Op::DropSnapshot(name, cascade) => {
+                let dropped = db.drop_snapshot(&format!("s{name}"), *cascade, &author());
+                let known = self.snapshots.iter().any(|known| known.name == *name);
+                let is_base = self.snapshots.iter().any(|other| other.base == Some(*name));
+                assert_eq!(dropped.is_ok(), known && (*cascade || !is_base), "{dropped:?}");
+                let Ok(dropped) = dropped else { return };
+                let mut gone = BTreeSet::from([*name]);
+                while let Some(more) = self
+                    .snapshots
+                    .iter()
+                    .find(|snap| snap.base.is_some_and(|base| gone.contains(&base)) && !gone.contains(&snap.name))
+                {
+                    gone.insert(more.name);
+                }
+                assert_eq!(dropped.len(), gone.len(), "{dropped:?}");
+                self.snapshots.retain(|snap| !gone.contains(&snap.name));
+            }
+            Op::DropExpired => {
+                let now = self.options.env.now();
+                let dropped = db.drop_expired().unwrap();
+                let is_over = |snap: &Snap| snap.until.is_some_and(|until| until <= now);
+                // A base stays as long as anything that stays is based on it.
+                let mut stay: BTreeSet<u8> = self.snapshots.iter().filter(|s| !is_over(s)).map(|s| s.name).collect();
+                while let Some(base) = self.snapshots.iter().find(|base| {
+                    let needs = |snap: &Snap| snap.base == Some(base.name) && stay.contains(&snap.name);
+                    !stay.contains(&base.name) && self.snapshots.iter().any(needs)
+                }) {
+                    stay.insert(base.name);
+                }
+                assert_eq!(dropped.len(), self.snapshots.len() - stay.len(), "{dropped:?}");
+                self.snapshots.retain(|snap| stay.contains(&snap.name));
+            }
+            Op::CreatePolicy(name, level, hours) => {
+                let Some(scope) = self.scope(*level, db.now().version()) else { return };
+                let spec = PitrSpec {
+                    name: format!("p{name}"),
+                    scope: scope.clone(),
+                    length: u64::from(*hours),
+                    unit: RangeUnit::Hour,
+                };
+                let stands = self.policies.iter().any(|policy| policy.name == spec.name)
+                    || self.policies.iter().any(|policy| policy.scope.holds(&scope) && scope.holds(&policy.scope));
+                let (kept_from, sure_from) = self.window_starts(&scope);
+                let created = db.create_pitr(&spec, &author());
+                assert_eq!(created.is_err(), stands, "{created:?}");
+                if created.is_ok() {
+                    self.policies.push(Policy {
+                        name: spec.name,
+                        scope,
+                        hours: i64::from(*hours),
+                        kept_from,
+                        sure_from,
+                    });
                 }
             }
-            Op::DropSnapshot(name) => {
-                let dropped = db.drop_snapshot(&format!("s{name}"), false, &author());
-                let known = self.snapshots.iter().position(|(known, _)| known == name);
-                assert_eq!(dropped.is_ok(), known.is_some());
-                known.map(|at| self.snapshots.remove(at));
+            Op::AlterPolicy(name, hours) => {
+                let name = format!("p{name}");
+                let known = self.policies.iter().position(|policy| policy.name == name);
+                let starts = known.map(|at| self.window_starts(&self.policies[at].scope));
+                let altered = db.alter_pitr(&name, u64::from(*hours), RangeUnit::Hour, &author());
+                assert_eq!(altered.is_ok(), known.is_some(), "{altered:?}");
+                if let (Some(at), Some((kept_from, sure_from))) = (known, starts) {
+                    let policy = &mut self.policies[at];
+                    (policy.hours, policy.kept_from, policy.sure_from) = (i64::from(*hours), kept_from, sure_from);
+                }
             }
+            Op::DropPolicy(name) => {
+                let name = format!("p{name}");
+                let known = self.policies.iter().any(|policy| policy.name == name);
+                assert_eq!(db.drop_pitr(&name, &author()).is_ok(), known);
+                self.policies.retain(|policy| policy.name != name);
+            }
+            Op::Hold(version) => {
+                if self.held.len() < 3 {
+                    let moment = db.at(self.pick_version(*version)).await.unwrap();
+                    self.held.push(moment);
+                }
+            }
+            Op::Release => drop(self.held.pop()),
+            Op::Begin(statements) => {
+                if self.open.is_none() {
+                    let mut txn = db.begin(author());
+                    let mut run = Run::new(&state);
+                    for statement in statements.iter().filter(changes_rows_only) {
+                        run.statement(self, &mut txn, statement).await;
+                    }
+                    let versions = self.history.versions().len();
+                    self.open = Some(Open { txn, run, begun: state, versions });
+                }
+            }
+            Op::End(statements) => self.end_open(statements).await,
             Op::RestoreTable(number, version, keep_copy) => {
                 let version = self.pick_version(*version);
                 let then = self.history.at(version).clone();
@@ -435,11 +703,11 @@ impl Machine {
                 self.restore_in_place(scope, When::Version(version), &then, vec![name], *keep_copy).await;
             }
             Op::RestoreSnapshot(number) => {
-                let Some((name, version)) = self.snapshots.get(usize::from(*number)).copied() else { return };
-                let then = self.history.at(version).clone();
-                let names = then.keys().filter(|name| name.0 == DB).cloned().collect();
-                let scope = Scope::Database(DB.to_owned());
-                self.restore_in_place(scope, When::Snapshot(format!("s{name}")), &then, names, false).await;
+                let Some(snap) = self.snapshots.get(usize::from(*number)) else { return };
+                let (scope, then) = (snap.scope.clone(), self.history.at(snap.version).clone());
+                let when = When::Snapshot(format!("s{}", snap.name));
+                let names = then.keys().filter(|name| holds(&scope, name)).cloned().collect();
+                self.restore_in_place(scope, when, &then, names, false).await;
             }
             Op::RestoreDatabase(version, keep_copy) => {
                 let version = self.pick_version(*version);
@@ -447,6 +715,62 @@ impl Machine {
                 let names = then.keys().filter(|name| name.0 == DB).cloned().collect();
                 let scope = Scope::Database(DB.to_owned());
                 self.restore_in_place(scope, When::Version(version), &then, names, *keep_copy).await;
+            }
+            Op::RestoreTables(version, a, b) => {
+                let version = self.pick_version(*version);
+                let Some(scope) = self.scope(Level::Tables(*a, *b), version) else { return };
+                let then = self.history.at(version).clone();
+                let names = then.keys().filter(|name| holds(&scope, name)).cloned().collect();
+                self.restore_in_place(scope, When::Version(version), &then, names, false).await;
+            }
+            Op::RestoreAccount(version, all) => {
+                let version = self.pick_version(*version);
+                let then = self.history.at(version).clone();
+                let scope = if *all { Scope::Cluster } else { Scope::Account("sys".to_owned()) };
+                let names = then.keys().filter(|name| holds(&scope, name)).cloned().collect();
+                self.restore_in_place(scope, When::Version(version), &then, names, false).await;
+            }
+            Op::RestoreDatabaseTo(version, to, overwrite) => {
+                let version = self.pick_version(*version);
+                let to = format!("r{to}");
+                let exists = db.now().catalog().database(SYS, &to).is_ok();
+                let request = RestoreRequest {
+                    target: Target::Name(to.clone()),
+                    overwrite: *overwrite,
+                    ..in_place(Scope::Database(DB.to_owned()), When::Version(version))
+                };
+                let restored = db.restore(request, &author()).await;
+                if exists && !overwrite {
+                    assert!(matches!(restored.unwrap_err().kind(), Kind::AlreadyExists(_)));
+                    return;
+                }
+                restored.unwrap();
+                let mut state = state;
+                state.retain(|name, _| name.0 != to);
+                for ((_, name), tab) in self.history.at(version).iter().filter(|(name, _)| name.0 == DB) {
+                    state.insert((to.clone(), name.clone()), tab.clone());
+                }
+                self.commit(state, false);
+            }
+            Op::RestoreLost(number) => {
+                let mut versions = self.history.versions();
+                versions.retain(|version| matches!(self.kept(*version), Kept::Whole { surely: false }));
+                let Some(at) = usize::from(*number).checked_rem(versions.len()) else { return };
+                let (version, before) = (versions[at], db.now().version());
+                match db.restore(in_place(Scope::Database(DB.to_owned()), When::Version(version)), &author()).await {
+                    Ok(report) if report.version_after == before => {}
+                    Ok(_) => {
+                        let mut state = state;
+                        state.retain(|name, _| name.0 != DB);
+                        let then = self.history.at(version).clone();
+                        state.extend(then.into_iter().filter(|(name, _)| name.0 == DB));
+                        self.commit(state, false);
+                    }
+                    Err(error) => {
+                        assert!(is_gone(&error), "{error:?}");
+                        assert_eq!(db.now().version(), before, "nothing was applied");
+                    }
+                }
             }
             Op::RestoreRace(version, statements) => self.restore_race(self.pick_version(*version), statements).await,
             Op::RestoreTo(number, version, to) => {
@@ -456,18 +780,17 @@ impl Machine {
                     return;
                 }
                 let name = then.keys().nth(usize::from(*number) % then.len()).unwrap().clone();
-                let target = full(*to);
+                // Within the account.
+                let to = if name.0 == ELSEWHERE { 5 + to % 2 } else { *to };
+                let target = full(to);
                 let exists = state.contains_key(&target);
+                let scope = Scope::Tables(name.0.clone(), vec![name.1.clone()]);
                 let request = RestoreRequest {
-                    scope: Scope::Tables(name.0.clone(), vec![name.1.clone()]),
-                    when: When::Version(version),
                     target: Target::Table(target.0.clone(), target.1.clone()),
                     overwrite: version.0.is_multiple_of(2),
-                    keep_copy: false,
-                    create_database: false,
-                    foreign_key_checks: true,
+                    ..in_place(scope, When::Version(version))
                 };
-                let restored = db.restore(request, &author()).await;
+                let restored = db.restore(request, &self.author_of(&name.0)).await;
                 if exists && !version.0.is_multiple_of(2) {
                     assert!(matches!(restored.unwrap_err().kind(), Kind::AlreadyExists(_)));
                     return;
@@ -476,6 +799,35 @@ impl Machine {
                 let mut state = state;
                 state.insert(target, then[&name].clone());
                 self.commit(state, false);
+            }
+            Op::DropDatabase(number) => {
+                let mut names: Vec<String> = db.catalog().databases_of(SYS).iter().map(|d| d.name.clone()).collect();
+                names.retain(|name| name != DB);
+                let Some(at) = usize::from(*number).checked_rem(names.len()) else { return };
+                let mut txn = db.begin(author());
+                let database = txn.catalog().database(SYS, &names[at]).unwrap().clone();
+                txn.drop_database(&database).unwrap();
+                txn.commit().await.unwrap();
+                let mut state = state;
+                state.retain(|name, _| name.0 != names[at]);
+                self.commit(state, false);
+            }
+            Op::UndropDatabase(number) => {
+                let name = ["clone1", "clone2", "r0", "r1"][usize::from(*number) % 4];
+                match db.plan_undrop_database(name, None, &author()).await {
+                    Err(error) => assert!(
+                        matches!(error.kind(), Kind::NotFound(_) | Kind::OutOfWindow | Kind::AlreadyExists(_))
+                            || is_gone(&error),
+                        "{error:?}"
+                    ),
+                    Ok(plan) => {
+                        let then = self.history.at(plan.then.version()).clone();
+                        db.apply_restore(&plan, &author()).await.unwrap();
+                        let mut state = state;
+                        state.extend(then.into_iter().filter(|(of, _)| of.0 == name));
+                        self.commit(state, false);
+                    }
+                }
             }
             Op::CloneTable(number, version, to) => {
                 let version = self.pick_version(*version);
@@ -487,7 +839,8 @@ impl Machine {
                 let moment = db.at(version).await.unwrap();
                 let target = full(*to);
                 let mut txn = db.begin(author());
-                let cloned = txn.clone_table(&moment, &then[&name].def, SYS, &target.0, &target.1).await;
+                let cloned =
+                    txn.clone_table(&moment, &then[&name].def, self.account(&target.0), &target.0, &target.1).await;
                 assert_eq!(cloned.is_err(), state.contains_key(&target));
                 if cloned.is_ok() {
                     txn.commit().await.unwrap();
@@ -536,8 +889,16 @@ impl Machine {
             }
             Op::Undo(number) => self.undo(*number).await,
             Op::Diff(number, a, b) => self.diff(*number, *a, *b).await,
-            Op::Clock(by) => self.options.env.advance(i64::from(*by)),
-            Op::Pass(hours) => self.options.env.advance(i64::from(*hours) * 3_600_000_000),
+            Op::Clock(by) => {
+                self.latest();
+                self.options.env.advance(i64::from(*by));
+            }
+            Op::Pass(hours) => self.options.env.advance(i64::from(*hours) * HOUR),
+            Op::Jump(hours) => {
+                self.latest();
+                self.options.env.jump(i64::from(*hours) * HOUR);
+                self.ahead += i64::from(*hours) * HOUR;
+            }
             Op::Collect => self.collect().await,
         }
     }
@@ -547,35 +908,97 @@ impl Machine {
         if wrote {
             let version = self.db().now().version();
             for name in &run.snapshots {
-                self.snapshots.push((*name, version));
+                let scope = Scope::Database(DB.to_owned());
+                self.snapshots.push(Snap { name: *name, scope, version, copied: false, base: None, until: None });
             }
             self.commit(run.view.state, !run.defined);
+        }
+    }
+
+    async fn create_snapshot(&mut self, how: &Snapshot) {
+        let db = self.db();
+        let version = how.then.map(|then| self.pick_version(then));
+        let Some(scope) = self.scope(how.level, version.unwrap_or(db.now().version())) else { return };
+        let until = how.hours.map(|hours| self.options.env.now().plus_micros(i64::from(hours) * HOUR));
+        let spec = SnapshotSpec {
+            when: version.map_or(When::Now, When::Version),
+            base: how.base.map(|base| format!("s{base}")),
+            retain_until: until,
+            compress: how.compress,
+            ..SnapshotSpec::of(&format!("s{}", how.name), scope.clone())
+        };
+        let at = version.unwrap_or(db.now().version());
+        let taken = self.snapshots.iter().any(|known| known.name == how.name);
+        let base = how.base.map(|base| self.snapshots.iter().find(|known| known.name == base));
+        let fits = base.is_none_or(|base| base.is_some_and(|base| base.scope == scope && base.version <= at));
+        let created = db.create_snapshot(&spec, &author()).await;
+        assert_eq!(created.is_ok(), !taken && fits, "{spec:?}: {created:?}");
+        if let Ok(pin) = created {
+            let copied = pin.terms.copy.is_some();
+            assert_eq!(copied, how.compress);
+            self.snapshots.push(Snap { name: how.name, scope, version: pin.version, copied, base: how.base, until });
+        }
+    }
+
+    /// Returns when the window of a scope begins: by the clock, and by the latest that it has shown.
+    fn window_starts(&self, scope: &Scope) -> (Time, Time) {
+        let (now, latest, window) = (self.options.env.now(), self.latest(), self.options.window.0);
+        let over = || self.policies.iter().filter(|policy| policy.scope.holds(scope));
+        (
+            over().map(|policy| policy.start(now)).fold(now.plus_micros(-window), Time::min),
+            over().map(|policy| policy.sure_start(latest)).fold(latest.plus_micros(-window), Time::min),
+        )
+    }
+
+    /// Goes on with the transaction that was begun before others, and commits it.
+    async fn end_open(&mut self, statements: &[Statement]) {
+        let Some(Open { mut txn, mut run, begun, versions }) = self.open.take() else { return };
+        let db = self.db();
+        for statement in statements.iter().filter(changes_rows_only) {
+            run.statement(self, &mut txn, statement).await;
+        }
+        let (wrote, before) = (!txn.is_empty(), db.now().version());
+        let newest = self.history.newest().clone();
+        match txn.commit().await {
+            Ok(_) if !wrote => {}
+            Ok(_) => {
+                for (name, tab) in begun.iter().filter(|(_, tab)| run.view.written.contains(&tab.def.id.0)) {
+                    let id = tab.def.id.0;
+                    let now = newest.values().find(|now| now.def.id == tab.def.id);
+                    let now = now.unwrap_or_else(|| panic!("rows were written into {name:?}, which was dropped"));
+                    assert_eq!(now.def, tab.def, "the definition was changed under a writer");
+                    for touched in &run.view.touched {
+                        if let Touched::Key(table, key) = touched
+                            && *table == id
+                            && run.view.changed(&begun, id, key)
+                        {
+                            assert_eq!(now.rows.get(key), tab.rows.get(key), "a change of {name:?} was lost");
+                        }
+                    }
+                }
+                self.commit(run.view.merge_into(&begun, &newest), true);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Conflict, "{error:?}");
+                assert!(self.history.versions().len() > versions, "a conflict without a reason");
+                assert_eq!(db.now().version(), before, "nothing was applied");
+            }
         }
     }
 
     async fn race(&mut self, first: &[Statement], second: &[Statement], flush: bool) {
         let db = self.db();
         let state = self.history.newest().clone();
-        let rows_only = |statement: &&Statement| {
-            !matches!(
-                statement,
-                Statement::Truncate(_)
-                    | Statement::Snapshot(_)
-                    | Statement::Create(..)
-                    | Statement::Clone(..)
-                    | Statement::AddColumn(_)
-            )
-        };
         let (mut a, mut b) = (db.begin(author()), db.begin(author()));
         let (mut run_a, mut run_b) = (Run::new(&state), Run::new(&state));
         for at in 0..first.len().max(second.len()) {
-            if let Some(statement) = first.get(at).filter(rows_only) {
+            if let Some(statement) = first.get(at).filter(changes_rows_only) {
                 run_a.statement(self, &mut a, statement).await;
             }
             if flush && at == 0 {
                 db.flush().await.unwrap();
             }
-            if let Some(statement) = second.get(at).filter(rows_only) {
+            if let Some(statement) = second.get(at).filter(changes_rows_only) {
                 run_b.statement(self, &mut b, statement).await;
             }
         }
@@ -625,17 +1048,9 @@ impl Machine {
         keep_copy: bool,
     ) {
         let db = self.db();
-        let whole = matches!(scope, Scope::Database(_));
+        let whole = !matches!(scope, Scope::Tables(..));
         let before = db.now().version();
-        let request = RestoreRequest {
-            scope,
-            when,
-            target: Target::InPlace,
-            overwrite: false,
-            keep_copy,
-            create_database: false,
-            foreign_key_checks: true,
-        };
+        let request = RestoreRequest { keep_copy, ..in_place(scope.clone(), when) };
         let report = db.restore(request, &author()).await.unwrap();
         for line in &report.steps {
             // A count that is told is exact.
@@ -669,12 +1084,12 @@ impl Machine {
         let old = self.history.newest().clone();
         let mut state = old.clone();
         if whole {
-            state.retain(|name, _| name.0 != DB);
+            state.retain(|name, _| !holds(&scope, name));
         }
-        for name in names {
+        for name in names.clone() {
             // A table that is called otherwise now, by a name that was not asked for, stays.
             let id = then[&name].def.id;
-            state.retain(|other, tab| tab.def.id != id || !(whole || *other == name));
+            state.retain(|other, tab| tab.def.id != id || !(whole || names.contains(other)));
             let tab = then[&name].clone();
             state.insert(name, tab);
         }
@@ -700,15 +1115,7 @@ impl Machine {
 
     async fn restore_race(&mut self, version: Version, statements: &[Statement]) {
         let db = self.db();
-        let request = RestoreRequest {
-            scope: Scope::Database(DB.to_owned()),
-            when: When::Version(version),
-            target: Target::InPlace,
-            overwrite: false,
-            keep_copy: false,
-            create_database: false,
-            foreign_key_checks: true,
-        };
+        let request = in_place(Scope::Database(DB.to_owned()), When::Version(version));
         let plan = db.plan_restore(request, &author()).await.unwrap();
         let mut txn = db.begin(author());
         let mut run = Run::new(self.history.newest());
@@ -749,7 +1156,7 @@ impl Machine {
             before.get(name).is_some_and(|old| old.def == tab.def)
                 && (before[name].rows == tab.rows || state.get(name).is_some_and(|now| now.def == tab.def))
         });
-        let kept = |version| self.kept(version) == Kept::Whole;
+        let kept = |version| matches!(self.kept(version), Kept::Whole { surely: true });
         if !same_definitions || !kept(version) || !kept(Version(version.0 - 1)) {
             return;
         }
@@ -810,405 +1217,35 @@ impl Machine {
         assert_eq!(rows, head.rows, "the diff of {a} and {b} leads from one to the other");
     }
 
-    async fn collect(&self) {
+    async fn collect(&mut self) {
         let db = self.db();
-        db.collect().await.unwrap();
-        self.options.env.advance(self.options.grace_micros + 1);
-        db.collect().await.unwrap();
+        for is_second in [false, true] {
+            if is_second {
+                self.options.env.advance(self.options.grace_micros + 1);
+            }
+            self.latest();
+            if self.ahead > self.options.grace_micros {
+                assert_eq!(db.collect().await.unwrap_err().kind(), Kind::Unavailable);
+            }
+            self.ahead = 0;
+            db.collect().await.unwrap();
+        }
+        self.collected_now = true;
         let left = db.plan_collection().await.unwrap();
-        assert!(left.files.iter().all(|file| !matches!(file.fate, Fate::Goes(_))), "{left:?}");
-    }
-
-    /// Compares a moment with the model, as far as it is kept.
-    async fn compare_kept(&self, version: Version) {
-        let state = self.history.at(version);
-        match self.kept(version) {
-            Kept::Whole => self.compare(&self.db().at(version).await.unwrap(), state, None).await,
-            Kept::BySnapshot => self.compare(&self.db().at(version).await.unwrap(), state, Some(DB)).await,
-            Kept::Gone => {}
-        }
-    }
-
-    /// Compares a moment with the model, whole or one database of it.
-    async fn compare(&self, moment: &Moment, state: &State, only: Option<&str>) {
-        let db = self.db();
-        let catalog = moment.catalog();
-        let mut names: Vec<(String, String)> = Vec::new();
-        let state: State = state
-            .iter()
-            .filter(|((database, _), _)| only.is_none_or(|only| only == database))
-            .map(|(name, tab)| (name.clone(), tab.clone()))
-            .collect();
-        for database in catalog.databases_of(SYS).iter().filter(|d| only.is_none_or(|only| only == d.name)) {
-            names.extend(catalog.tables_of(database.id).iter().map(|t| (database.name.clone(), t.name.clone())));
-        }
-        names.sort();
-        assert_eq!(names, state.keys().cloned().collect::<Vec<_>>(), "the tables at {}", moment.version());
-        for ((database, name), tab) in &state {
-            let database = catalog.database(SYS, database).unwrap();
-            let def = catalog.table(database, name).unwrap();
-            assert_eq!(def, &tab.def, "the definition of {name} at {}", moment.version());
-            let scan = moment.scan(def).await.unwrap();
-            let rows = read(db.cold(), &scan).await;
-            assert_eq!(rows, tab.rows, "the rows of {name} at {}", moment.version());
-            for (key, row) in tab.rows.iter().step_by(3) {
-                let found = moment.get(def, key).await.unwrap().expect("the row is found by its key");
-                assert_eq!(rows_of(def, &found), [(key.clone(), row.clone())]);
-                if let Some(found) = moment.try_get(def, key) {
-                    assert_eq!(rows_of(def, &found.unwrap().unwrap()), [(key.clone(), row.clone())]);
-                }
-            }
-            for key in self.history.newest().values().filter(|t| t.def.id == def.id).flat_map(|t| t.rows.keys()) {
-                if !tab.rows.contains_key(key) {
-                    assert_eq!(moment.get(def, key).await.unwrap(), None);
-                    assert!(moment.try_get(def, key).is_none_or(|found| found.unwrap().is_none()));
-                }
-            }
-        }
-    }
-
-    async fn check(&self, step: usize) {
-        self.compare(&self.db().now(), self.history.newest(), None).await;
-        let versions = self.history.versions();
-        self.compare_kept(versions[step * 37 % versions.len()].max(Version(2))).await;
-    }
-
-    async fn check_all(&self) {
-        for version in 2..=self.db().now().version().0 {
-            self.compare_kept(Version(version)).await;
-        }
-    }
-
-    /// Lets go of all that is past: nothing but the present is left of the files and of the log, and it is whole.
-    async fn check_that_no_garbage_is_left(&mut self) {
-        let db = self.db();
-        for (name, _) in std::mem::take(&mut self.snapshots) {
-            db.drop_snapshot(&format!("s{name}"), false, &author()).unwrap();
-        }
-        // What stands in the log when its window ends is flushed, and leaves the log one window later.
-        for name in ["last", "very last"] {
-            self.options.env.advance(48 * 3_600_000_000);
-            self.collect().await;
-            create_database(&db, name).await;
-        }
-        self.options.env.advance(48 * 3_600_000_000);
-        self.collect().await;
-        for file in db.plan_collection().await.unwrap().files {
-            assert!(matches!(&file.fate, Fate::Kept(why) if why.starts_with("the present of ")), "{file:?}");
-        }
-        let mut known: Vec<String> =
-            db.metastore().files().unwrap().iter().map(|file| file.kind.path(file.id)).collect();
-        known.sort();
-        assert_eq!(self.home.files().await, known);
-        assert_eq!(db.metastore().intents().unwrap(), []);
-        for version in 1..db.now().version().0 {
-            let entry = db.metastore().entry(Version(version)).unwrap().unwrap();
-            assert!(entry.deltas.iter().all(|delta| delta.body.is_empty()), "the rows of version {version} are left");
-        }
-        db.metastore().age(0).unwrap();
-        if let Home::Folder(path) = &self.home {
-            let left = std::fs::read_dir(path.join("segments")).map_or(0, Iterator::count);
-            assert_eq!(left, 0, "nothing of any segment is needed");
-        }
-        assert_eq!(db.metastore().check().unwrap(), Vec::<String>::new());
-        drop(db);
-        self.reopen().await;
-        self.compare(&self.db().now(), self.history.newest(), None).await;
+        let late = left.files.iter().find(|file| matches!(file.fate, Fate::Goes(_)));
+        assert!(late.is_none(), "{late:?}");
     }
 }
 
-fn with_column(def: &Table, initial: bool) -> Table {
-    let mut def = def.clone();
-    let id = def.next_column;
-    def.next_column = ColumnId(id.0 + 1);
-    let mut added = column(id.0, &format!("x{id}"), Type::Int32, !initial);
-    added.initial = initial.then_some(Initial::Int(77));
-    def.columns.push(added);
-    def
-}
-
-/// A transaction that runs, beside its model.
-struct Run {
-    view: View,
-    savepoints: Vec<(strandline_core::txn::Savepoint, View, usize)>,
-    snapshots: Vec<u8>,
-    /// Definitions were changed too.
-    defined: bool,
-}
-
-impl Run {
-    fn new(state: &State) -> Run {
-        Run { view: View::new(state), savepoints: Vec::new(), snapshots: Vec::new(), defined: false }
-    }
-
-    fn pick(&self, number: u8) -> Option<(String, String)> {
-        let state = &self.view.state;
-        (!state.is_empty()).then(|| state.keys().nth(usize::from(number) % state.len()).cloned().unwrap())
-    }
-
-    fn keys(&self, name: &(String, String), picks: &[u8]) -> Vec<Vec<u8>> {
-        let rows = &self.view.state[name].rows;
-        let mut keys: Vec<Vec<u8>> = picks
-            .iter()
-            .filter(|_| !rows.is_empty())
-            .map(|pick| rows.keys().nth(usize::from(*pick) % rows.len()).unwrap().clone())
-            .collect();
-        keys.sort();
-        keys.dedup();
-        keys
-    }
-
-    /// Runs one statement on both sides and compares what the transaction then sees.
-    async fn statement(&mut self, machine: &Machine, txn: &mut Txn, statement: &Statement) {
-        let savepoint = txn.savepoint();
-        let written = self.run(machine, txn, statement, &savepoint).await;
-        if let Some(name) = written {
-            let tab = &self.view.state[&name];
-            let rows = read(machine.db().cold(), &txn.scan(&tab.def).await.unwrap()).await;
-            assert_eq!(rows, tab.rows, "what the transaction sees of {name:?} after {statement:?}");
-            for (key, row) in tab.rows.iter().take(3) {
-                let found = txn.get(&tab.def, key).await.unwrap().expect("the transaction finds the row");
-                assert_eq!(rows_of(&tab.def, &found), [(key.clone(), row.clone())]);
-            }
-        }
-    }
-
-    async fn run(
-        &mut self,
-        machine: &Machine,
-        txn: &mut Txn,
-        statement: &Statement,
-        savepoint: &strandline_core::txn::Savepoint,
-    ) -> Option<(String, String)> {
-        match statement {
-            Statement::Insert(number, values, mode) | Statement::Bulk(number, values, mode) => {
-                let name = self.pick(*number)?;
-                let def = self.view.state[&name].def.clone();
-                let rows: Vec<Row> = values.iter().map(|(k, v)| row_of(&def, *k, *v)).collect();
-                let before = self.view.clone();
-                let bulk = matches!(statement, Statement::Bulk(..));
-                let result = if bulk {
-                    let mut load = txn.bulk(&def, modes(*mode));
-                    let mut failed = None;
-                    for rows in rows.chunks(3) {
-                        if let Err(error) = load.write(txn, &batch(&def, rows, None)).await {
-                            failed = Some(error);
-                            break;
-                        }
-                    }
-                    match failed {
-                        Some(error) => Err(error),
-                        None => load.finish(txn).await,
-                    }
-                } else {
-                    txn.insert(&def, &batch(&def, &rows, None), modes(*mode)).await
-                };
-                if bulk && rows.len() > 3 {
-                    self.view.loaded.insert(def.id.0);
-                }
-                self.view.written.insert(def.id.0);
-                let expected = if let (true, Ok(done)) = (def.has_row_id(), &result) {
-                    // Row ids are the database's to choose: take the new ones, in their order.
-                    let seen = read(machine.db().cold(), &txn.scan(&def).await.unwrap()).await;
-                    let tab = self.view.tab(&name);
-                    let new: Vec<Vec<u8>> = seen.keys().filter(|key| !tab.rows.contains_key(*key)).cloned().collect();
-                    let keyed = new.iter().cloned().zip(rows.iter().cloned()).collect::<Vec<_>>();
-                    assert_eq!(new.len(), rows.len() - done.ignored as usize);
-                    self.view.insert(&name, &keyed, OnDuplicate::Error)
-                } else {
-                    let keyed: Vec<_> = rows.iter().map(|row| (key_of(&def, row), row.clone())).collect();
-                    self.view.insert(&name, &keyed, modes(*mode))
-                };
-                match (result, expected) {
-                    (Ok(outcome), Ok(expected)) => {
-                        assert_eq!(outcome.ignored, expected.ignored, "ignored rows of {statement:?}");
-                        assert_eq!(outcome.replaced, expected.replaced, "replaced rows of {statement:?}");
-                        assert_eq!(outcome.inserted + outcome.ignored, rows.len() as u64);
-                    }
-                    (Err(error), Err(_)) => {
-                        assert_eq!(error.kind(), Kind::Duplicate, "{error:?}");
-                        txn.rollback_to(savepoint);
-                        self.view = before;
-                    }
-                    (result, expected) => panic!("{statement:?}: {result:?}, the model has {expected:?}"),
-                }
-                Some(name)
-            }
-            Statement::Update(number, picks, value) => {
-                let name = self.pick(*number)?;
-                let tab = self.view.state[&name].clone();
-                let keys = self.keys(&name, picks);
-                let new: Vec<(Vec<u8>, Row)> = keys
-                    .iter()
-                    .map(|key| {
-                        let mut row = tab.rows[key].clone();
-                        set_last(&tab.def, &mut row, *value);
-                        (key.clone(), row)
-                    })
-                    .collect();
-                self.replace(txn, name, keys, new, savepoint).await
-            }
-            Statement::Move(number, picks, by) => {
-                let name = self.pick(*number)?;
-                let tab = self.view.state[&name].clone();
-                if tab.def.has_row_id() {
-                    return None;
-                }
-                let keys = self.keys(&name, picks);
-                let new: Vec<(Vec<u8>, Row)> = keys
-                    .iter()
-                    .map(|key| {
-                        let mut row = tab.rows[key].clone();
-                        if let Some(Val::Int(id)) = row.get_mut(&ColumnId(1)) {
-                            *id += i32::from(*by);
-                        }
-                        (key_of(&tab.def, &row), row)
-                    })
-                    .collect();
-                self.replace(txn, name, keys, new, savepoint).await
-            }
-            Statement::Delete(number, picks) => {
-                let name = self.pick(*number)?;
-                let keys = self.keys(&name, picks);
-                let def = self.view.state[&name].def.clone();
-                let deleted = txn.delete(&def, &key_batch(&def, &keys)).await.unwrap();
-                assert_eq!(deleted, keys.len() as u64);
-                self.view.delete(&name, &keys);
-                Some(name)
-            }
-            Statement::Truncate(number) => {
-                let name = self.pick(*number)?;
-                let def = self.view.state[&name].def.clone();
-                txn.truncate(&def).await.unwrap();
-                self.view.tab(&name).rows.clear();
-                self.defined = true;
-                Some(name)
-            }
-            Statement::Savepoint => {
-                self.savepoints.push((savepoint.clone(), self.view.clone(), self.snapshots.len()));
-                None
-            }
-            Statement::RollbackTo(number) => {
-                let at = usize::from(*number).checked_rem(self.savepoints.len())?;
-                self.savepoints.truncate(at + 1);
-                let (savepoint, view, snapshots) = &self.savepoints[at];
-                txn.rollback_to(savepoint);
-                self.view = view.clone();
-                self.snapshots.truncate(*snapshots);
-                for (name, tab) in &self.view.state {
-                    let rows = read(machine.db().cold(), &txn.scan(&tab.def).await.unwrap()).await;
-                    assert_eq!(rows, tab.rows, "{name:?} after going back to a savepoint");
-                }
-                None
-            }
-            Statement::Snapshot(name) => {
-                let created = txn.create_snapshot(
-                    &format!("s{name}"),
-                    Scope::Database(DB.to_owned()),
-                    "",
-                    Vec::new(),
-                    Terms::default(),
-                );
-                let known = machine.snapshots.iter().any(|(known, _)| known == name) || self.snapshots.contains(name);
-                assert_eq!(created.is_err(), known);
-                if !known {
-                    self.snapshots.push(*name);
-                }
-                None
-            }
-            Statement::Create(shape, name) => {
-                let database = txn.catalog().database(SYS, DB).unwrap().id;
-                let created = txn.create_table(table(database, &full(*name).1, *shape));
-                assert_eq!(created.is_err(), self.view.state.contains_key(&full(*name)));
-                if let Ok(def) = created {
-                    self.view.state.insert(full(*name), Tab { def, rows: Rows::new() });
-                    self.defined = true;
-                }
-                None
-            }
-            Statement::Clone(number, name) => {
-                // The source is what others see of it.
-                let source = machine.pick(*number)?;
-                let tab = machine.history.newest()[&source].clone();
-                let target = full(*name);
-                let moment = txn.moment().clone();
-                let cloned = txn.clone_table(&moment, &tab.def, SYS, &target.0, &target.1).await;
-                assert_eq!(cloned.is_err(), self.view.state.contains_key(&target));
-                if let Ok(def) = cloned {
-                    self.view.state.insert(target.clone(), Tab { def, rows: tab.rows });
-                    self.defined = true;
-                }
-                Some(target)
-            }
-            Statement::AddColumn(number) => {
-                let name = self.pick(*number)?;
-                let tab = self.view.state[&name].clone();
-                let def = txn.alter_table(with_column(&tab.def, true)).unwrap();
-                let rows = tab.rows_as(&def);
-                self.view.state.insert(name.clone(), Tab { def, rows });
-                self.defined = true;
-                Some(name)
-            }
-        }
-    }
-
-    async fn replace(
-        &mut self,
-        txn: &mut Txn,
-        name: (String, String),
-        old: Vec<Vec<u8>>,
-        new: Vec<(Vec<u8>, Row)>,
-        savepoint: &strandline_core::txn::Savepoint,
-    ) -> Option<(String, String)> {
-        if old.is_empty() {
-            return None;
-        }
-        let def = self.view.state[&name].def.clone();
-        let (keys, rows): (Vec<_>, Vec<_>) = new.iter().cloned().unzip();
-        let result = txn.update(&def, &key_batch(&def, &old), &batch(&def, &rows, Some(&keys))).await;
-        let expected = self.view.update(&name, &old, &new);
-        match (result, expected) {
-            (Ok(count), Ok(())) => assert_eq!(count, old.len() as u64),
-            (Err(error), Err(_)) => {
-                assert_eq!(error.kind(), Kind::Duplicate, "{error:?}");
-                txn.rollback_to(savepoint);
-            }
-            (result, expected) => panic!("update of {old:?}: {result:?}, the model has {expected:?}"),
-        }
-        Some(name)
-    }
-}
-
-fn row_of(def: &Table, key: u8, value: u8) -> Row {
-    let mut row: Row = def
-        .columns
-        .iter()
-        .map(|column| match column.ty {
-            Type::Text => (column.id, Val::Text(format!("n{}", key % 3))),
-            _ => (column.id, Val::Int(i32::from(key))),
-        })
-        .collect();
-    set_last(def, &mut row, value);
-    row
-}
-
-/// Sets the nullable columns; zero is NULL.
-fn set_last(def: &Table, row: &mut Row, value: u8) {
-    for column in def.columns.iter().filter(|column| column.nullable) {
-        let value = if value == 0 { Val::Null } else { Val::Int(i32::from(value)) };
-        row.insert(column.id, value);
-    }
-}
-
-fn run(ops: &[Op], after: After, folder: bool) {
+fn run(ops: &[Op], after: After, folder: bool, flush_bytes: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let kept = folder.then(|| tempfile::tempdir().unwrap());
         let home = match &kept {
-            Some(folder) => Home::Folder(folder.path().join("store")),
+            Some(folder) => Home::Folder(folder.path().to_owned(), 0),
             None => Home::Memory(Arc::new(MemoryMetastore::new()), Arc::new(InMemory::new())),
         };
-        let mut machine = Machine::new(home, [1, 4000, 32 << 20][ops.len() % 3]).await;
+        let mut machine = Machine::new(home, flush_bytes).await;
         for (step, op) in ops.iter().enumerate() {
             machine.run(op).await;
             match after {
@@ -1225,48 +1262,94 @@ fn run(ops: &[Op], after: After, folder: bool) {
     });
 }
 
-/// Returns how many sequences to try: `STRANDLINE_MODEL_CASES` or a default that takes some seconds.
-fn config(cases: u32) -> ProptestConfig {
-    let asked = std::env::var("STRANDLINE_MODEL_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { cases: asked.unwrap_or(cases), max_shrink_iters: 2000, ..ProptestConfig::default() }
+thread_local! {
+    /// What went wrong last in this thread, while that is not printed: it goes wrong again and again as it is made smaller.
+    static LAST_PANIC: Mutex<Option<String>> = const { Mutex::new(None) };
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-proptest! {
-    #![proptest_config(config(150))]
-    #[test]
-    fn agrees_with_the_model(ops in prop::collection::vec(op(), 1..25)) {
-        run(&ops, After::Nothing, false);
+/// Runs the sequence of a seed. What fails is made as small as it gets.
+fn sequence(seed: u64, operations: usize) -> Result<(), String> {
+    let after = match seed % 12 {
+        0 | 1 => After::Flush,
+        2 | 3 => After::Reopen,
+        // In a folder, as every odd one: what lies in memory has no segments.
+        5 | 9 => After::Age,
+        _ => After::Nothing,
+    };
+    let flush_bytes = [1, 4000, 32 << 20][(seed / 12 % 3) as usize];
+    let folder = seed % 2 == 1;
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config {
+        cases: 1,
+        max_shrink_iters: setting("SHRINK", 1000) as u32,
+        max_shrink_time: 60_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    IS_QUIET.set(true);
+    let ran = runner.run(&prop::collection::vec(op(), operations..=operations), |ops| {
+        run(&ops, after, folder, flush_bytes);
+        Ok(())
+    });
+    IS_QUIET.set(false);
+    let last = LAST_PANIC.with(|last| last.lock().take()).unwrap_or_default();
+    match ran {
+        Ok(()) => Ok(()),
+        Err(TestError::Fail(_, ops)) => {
+            let steps: Vec<String> = ops.iter().map(|op| format!("  {op:?}")).collect();
+            let place = if folder { "in a folder" } else { "in memory" };
+            Err(format!(
+                "seed {seed}, {operations} operations, {place}, after each {after:?}:\n{}\n{last}",
+                steps.join("\n")
+            ))
+        }
+        Err(TestError::Abort(why)) => Err(format!("seed {seed}: {why}")),
     }
 }
 
-proptest! {
-    #![proptest_config(config(80))]
-    #[test]
-    fn agrees_with_the_model_when_everything_is_flushed(ops in prop::collection::vec(op(), 1..20)) {
-        run(&ops, After::Flush, false);
-    }
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(format!("STRANDLINE_{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-proptest! {
-    #![proptest_config(config(80))]
-    #[test]
-    fn agrees_with_the_model_when_always_reopened(ops in prop::collection::vec(op(), 1..20)) {
-        run(&ops, After::Reopen, false);
-    }
-}
-
-proptest! {
-    #![proptest_config(config(10))]
-    #[test]
-    fn agrees_with_the_model_in_a_folder(ops in prop::collection::vec(op(), 1..15)) {
-        run(&ops, After::Nothing, true);
-    }
-}
-
-proptest! {
-    #![proptest_config(config(10))]
-    #[test]
-    fn agrees_with_the_model_when_the_log_ages(ops in prop::collection::vec(op(), 1..20)) {
-        run(&ops, After::Age, true);
-    }
+/// Sequence `n` has the seed `STRANDLINE_SEED + n`. Half of them run on SQLite in a folder, half in memory.
+#[test]
+fn agrees_with_the_model() {
+    let said = std::env::var("STRANDLINE_SEQUENCES").is_ok();
+    let (sequences, operations) = (setting("SEQUENCES", 300), setting("OPERATIONS", 25));
+    let seed = setting("SEED", u64::from(rand::random::<u32>()));
+    println!("{sequences} sequences of {operations} operations, seed {seed}");
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match IS_QUIET.get() {
+        true => LAST_PANIC.with(|last| *last.lock() = Some(panic.to_string())),
+        false => before(panic),
+    }));
+    let (next, done, failures) = (AtomicU64::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= sequences || failures.lock().len() >= 5 {
+                        break;
+                    }
+                    if let Err(failure) = sequence(seed + at, operations as usize) {
+                        eprintln!("\n{failure}\n");
+                        failures.lock().push(failure);
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if said && done.is_multiple_of(100) {
+                        println!("{done} of {sequences}");
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner();
+    let again = "STRANDLINE_SEED=<seed> STRANDLINE_SEQUENCES=1 runs one again";
+    assert!(failures.is_empty(), "{} failed ({again}):\n{}", failures.len(), failures.join("\n\n"));
+    println!("{sequences} sequences of {operations} operations, seed {seed}: passed");
 }

@@ -9,6 +9,7 @@ mod drafts;
 mod failing;
 mod invariants;
 mod keys;
+mod losses;
 mod machine;
 mod model;
 mod pitr;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use futures::TryStreamExt;
 use strandline_core::cold::Merging;
@@ -120,6 +120,10 @@ pub fn batch(table: &Table, rows: &[Row], ids: Option<&[Vec<u8>]>) -> RecordBatc
                 Val::Text(text) => Some(text.clone()),
                 _ => None,
             }))),
+            Type::Int64 => Arc::new(Int64Array::from_iter(values.map(|value| match value {
+                Val::Int(value) => Some(i64::from(*value)),
+                _ => None,
+            }))),
             _ => Arc::new(Int32Array::from_iter(values.map(|value| match value {
                 Val::Int(value) => Some(*value),
                 _ => None,
@@ -163,9 +167,11 @@ pub fn rows_of(table: &Table, batch: &RecordBatch) -> Vec<(Vec<u8>, Row)> {
                 if array.is_null(at) {
                     return Val::Null;
                 }
-                match array.as_any().downcast_ref::<Int32Array>() {
-                    Some(numbers) => Val::Int(numbers.value(at)),
-                    None => Val::Text(array.as_any().downcast_ref::<StringArray>().unwrap().value(at).to_owned()),
+                let any = array.as_any();
+                match (any.downcast_ref::<Int32Array>(), any.downcast_ref::<Int64Array>()) {
+                    (Some(numbers), _) => Val::Int(numbers.value(at)),
+                    (None, Some(numbers)) => Val::Int(numbers.value(at) as i32),
+                    (None, None) => Val::Text(any.downcast_ref::<StringArray>().unwrap().value(at).to_owned()),
                 }
             };
             let row = table.columns.iter().map(|column| (column.id, value(column))).collect();
@@ -176,11 +182,15 @@ pub fn rows_of(table: &Table, batch: &RecordBatch) -> Vec<(Vec<u8>, Row)> {
 
 /// Reads everything that a scan shows; a key that is shown twice fails.
 pub async fn read(cold: &Cold, scan: &TableScan) -> Rows {
+    try_read(cold, scan).await.unwrap()
+}
+
+pub async fn try_read(cold: &Cold, scan: &TableScan) -> Result<Rows> {
     let table = &scan.table;
     let mut batches = scan.rows.clone();
     for part in &scan.parts {
-        let rows = cold.scan(table, &part.part, part.version, None, &part.excluded, false).await.unwrap();
-        batches.extend(rows.try_collect::<Vec<_>>().await.unwrap());
+        let rows = cold.scan(table, &part.part, part.version, None, &part.excluded, false).await?;
+        batches.extend(rows.try_collect::<Vec<_>>().await?);
     }
     let mut rows = Rows::new();
     let mut count = 0;
@@ -192,7 +202,7 @@ pub async fn read(cold: &Cold, scan: &TableScan) -> Rows {
         }
     }
     assert_eq!(scan.row_count(), count, "the count of '{}' is exact", table.name);
-    rows
+    Ok(rows)
 }
 
 /// Returns a row of the columns `id` and `v`.
