@@ -31,7 +31,7 @@ use strandline_core::when::{Limit, RangeUnit, When};
 /// When the script begins: 2026-01-01.
 pub const START: Time = Time(1_767_225_600_000_000);
 /// Longer than the recovery window.
-const BEYOND_THE_WINDOW: i64 = 30 * 3600 * 1_000_000;
+pub const BEYOND_THE_WINDOW: i64 = 30 * 3600 * 1_000_000;
 /// Longer than the collector's grace.
 pub const GRACE: i64 = 11 * 60 * 1_000_000;
 
@@ -286,7 +286,7 @@ fn column(number: u32, name: &str, ty: Type, nullable: bool) -> Column {
 }
 
 /// Returns a table with these columns, of which the first is the key if there is one.
-fn definition(database: DatabaseId, name: &str, columns: &[(&str, Type)], keyed: bool) -> Table {
+pub fn definition(database: DatabaseId, name: &str, columns: &[(&str, Type)], keyed: bool) -> Table {
     let columns: Vec<Column> =
         (1..).zip(columns).map(|(number, (name, ty))| column(number, name, *ty, !(keyed && number == 1))).collect();
     Table {
@@ -304,7 +304,7 @@ fn definition(database: DatabaseId, name: &str, columns: &[(&str, Type)], keyed:
     }
 }
 
-const SHAPE: &[(&str, Type)] = &[("id", Type::Int32), ("v", Type::Int64), ("name", Type::Text)];
+pub const SHAPE: &[(&str, Type)] = &[("id", Type::Int32), ("v", Type::Int64), ("name", Type::Text)];
 
 fn kinds() -> Vec<(&'static str, Type)> {
     vec![
@@ -357,7 +357,7 @@ pub fn rows(table: &Table, pairs: &[(i64, Option<i64>)]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).unwrap()
 }
 
-fn keys(table: &Table, ids: &[i64]) -> RecordBatch {
+pub fn keys(table: &Table, ids: &[i64]) -> RecordBatch {
     let ids: Vec<Option<i64>> = ids.iter().copied().map(Some).collect();
     RecordBatch::try_new(table.key_schema(), vec![values(table.columns[0].ty, &ids)]).unwrap()
 }
@@ -371,7 +371,7 @@ fn in_d(name: &str) -> Scope {
     Scope::Tables("d".to_owned(), vec![name.to_owned()])
 }
 
-fn of_d() -> Scope {
+pub fn of_d() -> Scope {
     Scope::Database("d".to_owned())
 }
 
@@ -516,7 +516,7 @@ async fn restore(db: &Database) -> Result<()> {
     db.restore(request, &author()).await.map(drop)
 }
 
-async fn user(db: &Database) -> Result<()> {
+pub async fn user(db: &Database) -> Result<()> {
     let mut txn = db.begin(author());
     let mut grants = Grants::default();
     grants.change_database("d", |privileges| *privileges |= Privileges::SELECT | Privileges::INSERT);
@@ -527,16 +527,21 @@ async fn user(db: &Database) -> Result<()> {
 }
 
 async fn pitr(db: &Database) -> Result<()> {
-    let spec = PitrSpec { name: "long".to_owned(), scope: in_d("u"), length: 7, unit: RangeUnit::Day };
+    pitr_of(db, in_d("u"))
+}
+
+/// Lengthens the recovery window of something.
+pub fn pitr_of(db: &Database, scope: Scope) -> Result<()> {
+    let spec = PitrSpec { name: "long".to_owned(), scope, length: 7, unit: RangeUnit::Day };
     db.create_pitr(&spec, &author()).map(drop)
 }
 
-async fn retention(db: &Database) -> Result<()> {
+pub async fn retention(db: &Database) -> Result<()> {
     let keep = Keep { daily: 7, last: 3, ..Keep::default() };
     db.set_retention(of_d(), keep, "Europe/Berlin", &author()).map(drop)
 }
 
-async fn schedule(db: &Database) -> Result<()> {
+pub async fn schedule(db: &Database) -> Result<()> {
     let spec = ScheduleSpec {
         name: "nightly".to_owned(),
         scope: of_d(),
