@@ -44,6 +44,12 @@ const VERBS: &[Verb] = &[
         run: fault,
     },
     Verb {
+        name: "power",
+        arguments: "[--images N] [--seed S]",
+        about: "the power goes at any moment, below a file system on a disk that records; as root",
+        run: power,
+    },
+    Verb {
         name: "isolation",
         arguments: "",
         about: "which anomalies concurrent transactions can see, beside MariaDB",
@@ -146,6 +152,25 @@ fn fault(context: &Context, arguments: &[String]) -> Result<(), String> {
             name => command.arg(name),
         };
     }
+    run(command)
+}
+
+fn power(context: &Context, arguments: &[String]) -> Result<(), String> {
+    let filter = "below_a_file_system";
+    let mut command =
+        context.cargo(&["test", "--workspace", "--test", "rigs", "--", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.arg(filter);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let name = match argument.as_str() {
+            "--images" => "STRANDLINE_IMAGES",
+            "--seed" => "STRANDLINE_SEED",
+            other => return Err(format!("'{other}' is not known: cargo xtask power [--images N] [--seed S]")),
+        };
+        let number = rest.next().filter(|number| number.parse::<u64>().is_ok());
+        command.env(name, number.ok_or_else(|| format!("{argument} needs a number"))?);
+    }
+    prepare::recording_disk()?;
     run(command)
 }
 
