@@ -52,7 +52,8 @@ impl Mounted {
     /// `device`: a block device, or a file that gets one.
     fn new(device: &Path, at: PathBuf) -> Result<Mounted, String> {
         fs::create_dir_all(&at).expect("there is room for a folder");
-        let options = if device.to_string_lossy().starts_with("/dev/loop") { "noinit_itable" } else { "loop,noinit_itable" };
+        let options =
+            if device.to_string_lossy().starts_with("/dev/loop") { "noinit_itable" } else { "loop,noinit_itable" };
         let output = Command::new("mount").args(["-t", "ext4", "-o", options]).args([device, &at]).output();
         let output = output.expect("there is a mount");
         match output.status.success() {
