@@ -57,6 +57,18 @@ const VERBS: &[Verb] = &[
         run: defects::run,
     },
     Verb {
+        name: "memory",
+        arguments: "[MIB…]",
+        about: "TPC-H and hostile statements in a cgroup of little memory; as root",
+        run: memory,
+    },
+    Verb {
+        name: "power",
+        arguments: "[--images N] [--seed S]",
+        about: "the power goes at any moment, below a file system on a disk that records; as root",
+        run: power,
+    },
+    Verb {
         name: "isolation",
         arguments: "",
         about: "which anomalies concurrent transactions can see, beside MariaDB",
@@ -178,30 +190,38 @@ fn fault(context: &Context, arguments: &[String]) -> Result<(), String> {
 fn sim(context: &Context, arguments: &[String]) -> Result<(), String> {
     // Our own code is optimized for it, the dependencies stay as they are built.
     let fast = ["--config", "profile.dev.package.strandline-core.opt-level=2"];
+    let which = ["--workspace", "--test", "core", "--", "--exact", "machine::agrees_with_the_model", "--nocapture"];
     let mut command = context.cargo(&["test"]);
-    command.args(fast).args([
-        "--workspace",
-        "--test",
-        "core",
-        "--",
-        "--exact",
-        "machine::agrees_with_the_model",
-        "--nocapture",
-    ]);
-    let mut settings = vec![("SEQUENCES", "1000".to_owned()), ("OPERATIONS", "100".to_owned())];
+    command.args(fast).args(which).envs([("STRANDLINE_SEQUENCES", "1000"), ("STRANDLINE_OPERATIONS", "100")]);
+    take_numbers(&mut command, arguments, &["sequences", "operations", "seed"])?;
+    run(command)
+}
+
+fn power(context: &Context, arguments: &[String]) -> Result<(), String> {
+    let which = ["--workspace", "--test", "rigs", "--", "--ignored", "--nocapture", "--test-threads=1"];
+    let mut command = context.cargo(&["test"]);
+    command.args(which).arg("below_a_file_system");
+    take_numbers(&mut command, arguments, &["images", "seed"])?;
+    prepare::recording_disk()?;
+    run(command)
+}
+
+/// Passes on what is said as `--name N` in the environment, as `STRANDLINE_NAME`.
+fn take_numbers(command: &mut Command, arguments: &[String], names: &[&str]) -> Result<(), String> {
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
-        let name = match argument.as_str() {
-            "--sequences" => "SEQUENCES",
-            "--operations" => "OPERATIONS",
-            "--seed" => "SEED",
-            other => return Err(format!("'{other}' is none of --sequences, --operations, --seed")),
-        };
-        let value = rest.next().filter(|value| value.parse::<u64>().is_ok());
-        settings.push((name, value.ok_or_else(|| format!("{argument} needs a number"))?.clone()));
+        let name = argument.strip_prefix("--").filter(|name| names.contains(name));
+        let name = name.ok_or_else(|| format!("'{argument}' is none of --{}", names.join(", --")))?;
+        let number = rest.next().filter(|number| number.parse::<u64>().is_ok());
+        let number = number.ok_or_else(|| format!("{argument} needs a number"))?;
+        command.env(format!("STRANDLINE_{}", name.to_uppercase()), number);
     }
-    command.envs(settings.into_iter().map(|(name, value)| (format!("STRANDLINE_{name}"), value)));
-    run(command)
+    Ok(())
+}
+
+fn memory(context: &Context, arguments: &[String]) -> Result<(), String> {
+    build_release(context)?;
+    workbench(context, "memory", arguments)
 }
 
 fn isolation(context: &Context, arguments: &[String]) -> Result<(), String> {

@@ -45,11 +45,40 @@ pub fn extension(context: &Context) -> Result<(), String> {
 }
 
 fn debian_packages() -> Result<(), String> {
-    let needs: [(&str, bool); 3] = [
+    let needs = [
         ("mariadb-client", succeeds("mysqldump", &["--version"]) && succeeds("mysql", &["--version"])),
         ("mariadb-server", succeeds("mariadbd", &["--version"]) || succeeds("/usr/sbin/mariadbd", &["--version"])),
         ("python3-venv", succeeds("python3", &["-c", "import venv, ensurepip"])),
     ];
+    install(&needs)
+}
+
+/// Installs what a disk needs that records its writes, and sees whether this machine can have one.
+pub fn recording_disk() -> Result<(), String> {
+    if !succeeds("sh", &["-c", "test $(id -u) = 0"]) {
+        return Err("only root may mount file systems: run it as root, in a machine or container of its own".to_owned());
+    }
+    for (device, needed) in [("/dev/fuse", "FUSE"), ("/dev/loop-control", "loop devices")] {
+        if !std::path::Path::new(device).exists() {
+            return Err(format!(
+                "there is no {device}: it needs a kernel with {needed}, and a container that may use them"
+            ));
+        }
+    }
+    install(&[
+        ("nbdkit", succeeds("nbdkit", &["--version"])),
+        ("nbdkit-plugin-python", succeeds("nbdkit", &["--dump-plugin", "python"])),
+        ("libnbd-bin", succeeds("nbdfuse", &["--version"])),
+        ("fuse3", succeeds("fusermount3", &["--version"])),
+        ("e2fsprogs", succeeds("mkfs.ext4", &["-V"])),
+    ])?;
+    // Whether one can be made is known once it has been tried.
+    let free = succeeds("losetup", &["-f"]);
+    if free { Ok(()) } else { Err("no loop device is free: see `losetup -l`, and detach some".to_owned()) }
+}
+
+/// Installs those packages that are not there.
+fn install(needs: &[(&str, bool)]) -> Result<(), String> {
     let missing: Vec<&str> = needs.iter().filter(|(_, there)| !there).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());

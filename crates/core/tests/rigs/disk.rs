@@ -13,6 +13,8 @@
 //! An fsync that fails takes along what was not yet on the disk: the file's bytes become what they were at its last good
 //! fsync, and new names in a folder vanish. So do Linux and a power loss together. To *lie* is to fail and to say nothing:
 //! what a store would see that ignores the error. That is how the rig shows that it would notice such a store.
+//!
+//! A disk may also [record] everything on a [tape](crate::tape), for a loss of power at any point.
 
 #![expect(unsafe_code, reason = "functions of the C library are replaced; each use says why it is sound")]
 
@@ -23,7 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::tape::{Event, Tape};
 
 /// What a call wants of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,10 +81,17 @@ impl Fault {
     }
 }
 
+/// Syncs that a defective store would not make.
+pub type Skip = fn(Op, &Path) -> bool;
+
 /// The disk below one folder.
 pub struct Disk {
     root: PathBuf,
     state: Mutex<State>,
+    /// Everything that is asked of it, where that is recorded.
+    tape: Option<Mutex<Tape>>,
+    /// Syncs reach the kernel, but for these.
+    skip: Option<Skip>,
 }
 
 #[derive(Default)]
@@ -117,8 +128,22 @@ static OPEN: Mutex<BTreeMap<c_int, (Arc<Disk>, PathBuf)>> = Mutex::new(BTreeMap:
 
 /// Watches a folder, which exists.
 pub fn watch(root: &Path) -> Watch {
+    watch_with(root, None, None)
+}
+
+/// Watches a folder, which exists, and records what changes there from now on.
+pub fn record(root: &Path) -> Watch {
+    watch_with(root, Some(Mutex::new(Tape::of(root))), None)
+}
+
+/// Watches a folder, which exists, on a disk of its own: what is synced there reaches that disk, but for what is skipped.
+pub fn skip(root: &Path, skip: Skip) -> Watch {
+    watch_with(root, None, Some(skip))
+}
+
+fn watch_with(root: &Path, tape: Option<Mutex<Tape>>, skip: Option<Skip>) -> Watch {
     let root = root.canonicalize().expect("the folder exists");
-    let disk = Arc::new(Disk { root, state: Mutex::default() });
+    let disk = Arc::new(Disk { root, state: Mutex::default(), tape, skip });
     DISKS.lock().push(disk.clone());
     WATCHED.fetch_add(1, Ordering::SeqCst);
     Watch(disk)
@@ -152,6 +177,24 @@ impl Disk {
     /// Returns the call that failed, if it came to that.
     pub fn reached(&self) -> Option<String> {
         self.state.lock().reached.clone()
+    }
+
+    /// Returns how much has been recorded.
+    pub fn position(&self) -> usize {
+        self.tape.as_ref().map_or(0, |tape| tape.lock().events.len())
+    }
+
+    /// Takes what has been recorded.
+    pub fn take_tape(&self) -> Tape {
+        self.tape.as_ref().map(|tape| std::mem::take(&mut *tape.lock())).expect("the disk is recorded")
+    }
+
+    fn tape(&self) -> Option<MutexGuard<'_, Tape>> {
+        self.tape.as_ref().map(Mutex::lock)
+    }
+
+    fn below(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root).expect("the path is watched").to_owned()
     }
 
     fn ask(&self, op: Op, path: &Path) -> Answer {
@@ -312,6 +355,14 @@ fn raw_unlink(path: &Path) {
     kernel!(SYS_unlinkat, libc::AT_FDCWD, name.as_ptr(), 0);
 }
 
+/// Returns the kernel's number of an open file.
+fn inode(fd: c_int) -> u64 {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::zeroed();
+    kernel!(SYS_fstat, fd, stat.as_mut_ptr());
+    // SAFETY: all zeros is a value of it, and the kernel's layout is this one on 64-bit systems.
+    unsafe { stat.assume_init() }.st_ino
+}
+
 fn exists(path: &Path) -> bool {
     let name = zero_ended(path);
     kernel!(SYS_faccessat, libc::AT_FDCWD, name.as_ptr(), libc::F_OK) == 0
@@ -336,11 +387,21 @@ fn open_any(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
     if flags & libc::O_TRUNC != 0 && !makes {
         disk.remember(&name, 0, usize::MAX);
     }
+    let mut tape = disk.tape();
     let fd = kernel!(SYS_openat, libc::AT_FDCWD, path, flags, mode) as c_int;
     if fd >= 0 {
         if makes {
             disk.made(&name);
         }
+        if let Some(tape) = &mut tape {
+            if makes {
+                tape.created(disk.below(&name), inode(fd));
+            } else if flags & libc::O_TRUNC != 0 {
+                let file = tape.file(inode(fd));
+                tape.push(Event::Length { file, length: 0 });
+            }
+        }
+        drop(tape);
         OPEN.lock().insert(fd, (disk, name));
     }
     fd
@@ -405,7 +466,27 @@ extern "C" fn write(fd: c_int, buffer: *const c_void, bytes: usize) -> isize {
             }
         }
     }
-    kernel!(SYS_write, fd, buffer, bytes) as isize
+    let Some((disk, _)) = tracked(fd) else {
+        return kernel!(SYS_write, fd, buffer, bytes) as isize;
+    };
+    let mut tape = disk.tape();
+    let written = kernel!(SYS_write, fd, buffer, bytes) as isize;
+    if let Some(tape) = &mut tape
+        && written > 0
+    {
+        // Of a file that is only appended to, the place is known afterwards.
+        let at = kernel!(SYS_lseek, fd, 0, libc::SEEK_CUR) as isize - written;
+        wrote(tape, fd, buffer, written as usize, at as usize);
+    }
+    written
+}
+
+/// Records what was written.
+fn wrote(tape: &mut Tape, fd: c_int, buffer: *const c_void, bytes: usize, at: usize) {
+    // SAFETY: the kernel has just read so many bytes from there for the caller.
+    let bytes = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), bytes) };
+    let file = tape.file(inode(fd));
+    tape.push(Event::Write { file, at, bytes: bytes.into() });
 }
 
 fn write_at(fd: c_int, buffer: *const c_void, bytes: usize, at: i64) -> isize {
@@ -416,7 +497,17 @@ fn write_at(fd: c_int, buffer: *const c_void, bytes: usize, at: i64) -> isize {
             Answer::Lie => return bytes as isize,
         }
     }
-    kernel!(SYS_pwrite64, fd, buffer, bytes, at) as isize
+    let Some((disk, _)) = tracked(fd) else {
+        return kernel!(SYS_pwrite64, fd, buffer, bytes, at) as isize;
+    };
+    let mut tape = disk.tape();
+    let written = kernel!(SYS_pwrite64, fd, buffer, bytes, at) as isize;
+    if let Some(tape) = &mut tape
+        && written > 0
+    {
+        wrote(tape, fd, buffer, written as usize, at as usize);
+    }
+    written
 }
 
 #[unsafe(no_mangle)]
@@ -430,14 +521,25 @@ extern "C" fn pwrite64(fd: c_int, buffer: *const c_void, bytes: usize, at: i64) 
 }
 
 /// A sync of what no test watches, or that a watched disk grants, costs nothing: tests survive no power loss.
-fn sync_any(fd: c_int) -> c_int {
+fn sync_any(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
     let Some((disk, path)) = tracked(fd) else {
-        return kernel!(SYS_fsync, fd) as c_int;
+        return call();
     };
     let op = if path.is_dir() { Op::SyncFolder } else { Op::Sync };
+    if let Some(skip) = disk.skip {
+        return if skip(op, &path) { 0 } else { call() };
+    }
     match disk.ask(op, &path) {
         Answer::Go => {
             disk.synced(&path);
+            if let Some(mut tape) = disk.tape() {
+                let path = disk.below(&path);
+                let event = match op {
+                    Op::SyncFolder => Event::SyncFolder { path },
+                    _ => Event::Sync { path, file: tape.file(inode(fd)) },
+                };
+                tape.push(event);
+            }
             0
         }
         Answer::Fail(errno) => {
@@ -453,25 +555,30 @@ fn sync_any(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn fsync(fd: c_int) -> c_int {
-    sync_any(fd)
+    sync_any(fd, || kernel!(SYS_fsync, fd) as c_int)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn fdatasync(fd: c_int) -> c_int {
-    sync_any(fd)
+    sync_any(fd, || kernel!(SYS_fdatasync, fd) as c_int)
 }
 
-fn rename_any(from: *const c_char, to: *const c_char, call: impl FnOnce() -> c_int) -> c_int {
+fn rename_any(from: *const c_char, to: *const c_char, moves: bool, call: impl FnOnce() -> c_int) -> c_int {
     let Some((disk, target)) = watched_path(to) else { return call() };
     match disk.ask(Op::Rename, &target) {
         Answer::Go => {}
         Answer::Fail(errno) => return refuse(errno),
         Answer::Lie => return 0,
     }
+    let tape = disk.tape();
     let done = call();
     if done == 0 {
         if let Some((_, source)) = watched_path(from) {
             disk.renamed(&source, &target);
+            if let Some(mut tape) = tape {
+                let (from, to) = (disk.below(&source), disk.below(&target));
+                tape.push(if moves { Event::Rename { from, to } } else { Event::Link { from, to } });
+            }
         }
         disk.made(&target);
     }
@@ -481,12 +588,12 @@ fn rename_any(from: *const c_char, to: *const c_char, call: impl FnOnce() -> c_i
 #[unsafe(no_mangle)]
 extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
     let call = || kernel!(SYS_renameat2, libc::AT_FDCWD, from, libc::AT_FDCWD, to, 0) as c_int;
-    rename_any(from, to, call)
+    rename_any(from, to, true, call)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn linkat(from_at: c_int, from: *const c_char, to_at: c_int, to: *const c_char, flags: c_int) -> c_int {
-    rename_any(from, to, || kernel!(SYS_linkat, from_at, from, to_at, to, flags) as c_int)
+    rename_any(from, to, false, || kernel!(SYS_linkat, from_at, from, to_at, to, flags) as c_int)
 }
 
 #[unsafe(no_mangle)]
@@ -497,6 +604,12 @@ extern "C" fn unlink(path: *const c_char) -> c_int {
             Answer::Fail(errno) => return refuse(errno),
             Answer::Lie => return 0,
         }
+        let tape = disk.tape();
+        let done = kernel!(SYS_unlinkat, libc::AT_FDCWD, path, 0) as c_int;
+        if let (0, Some(mut tape)) = (done, tape) {
+            tape.push(Event::Unlink { path: disk.below(&name) });
+        }
+        return done;
     }
     kernel!(SYS_unlinkat, libc::AT_FDCWD, path, 0) as c_int
 }
@@ -509,6 +622,12 @@ extern "C" fn mkdir(path: *const c_char, mode: c_uint) -> c_int {
             Answer::Fail(errno) => return refuse(errno),
             Answer::Lie => return 0,
         }
+        let tape = disk.tape();
+        let done = kernel!(SYS_mkdirat, libc::AT_FDCWD, path, mode) as c_int;
+        if let (0, Some(mut tape)) = (done, tape) {
+            tape.push(Event::Folder { path: disk.below(&name) });
+        }
+        return done;
     }
     kernel!(SYS_mkdirat, libc::AT_FDCWD, path, mode) as c_int
 }
@@ -520,6 +639,13 @@ fn truncate_any(fd: c_int, length: i64) -> c_int {
             Answer::Fail(errno) => return refuse(errno),
             Answer::Lie => return 0,
         }
+        let tape = disk.tape();
+        let done = kernel!(SYS_ftruncate, fd, length) as c_int;
+        if let (0, Some(mut tape)) = (done, tape) {
+            let file = tape.file(inode(fd));
+            tape.push(Event::Length { file, length: length as usize });
+        }
+        return done;
     }
     kernel!(SYS_ftruncate, fd, length) as c_int
 }

@@ -1,6 +1,6 @@
 //! Rigs that show that the store keeps its word on a bad disk: [`faults`] (calls that fail), [`full`] (no room left),
-//! [`damage`] (bytes that are not what was written), [`golden`] (a store of every format that ever was), [`crash`] (kill -9
-//! at any time and at every named point).
+//! [`damage`] (bytes that are not what was written), [`crash`] (kill -9 at any time and at every named point), [`power`] (a
+//! loss of power at any point), [`golden`] (a store of every format that ever was).
 //!
 //! Each prints its seed, and each shows with defects of its own making that it would notice one. The test run takes a part
 //! of what there is, `cargo xtask fault` all of it, `cargo xtask kill --points` as many crashes as are asked for.
@@ -8,13 +8,16 @@
 #![cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 
 mod believing;
+mod blocks;
 mod crash;
 mod damage;
 mod disk;
 mod faults;
 mod full;
 mod golden;
+mod power;
 mod script;
+mod tape;
 
 /// Tells whether everything is to be tried.
 pub fn all() -> bool {

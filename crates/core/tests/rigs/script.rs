@@ -31,7 +31,7 @@ use strandline_core::when::{Limit, RangeUnit, When};
 /// When the script begins: 2026-01-01.
 pub const START: Time = Time(1_767_225_600_000_000);
 /// Longer than the recovery window.
-const BEYOND_THE_WINDOW: i64 = 30 * 3600 * 1_000_000;
+pub const BEYOND_THE_WINDOW: i64 = 30 * 3600 * 1_000_000;
 /// Longer than the collector's grace.
 pub const GRACE: i64 = 11 * 60 * 1_000_000;
 
@@ -384,7 +384,7 @@ fn in_d(name: &str) -> Scope {
     Scope::Tables("d".to_owned(), vec![name.to_owned()])
 }
 
-fn of_d() -> Scope {
+pub fn of_d() -> Scope {
     Scope::Database("d".to_owned())
 }
 
@@ -529,7 +529,7 @@ async fn restore(db: &Database) -> Result<()> {
     db.restore(request, &author()).await.map(drop)
 }
 
-async fn user(db: &Database) -> Result<()> {
+pub async fn user(db: &Database) -> Result<()> {
     let mut txn = db.begin(author());
     let mut grants = Grants::default();
     grants.change_database("d", |privileges| *privileges |= Privileges::SELECT | Privileges::INSERT);
@@ -540,16 +540,21 @@ async fn user(db: &Database) -> Result<()> {
 }
 
 async fn pitr(db: &Database) -> Result<()> {
-    let spec = PitrSpec { name: "long".to_owned(), scope: in_d("u"), length: 7, unit: RangeUnit::Day };
+    pitr_of(db, in_d("u"))
+}
+
+/// Lengthens the recovery window of something.
+pub fn pitr_of(db: &Database, scope: Scope) -> Result<()> {
+    let spec = PitrSpec { name: "long".to_owned(), scope, length: 7, unit: RangeUnit::Day };
     db.create_pitr(&spec, &author()).map(drop)
 }
 
-async fn retention(db: &Database) -> Result<()> {
+pub async fn retention(db: &Database) -> Result<()> {
     let keep = Keep { daily: 7, last: 3, ..Keep::default() };
     db.set_retention(of_d(), keep, "Europe/Berlin", &author()).map(drop)
 }
 
-async fn schedule(db: &Database) -> Result<()> {
+pub async fn schedule(db: &Database) -> Result<()> {
     let spec = ScheduleSpec {
         name: "nightly".to_owned(),
         scope: of_d(),
