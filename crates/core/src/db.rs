@@ -22,8 +22,9 @@ use crate::cold::Files;
 use crate::cold::Merging;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result, What};
+use crate::health::{HEALTH_SETTING, Health};
 use crate::hot::Hot;
-use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
+use crate::ids::{AccountId, Digest, FileId, TableId, Time, Version};
 use crate::jobs::Jobs;
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
@@ -105,6 +106,8 @@ pub(crate) struct Inner {
     pub condemned_trims: Mutex<Vec<(Time, HashSet<Version>)>>,
     /// Ranges of the log that are too much to be laid over what stands below them: a content and a version. That stays so.
     pub much: Mutex<HashSet<(TableId, Version, Version)>>,
+    /// What the scrubber has found.
+    pub health: Mutex<Health>,
     /// Held by the collection that runs: the time of day when the last began, and how much time had passed then.
     pub collecting: tokio::sync::Mutex<(Time, i64)>,
     jobs: Jobs,
@@ -114,16 +117,9 @@ pub(crate) struct Inner {
     _lock: Option<File>,
 }
 
-/// What was found out about which files snapshots hold: neither a pin nor a manifest ever changes.
+/// The files that each manifest names, as far as somebody has asked what is kept: a manifest never changes.
 #[derive(Default)]
-pub(crate) struct Holdings {
-    /// The manifests that a pin refers to.
-    pub pins: Mutex<HashMap<PinId, Arc<[Digest]>>>,
-    pub manifests: Mutex<HashMap<Digest, ListedFiles>>,
-}
-
-/// The files of a manifest, with their lengths in bytes.
-pub(crate) type ListedFiles = Arc<[(FileId, u64)]>;
+pub(crate) struct Holdings(pub Mutex<HashMap<Digest, Arc<[FileId]>>>);
 
 /// How many catalogs of the past are kept.
 const CATALOGS_MAX: usize = 64;
@@ -196,6 +192,8 @@ impl Database {
             room_bytes: options.flush_total_bytes.saturating_mul(2),
             flush_fails: AtomicBool::new(false),
         });
+        // Whatever stands there that cannot be read is found out anew.
+        let health = store.metastore.setting(HEALTH_SETTING)?.and_then(|text| serde_json::from_str(&text).ok());
         let sequencer = Arc::new(Sequencer::start(store.clone())?);
         fail::fail_point!("open::sequencer", crate::error::failing);
         let jobs = Jobs::new(options.env.clone());
@@ -214,6 +212,7 @@ impl Database {
             much: Mutex::default(),
             background: AtomicUsize::new(0),
             condemned_trims: Mutex::default(),
+            health: Mutex::new(health.unwrap_or_default()),
             collecting: tokio::sync::Mutex::new(begun),
             jobs,
             root: OnceLock::new(),
@@ -330,6 +329,11 @@ impl Database {
 
     pub fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// Tells whether anybody reads just now: a query, a transaction or upkeep.
+    pub fn is_read(&self) -> bool {
+        !self.0.store.opens.versions().is_empty() || !self.0.store.transactions.versions().is_empty()
     }
 
     /// Returns the tables with recent rows in memory: id, rows, bytes.

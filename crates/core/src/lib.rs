@@ -7,7 +7,7 @@
 //!     txn.rs    when.rs         the only place that appends a commit · the only place that turns words into a version
 //!      moment.rs · scan.rs      the whole database at a version · the only place that decides which row is visible
 //!  log/      hot/      cold/    what is true at each version · recent rows in memory · older rows in files
-//!  ids  error  env  grants  schema  catalog   newtypes · one error type · clock, chance · definitions
+//!  ids  error  env  grants  schema  catalog  health   newtypes · one error type · clock, chance · definitions
 //! ```
 //!
 //! It is not: a SQL engine, a server, a consensus system, a key-value store.
@@ -18,6 +18,7 @@ pub mod db;
 pub mod env;
 pub mod error;
 pub mod grants;
+pub mod health;
 pub mod history;
 pub mod hot;
 pub mod ids;

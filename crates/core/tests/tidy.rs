@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the ground up. A module may use its own level and those below. History, upkeep and
 /// backup stand on one level and never use one another.
 const LEVELS: &[&[&str]] = &[
-    &["ids", "error", "env", "grants", "schema", "catalog", "rows", "jobs"],
+    &["ids", "error", "env", "grants", "schema", "catalog", "rows", "jobs", "health"],
     &["log", "hot", "cold"],
     &["store"],
     &["moment", "scan"],
@@ -32,6 +32,7 @@ const VERBS: &[(&str, &str)] = &[
     ("schedule", "schedule"),
     ("jobs", "jobs"),
     ("collect", "collect"),
+    ("check", "check"),
     ("transactions", "transactions"),
     ("access", "users"),
 ];

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use strandline_core::db::Database;
 use strandline_sql::processes::Processes;
 
 use crate::metrics::Metrics;
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 pub struct Status {
     pub metrics: Arc<Metrics>,
     pub processes: Arc<Processes>,
+    pub database: Database,
     /// Set while statements are accepted.
     pub ready: Arc<AtomicBool>,
 }
@@ -38,6 +40,6 @@ async fn readiness(State(status): State<Status>) -> impl IntoResponse {
 }
 
 async fn metrics(State(status): State<Status>) -> impl IntoResponse {
-    let text = status.metrics.render(status.processes.count());
+    let text = status.metrics.render(status.processes.count(), &status.database.health());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

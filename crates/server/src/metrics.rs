@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use strandline_core::health::Health;
+
 /// A number that only grows.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
@@ -38,7 +40,7 @@ impl Metrics {
     }
 
     /// Returns all numbers as Prometheus reads them.
-    pub fn render(&self, connections_open: usize) -> String {
+    pub fn render(&self, connections_open: usize, health: &Health) -> String {
         let mut out = String::new();
         let counters = [
             ("connections_total", "Connections accepted.", &self.connections),
@@ -57,6 +59,10 @@ impl Metrics {
         for (name, help, counter) in counters {
             put(name, help, "counter", counter.get());
         }
+        let ended = health.last.map_or(0, |last| u64::try_from(last.ended.0 / 1_000_000).unwrap_or(0));
+        put("damages", "Damages found in the store and not mended.", "gauge", health.damages.len() as u64);
+        put("scrubbed_bytes_total", "Bytes that the scrubber has read.", "counter", health.read_bytes);
+        put("scrub_ended_seconds", "When the scrubber had read everything, in seconds since 1970.", "gauge", ended);
         out
     }
 }

@@ -130,3 +130,37 @@ fn encryption_is_verified_with_the_servers_own_certificate() {
     let output = server.sql(&["--tls-ca", "nowhere.pem", "-e", "SELECT 1"]);
     assert!(stderr(&output).contains("Cannot read the certificates"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_store_is_checked_while_nobody_holds_it() {
+    let mut server = Server::start();
+    let made =
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1); OPTIMIZE TABLE d.t";
+    assert!(server.sql(&["-e", made]).status.success());
+    let check = |server: &Server, arguments: &[&str]| {
+        let mut check = command(server.folder.path());
+        check.arg("check").args(arguments).stdin(Stdio::null()).output().expect("run")
+    };
+    let refused = check(&server, &[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("in use by process") && said.contains("CHECK TABLE t EXTENDED"), "{said}");
+    server.process.kill().expect("killed");
+    server.process.wait().expect("ended");
+    for arguments in [&[][..], &["--deep"], &["--deep", "--json"]] {
+        let whole = check(&server, arguments);
+        assert_eq!(whole.status.code(), Some(0), "{whole:?}");
+    }
+    let data = server.folder.path().join("data");
+    let part = std::fs::read_dir(data.join("parts")).expect("a folder").next().expect("a part").expect("listed").path();
+    let mut bytes = std::fs::read(&part).expect("read");
+    bytes[8] ^= 1;
+    std::fs::write(&part, bytes).expect("written");
+    assert_eq!(check(&server, &[]).status.code(), Some(0), "its length is right");
+    let damaged = check(&server, &["--deep"]);
+    let said = String::from_utf8_lossy(&damaged.stdout).into_owned();
+    assert_eq!(damaged.status.code(), Some(1), "{said}");
+    let name = part.file_name().expect("a name").to_string_lossy().into_owned();
+    assert!(said.contains(&name) && said.contains("It holds rows of d.t."), "{said}");
+    assert_eq!(check(&server, &["--store", "nowhere"]).status.code(), Some(2), "there is no store");
+}

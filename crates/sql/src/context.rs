@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
-use strandline_core::error::{Error as CoreError, Kind};
 use strandline_core::grants::Privileges;
 use strandline_core::ids::TableId;
+use strandline_core::log::Scope;
 use strandline_core::schema::Table;
+use strandline_core::upkeep::check::Depth;
+use strandline_core::upkeep::storage::{Day, Storage};
 
 use crate::access::show::Reader;
 use crate::api::Outcome;
 use crate::error::{Error, Result};
 use crate::failure;
-use crate::information_schema;
+use crate::information_schema::{self, Asks};
 use crate::parse::{TableName, Upkeep};
 use crate::plan::{Reading, Source};
 use crate::session::{Session, interruptible};
@@ -21,10 +23,26 @@ use crate::show::answer::{CellKind, answer, row};
 use crate::show::{Process, ShowContext, TableStats};
 use crate::statements::rows_of;
 
+/// What was looked up for a made-up table.
+#[derive(Default)]
+struct Asked {
+    storage: Storage,
+    growth: Vec<Day>,
+}
+
 /// Calls `with` with what SHOW reads. `sizes` are those of tables that were looked up before.
 pub fn with<T>(
     reading: Reading<'_>,
     sizes: &[(TableId, TableStats)],
+    with: impl FnOnce(&ShowContext<'_>) -> Result<T>,
+) -> Result<T> {
+    with_asked(reading, sizes, &Asked::default(), with)
+}
+
+fn with_asked<T>(
+    reading: Reading<'_>,
+    sizes: &[(TableId, TableStats)],
+    asked: &Asked,
     with: impl FnOnce(&ShowContext<'_>) -> Result<T>,
 ) -> Result<T> {
     let state = reading.state;
@@ -62,6 +80,7 @@ pub fn with<T>(
     let mut pitrs = state.engine.db.pitrs(state.account)?;
     pitrs.retain(|pitr| state.rights.sees_scope(&pitr.scope));
     let present = state.engine.db.catalog();
+    let health = state.engine.db.health();
     let stats = |table: &Table| {
         sizes.iter().find(|(id, _)| *id == table.id).map_or_else(TableStats::default, |(_, stats)| *stats)
     };
@@ -80,6 +99,9 @@ pub fn with<T>(
         stats: &stats,
         snapshots: &snapshots,
         pitrs: &pitrs,
+        health: &health,
+        storage: &asked.storage,
+        growth: &asked.growth,
     })
 }
 
@@ -127,8 +149,15 @@ pub async fn virtual_table(reading: Reading<'_>, database: &str, name: &str) -> 
         false => Vec::new(),
     };
     let sizes = sizes(reading, &tables).await;
-    let found =
-        with(reading, &sizes, |cx| information_schema::virtual_table(database, name, cx).ok_or_else(unknown)?)?;
+    let db = reading.state.engine.database();
+    let asked = match information_schema::asks(database, name) {
+        Asks::Nothing => Asked::default(),
+        Asks::Storage => Asked { storage: Box::pin(db.storage()).await?, ..Asked::default() },
+        Asks::Growth => Asked { growth: Box::pin(db.growth()).await?, ..Asked::default() },
+    };
+    let found = with_asked(reading, &sizes, &asked, |cx| {
+        information_schema::virtual_table(database, name, cx).ok_or_else(unknown)?
+    })?;
     let (schema, batch) = found;
     // Names compare in lower case.
     let fields: Vec<_> = schema
@@ -147,9 +176,9 @@ pub async fn virtual_table(reading: Reading<'_>, database: &str, name: &str) -> 
     Ok(Some(Arc::new(provider)))
 }
 
-/// Answers CHECK, ANALYZE, OPTIMIZE and REPAIR TABLE. CHECK reads every file of the table and names what is damaged; OPTIMIZE
-/// lays the table out anew; ANALYZE finds nothing to do, since the store looks after itself.
-pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName]) -> Result<Outcome> {
+/// Answers CHECK, ANALYZE, OPTIMIZE and REPAIR TABLE. CHECK verifies what is kept of the table, its past too, and names what
+/// is damaged: QUICK that it is there, MEDIUM (the default) every byte, EXTENDED every row. OPTIMIZE lays the table out anew; ANALYZE finds nothing to do, since the store looks after itself.
+pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName], options: &[String]) -> Result<Outcome> {
     let operation = match what {
         Upkeep::Check => "check",
         Upkeep::Analyze => "analyze",
@@ -173,7 +202,7 @@ pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName]) -
             Ok((_, table)) if table.is_view() => rows.push(row![full, operation, "status", "OK"]),
             Ok((_, table)) => {
                 let damages = match what {
-                    Upkeep::Check => damages(reading, &table).await?,
+                    Upkeep::Check => damages(session, table.id, depth(options)).await?,
                     Upkeep::Optimize => {
                         session.check_writable()?;
                         let work = Box::pin(session.state.engine.database().optimize_table(table.id));
@@ -198,30 +227,39 @@ pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName]) -
     Ok(Outcome::Rows(rows_of(answer(&columns, rows)?)))
 }
 
-/// Reads all that a table consists of; returns what is damaged.
-async fn damages(reading: Reading<'_>, table: &Arc<Table>) -> Result<Vec<String>> {
-    let is_damage = |error: &CoreError| matches!(error.kind(), Kind::Corrupt | Kind::Unavailable);
-    let scan = match reading.source {
-        Source::Moment(moment, _) => moment.scan(table).await,
-        Source::Txn(txn) => txn.scan(table).await,
+/// Says how closely CHECK TABLE looks: at all that any of its options asks for.
+fn depth(options: &[String]) -> Depth {
+    let of_option = |option: &String| match option.as_str() {
+        "EXTENDED" => Some(Depth::Rows),
+        "MEDIUM" | "CHANGED" => Some(Depth::Bytes),
+        "QUICK" | "FAST" | "UPGRADE" => Some(Depth::Presence),
+        _ => None,
     };
-    let scan = match scan {
-        Err(error) if is_damage(&error) => return Ok(vec![error.to_string()]),
-        scan => scan?,
+    options.iter().filter_map(of_option).max().unwrap_or(Depth::Bytes)
+}
+
+/// Returns what is damaged of a table: its present and what is kept of its past. Of what else that touches it names what
+/// the session may know of.
+async fn damages(session: &Session, table: TableId, depth: Depth) -> Result<Vec<String>> {
+    let state = &session.state;
+    let work = Box::pin(state.engine.database().check_table(table, depth));
+    let mut found = interruptible(&session.interrupt(), async { work.await.map_err(Error::from) }).await?;
+    let snapshots = state.engine.database().snapshots(state.account)?;
+    let sees_table = |name: &String| {
+        let parts = name.split_once('.');
+        parts.is_some_and(|(home, table)| {
+            state.rights.sees_scope(&Scope::Tables(home.to_owned(), vec![table.to_owned()]))
+        })
     };
-    let cold = reading.state.engine.db.cold();
-    let mut damages = Vec::new();
-    for part in &scan.parts {
-        let part = &*part.part;
-        for file in std::iter::once(part.file).chain(part.deletions.as_ref().map(|deletions| deletions.file)) {
-            match cold.verify(file, Some(part)).await {
-                Ok(_) => {}
-                Err(error) if is_damage(&error) => damages.push(error.to_string()),
-                Err(error) => return Err(error.into()),
-            }
-        }
+    let sees_snapshot = |name: &String| {
+        let pin = snapshots.iter().find(|pin| pin.name == *name);
+        pin.is_some_and(|pin| state.rights.sees_scope(&pin.scope))
+    };
+    for damage in &mut found.damages {
+        damage.tables.retain(sees_table);
+        damage.snapshots.retain(sees_snapshot);
     }
-    Ok(damages)
+    Ok(found.damages.iter().map(ToString::to_string).collect())
 }
 
 fn status(reading: Reading<'_>, connections: usize) -> Vec<(String, String)> {

@@ -112,7 +112,7 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
             roles::set_active(&mut session.state, choice)?;
             Ok(done())
         }
-        Statement::TableUpkeep { what, tables, .. } => context::upkeep(session, *what, tables).await,
+        Statement::TableUpkeep { what, tables, options } => context::upkeep(session, *what, tables, options).await,
         _ => Box::pin(define(session, parsed)).await,
     }
 }

@@ -806,7 +806,16 @@ async fn check_table_reads_every_part() {
     done(&mut s, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(100))").await;
     done(&mut s, "INSERT INTO t VALUES (1, REPEAT('a', 100)), (2, REPEAT('b', 100))").await;
     engine.database().flush().await.unwrap();
-    check(&mut s, "CHECK TABLE t", "d.t|check|status|OK").await;
+    done(&mut s, "CREATE SNAPSHOT s FOR TABLE d.t").await;
+    done(&mut s, "CREATE TABLE u AS SELECT 1 AS a").await;
+    for how in ["", " QUICK", " FAST", " MEDIUM", " CHANGED", " EXTENDED", " FOR UPGRADE"] {
+        check(&mut s, &format!("CHECK TABLE t{how}"), "d.t|check|status|OK").await;
+    }
+    let health = "SELECT last_files, damages FROM information_schema.strandline_health";
+    check(&mut s, health, "NULL|0").await;
+    let mut scrubber = strandline_core::upkeep::scrub::Scrubber::default();
+    scrubber.read(engine.database(), u64::MAX).await.unwrap();
+    check(&mut s, health, "2|0").await;
     let part = std::fs::read_dir(folder.path().join("parts")).unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&part).unwrap();
     bytes[20] ^= 1;
@@ -816,6 +825,14 @@ async fn check_table_reads_every_part() {
     let name = part.file_name().unwrap().to_string_lossy().into_owned();
     assert!(text.starts_with("d.t|check|Error|") && text.contains(&name), "{text}");
     assert!(text.ends_with("\nd.t|check|error|Corrupt"), "{text}");
+    assert!(text.contains("It holds rows of d.t. Snapshot 's' needs it."), "{text}");
+    check(&mut s, "CHECK TABLE t QUICK", "d.t|check|status|OK").await;
+    check(&mut s, "CHECK TABLE u EXTENDED", "d.u|check|status|OK").await;
+    check(&mut s, "SELECT * FROM u", "1").await;
+    scrubber.read(engine.database(), u64::MAX).await.unwrap();
+    let found = format!("parts/{name}|d.t|s");
+    check(&mut s, "SELECT file, tables, snapshots FROM information_schema.strandline_damages", &found).await;
+    check(&mut s, health, "2|1").await;
 }
 
 #[tokio::test]

@@ -187,6 +187,20 @@ impl Files {
         Ok(bytes)
     }
 
+    /// Begins to read a file from its beginning to its end, a piece at a time.
+    pub fn read_through(&self, record: Arc<FileRecord>) -> ReadThrough {
+        ReadThrough { files: self.clone(), record, at: None, digest: blake3::Hasher::new() }
+    }
+
+    /// Checks that a file is there, as long as it should be. Reads nothing of it.
+    pub async fn check_length(&self, record: &FileRecord) -> Result<()> {
+        match self.inner.store.head(&path(record.kind, record.id)).await {
+            Ok(meta) if meta.size == record.length => Ok(()),
+            Ok(meta) => Err(damaged(record, &format!("it has {} bytes instead of {}", meta.size, record.length))),
+            Err(error) => Err(failed(record.kind, record.id, "read", error)),
+        }
+    }
+
     /// Reads parts of a file; `Corrupt` if any block touched does not have the record's checksum.
     pub async fn read_ranges(&self, record: &FileRecord, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if let Some(range) = ranges.iter().find(|range| range.end > record.length || range.start > range.end) {
@@ -241,6 +255,43 @@ impl Files {
             }
             _ => failed(record.kind, record.id, "read", error),
         }
+    }
+}
+
+/// Reads a file once and verifies all of it: its length, every block, and the whole. Memory: a piece.
+pub struct ReadThrough {
+    files: Files,
+    record: Arc<FileRecord>,
+    /// `None` before its length was looked at.
+    at: Option<u64>,
+    digest: blake3::Hasher,
+}
+
+/// How much of a file is read at a time that is read from end to end.
+const PIECE_BYTES: u64 = 4 << 20;
+
+impl ReadThrough {
+    /// Reads the next piece, of about `bytes` or less; returns how long it was. 0 says that the file is whole to its end.
+    pub async fn next(&mut self, bytes: u64) -> Result<u64> {
+        let record = &self.record;
+        let at = match self.at {
+            Some(at) => at,
+            None => {
+                self.files.check_length(record).await?;
+                0
+            }
+        };
+        let bytes = bytes.clamp(1, PIECE_BYTES).next_multiple_of(BLOCK_BYTES);
+        let end = (at + bytes).min(record.length);
+        self.at = Some(end);
+        if at == end {
+            let is_whole = self.digest.finalize().as_bytes() == &record.digest.0;
+            return if is_whole { Ok(0) } else { Err(damaged(record, "its digest is wrong")) };
+        }
+        for piece in self.files.read_ranges(record, std::slice::from_ref(&(at..end))).await? {
+            self.digest.update(&piece);
+        }
+        Ok(end - at)
     }
 }
 

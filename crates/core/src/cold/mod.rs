@@ -34,7 +34,7 @@ mod writer;
 pub use drafts::Drafts;
 pub use durable::DurableLocal;
 pub(crate) use files::blocking;
-pub use files::{FileWriter, Files, cause, is_staged, parse_path};
+pub use files::{FileWriter, Files, ReadThrough, cause, is_staged, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};
 pub use merging::{Candidate, Merging};

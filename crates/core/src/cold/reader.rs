@@ -128,13 +128,50 @@ impl Cold {
     /// Returns its bytes' number.
     pub async fn verify(&self, file: FileId, part: Option<&Part>) -> Result<u64> {
         let record = self.files.record(file).await?;
-        let bytes = self.files.read(&record).await?.len() as u64;
+        let mut reading = self.files.read_through(record.clone());
+        let mut bytes = 0;
+        loop {
+            match reading.next(u64::MAX).await? {
+                0 => break,
+                read => bytes += read,
+            }
+        }
         match (record.kind, part) {
             (FileKind::Part, Some(part)) => drop(self.metadata(part).await?),
             (FileKind::DeletionVector, Some(part)) => drop(self.deletions(part).await?),
             _ => {}
         }
         Ok(bytes)
+    }
+
+    /// Decodes every row of a part, past the caches: there are as many as its manifest says, in the order of their keys, from
+    /// the first key to the last. Returns their number.
+    pub async fn decode(&self, part: &Part) -> Result<u64> {
+        let footer = self.footer(part).await?;
+        let fields = footer.metadata.schema().fields();
+        let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        let mut rows = Rows::new(&self.files, &footer, &names, std::iter::once(0..footer.blocks.rows()).collect());
+        let (mut count, mut last) = (0, Vec::new());
+        while let Some(batch) = rows.next().await? {
+            let keys = keys_of(&footer, &batch)?;
+            for at in 0..keys.len() {
+                let key = keys.get(at);
+                let in_order = if count == 0 { key == part.min_key } else { last.as_slice() < key };
+                if !in_order {
+                    return Err(damaged(&footer.record, &format!("its row {count} is out of order")));
+                }
+                last.clear();
+                last.extend_from_slice(key);
+                count += 1;
+            }
+        }
+        if count != part.rows || last != part.max_key {
+            return Err(damaged(
+                &footer.record,
+                &format!("it has {count} rows of {}, or ends with another", part.rows),
+            ));
+        }
+        Ok(count)
     }
 
     /// Returns the part's Parquet footer with its page index.

@@ -3,17 +3,16 @@
 
 mod copy;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::Span;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Catalog;
-use crate::db::{Database, ListedFiles};
+use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
-use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
+use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
 use crate::log::{Pin, Run, Scope, Terms};
 use crate::moment::Moment;
 use crate::schema::{Table, same_name};
@@ -125,18 +124,6 @@ impl Term {
     }
 }
 
-/// What a snapshot takes on disk.
-#[derive(Clone, Debug)]
-pub struct SnapshotSize {
-    pub pin: Pin,
-    /// The files that it refers to; of an incremental one those that its base does not.
-    pub bytes: u64,
-    /// The files that neither the present nor another snapshot refers to.
-    pub unique_bytes: u64,
-    /// Why the files are not known: a manifest cannot be read.
-    pub damage: Option<String>,
-}
-
 /// What is done with a snapshot, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
@@ -189,7 +176,7 @@ impl Database {
         let columns = check_scope(&moment, moment.catalog(), author.account, &spec.scope, &spec.columns)?;
         let mut copy = None;
         if let Some(limit) = &resolved.limit {
-            let tables = tables_of(moment.catalog(), author.account, &spec.scope);
+            let tables = spec.scope.tables(moment.catalog(), author.account);
             for table in &tables {
                 let all: Vec<ColumnId> = table.columns.iter().map(|column| column.id).collect();
                 limit.admits_columns(table, if columns.is_empty() { &all } else { &columns })?;
@@ -248,27 +235,38 @@ impl Database {
 
     /// Drops a snapshot, and with `cascade` what is based on it. What they alone kept is forgotten.
     pub fn drop_snapshot(&self, name: &str, cascade: bool, author: &Author) -> Result<Vec<Pin>> {
-        loop {
-            let pins = self.metastore().pins()?;
-            let pin = find_snapshot(&pins, author.account, name)?;
-            let mut dropped = vec![pin.clone()];
-            let mut at = 0;
-            while at < dropped.len() {
-                let base = dropped[at].id;
-                dropped.extend(pins.iter().filter(|pin| pin.terms.base == Some(base)).cloned());
-                at += 1;
-            }
-            if !cascade && dropped.len() > 1 {
-                let others: Vec<&str> = dropped[1..].iter().map(|pin| pin.name.as_str()).collect();
-                return Err(Error::invalid(format!("Snapshot '{name}' is the base of '{}'.", others.join("', '")))
-                    .with_hint("Drop them first, or add CASCADE."));
-            }
-            match self.drop_all(&dropped) {
-                // Somebody took another one on it meanwhile.
-                Err(error) if error.kind() == Kind::Conflict => {}
-                outcome => return outcome.map(|()| dropped),
+        self.drop_snapshots(&[name.to_owned()], cascade, author)
+    }
+
+    /// Drops snapshots, all or none, and with `cascade` what is based on them.
+    pub fn drop_snapshots(&self, names: &[String], cascade: bool, author: &Author) -> Result<Vec<Pin>> {
+        let dropped = self.apply_plan(|| self.plan_drop(author.account, names, cascade))?;
+        Ok(dropped.into_iter().map(|decision| decision.pin).collect())
+    }
+
+    /// Decides what goes with the snapshots of these names.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` where something else is based on one, without `cascade`.
+    pub fn plan_drop(&self, account: AccountId, names: &[String], cascade: bool) -> Result<Vec<Decision>> {
+        let pins = self.metastore().pins()?;
+        let mut decisions: Vec<Decision> = Vec::with_capacity(names.len());
+        for name in names {
+            let pin = find_snapshot(&pins, account, name)?;
+            if !decisions.iter().any(|known| known.pin.id == pin.id) {
+                decisions.push(Decision { pin: pin.clone(), keep: false, reason: "by its name".to_owned() });
             }
         }
+        let named = decisions.len();
+        take_along(&mut decisions, &pins);
+        if !cascade && decisions.len() > named {
+            let others: Vec<&str> = decisions[named..].iter().map(|decision| decision.pin.name.as_str()).collect();
+            let (what, verb) = if named == 1 { ("Snapshot", "is the base") } else { ("Snapshots", "are bases") };
+            let (names, others) = (names.join("', '"), others.join("', '"));
+            return Err(Error::invalid(format!("{what} '{names}' {verb} of '{others}'."))
+                .with_hint("Drop them first, or add CASCADE."));
+        }
+        Ok(decisions)
     }
 
     /// Decides which snapshots of a scope (and of what lies in it) to drop: those created before a time.
@@ -345,135 +343,30 @@ impl Database {
         pins.sort_by_key(|pin| std::cmp::Reverse((pin.created, pin.id)));
         Ok(pins)
     }
-
-    /// Returns the snapshots of an account, newest first, with what each takes on disk. Rows that are still only in the
-    /// log take nothing yet.
-    pub async fn snapshot_sizes(&self, account: AccountId) -> Result<Vec<SnapshotSize>> {
-        let all = self.metastore().pins()?;
-        let holdings = &self.0.holdings;
-        let stands: HashSet<PinId> = all.iter().map(|pin| pin.id).collect();
-        holdings.pins.lock().retain(|id, _| stands.contains(id));
-        let mut held: HashMap<PinId, Arc<[Digest]>> = HashMap::new();
-        let mut holders: HashMap<Digest, Holder> = HashMap::new();
-        for pin in &all {
-            let digests = self.manifests_of(pin)?;
-            digests.iter().for_each(|digest| Holder::add(&mut holders, *digest, Holder::One(pin.id)));
-            held.insert(pin.id, digests);
-        }
-        let now = self.now();
-        let contents = now.catalog().all_tables().filter_map(|table| now.catalog().content(table.id));
-        let live: HashSet<Digest> = contents.filter_map(|content| content.manifest).collect();
-        live.iter().for_each(|digest| Holder::add(&mut holders, *digest, Holder::Many));
-        holdings.manifests.lock().retain(|digest, _| holders.contains_key(digest));
-        let mut files: HashMap<Digest, Result<ListedFiles, String>> = HashMap::new();
-        let mut owners: HashMap<FileId, Holder> = HashMap::new();
-        for (digest, holder) in &holders {
-            let listed = self.files_of(*digest).await.map_err(|error| error.to_string());
-            for (file, _) in listed.iter().flat_map(|files| files.iter()) {
-                Holder::add(&mut owners, *file, *holder);
-            }
-            files.insert(*digest, listed);
-        }
-        let mut sizes = Vec::new();
-        for pin in self.snapshots(account)? {
-            // One that came meanwhile is listed the next time.
-            let Some(digests) = held.get(&pin.id) else { continue };
-            let base = pin.terms.base.and_then(|base| all.iter().find(|pin| pin.id == base));
-            let mut base_files = HashSet::new();
-            for digest in base.map(|base| self.live_manifests_of(base)).transpose()?.unwrap_or_default() {
-                // Of a compressed base these may be gone: what it has a copy of counts as added then.
-                if let Ok(listed) = self.files_of(digest).await {
-                    base_files.extend(listed.iter().map(|(file, _)| *file));
-                }
-            }
-            let mut seen = HashSet::new();
-            let mut size = SnapshotSize { bytes: 0, unique_bytes: 0, damage: None, pin };
-            for digest in digests.iter() {
-                match &files[digest] {
-                    Ok(files) => {
-                        for (file, bytes) in files.iter().filter(|(file, _)| seen.insert(*file)) {
-                            size.bytes += if base_files.contains(file) { 0 } else { *bytes };
-                            size.unique_bytes += if owners[file] == Holder::Many { 0 } else { *bytes };
-                        }
-                    }
-                    Err(error) => size.damage = Some(error.clone()),
-                }
-            }
-            sizes.push(size);
-        }
-        Ok(sizes)
-    }
-
-    /// Returns the manifests that a snapshot refers to.
-    fn manifests_of(&self, pin: &Pin) -> Result<Arc<[Digest]>> {
-        if let Some(known) = self.0.holdings.pins.lock().get(&pin.id) {
-            return Ok(known.clone());
-        }
-        let digests: BTreeSet<Digest> = match &pin.terms.copy {
-            Some(copy) => copy.iter().filter_map(|(_, content)| content.manifest).collect(),
-            None => self.live_manifests_of(pin)?,
-        };
-        let digests: Arc<[Digest]> = digests.into_iter().collect();
-        self.0.holdings.pins.lock().insert(pin.id, digests.clone());
-        Ok(digests)
-    }
-
-    /// Returns the manifests that the tables of a snapshot had at its version, whether it has a copy of them or not.
-    fn live_manifests_of(&self, pin: &Pin) -> Result<BTreeSet<Digest>> {
-        let catalog = self.catalog_at(pin.version)?;
-        let tables = tables_of(&catalog, pin.account, &pin.scope);
-        let contents = tables.iter().filter_map(|table| Some((table.id, catalog.content(table.id)?)));
-        let through = contents.map(|(table, content)| self.0.store.content_at(table, content, pin.version));
-        through.filter_map(|content| content.map(|content| content.manifest).transpose()).collect()
-    }
-
-    /// Returns the files of a manifest, each once, with their lengths.
-    async fn files_of(&self, digest: Digest) -> Result<ListedFiles> {
-        if let Some(known) = self.0.holdings.manifests.lock().get(&digest) {
-            return Ok(known.clone());
-        }
-        let manifest = self.cold().manifest(digest).await?;
-        let mut files = BTreeMap::new();
-        for part in &manifest.parts {
-            files.insert(part.file, part.bytes);
-            if let Some(deletions) = part.deletions {
-                files.insert(deletions.file, self.cold().files().record(deletions.file).await?.length);
-            }
-        }
-        let files: ListedFiles = files.into_iter().collect();
-        self.0.holdings.manifests.lock().insert(digest, files.clone());
-        Ok(files)
-    }
-}
-
-/// Who refers to a manifest or file: one snapshot alone, or more, or the present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holder {
-    One(PinId),
-    Many,
-}
-
-impl Holder {
-    fn add<K: std::hash::Hash + Eq>(holders: &mut HashMap<K, Holder>, key: K, holder: Holder) {
-        let known = holders.entry(key).or_insert(holder);
-        if *known != holder {
-            *known = Holder::Many;
-        }
-    }
 }
 
 /// Drops what is based on something that is dropped.
 fn take_along(decisions: &mut Vec<Decision>, pins: &[Pin]) {
-    let mut bases: Vec<Pin> = decisions.iter().filter(|d| !d.keep).map(|d| d.pin.clone()).collect();
-    while let Some(base) = bases.pop() {
-        for pin in pins.iter().filter(|pin| pin.terms.base == Some(base.id)) {
+    let mut based: HashMap<PinId, Vec<&Pin>> = HashMap::new();
+    for pin in pins {
+        if let Some(base) = pin.terms.base {
+            based.entry(base).or_default().push(pin);
+        }
+    }
+    let mut places: HashMap<PinId, usize> = decisions.iter().enumerate().map(|(at, d)| (d.pin.id, at)).collect();
+    let mut bases: VecDeque<Pin> = decisions.iter().filter(|d| !d.keep).map(|d| d.pin.clone()).collect();
+    while let Some(base) = bases.pop_front() {
+        for pin in based.get(&base.id).into_iter().flatten().copied() {
             let reason = format!("based on '{}' (CASCADE)", base.name);
-            match decisions.iter_mut().find(|d| d.pin.id == pin.id) {
+            match places.get(&pin.id).map(|at| &mut decisions[*at]) {
                 Some(known) if !known.keep => continue,
                 Some(known) => (known.keep, known.reason) = (false, reason),
-                None => decisions.push(Decision { pin: pin.clone(), keep: false, reason }),
+                None => {
+                    places.insert(pin.id, decisions.len());
+                    decisions.push(Decision { pin: pin.clone(), keep: false, reason });
+                }
             }
-            bases.push(pin.clone());
+            bases.push_back(pin.clone());
         }
     }
 }
@@ -481,6 +374,7 @@ fn take_along(decisions: &mut Vec<Decision>, pins: &[Pin]) {
 /// Keeps what something that is kept is based on.
 pub(crate) fn keep_bases(decisions: &mut [Decision], pins: &[Pin]) {
     let mut dropped: HashSet<PinId> = decisions.iter().filter(|d| !d.keep).map(|d| d.pin.id).collect();
+    let places: HashMap<PinId, usize> = decisions.iter().enumerate().map(|(at, d)| (d.pin.id, at)).collect();
     loop {
         let mut kept = Vec::new();
         for pin in pins.iter().filter(|pin| !dropped.contains(&pin.id)) {
@@ -493,7 +387,7 @@ pub(crate) fn keep_bases(decisions: &mut [Decision], pins: &[Pin]) {
         }
         for (base, name) in kept {
             dropped.remove(&base);
-            if let Some(decision) = decisions.iter_mut().find(|d| d.pin.id == base) {
+            if let Some(decision) = places.get(&base).map(|at| &mut decisions[*at]) {
                 (decision.keep, decision.reason) = (true, format!("the base of '{name}'"));
             }
         }
@@ -549,27 +443,6 @@ impl Pin {
             ),
         ))
     }
-}
-
-/// Returns the tables (not views) of a scope, as far as they exist.
-pub fn tables_of(catalog: &Catalog, account: AccountId, scope: &Scope) -> Vec<Arc<Table>> {
-    let of_account = |id| {
-        let databases = catalog.databases_of(id);
-        databases.iter().flat_map(|database| catalog.tables_of(database.id)).collect::<Vec<_>>()
-    };
-    let mut tables = match scope {
-        Scope::Cluster => catalog.all_tables().cloned().collect(),
-        Scope::Account(name) => catalog.account(name).map(|account| of_account(account.id)).unwrap_or_default(),
-        Scope::Database(name) => {
-            catalog.database(account, name).map(|database| catalog.tables_of(database.id)).unwrap_or_default()
-        }
-        Scope::Tables(name, tables) => match catalog.database(account, name) {
-            Ok(database) => tables.iter().filter_map(|table| catalog.table(database, table).ok().cloned()).collect(),
-            Err(_) => Vec::new(),
-        },
-    };
-    tables.retain(|table| !table.is_view());
-    tables
 }
 
 /// Checks that everything a scope names exists at a moment, or in a transaction's catalog over it, and returns the ids of the named columns.

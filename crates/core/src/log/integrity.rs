@@ -13,6 +13,8 @@
 //!
 //! Everything here is a pure function of bytes and never touches a store.
 
+use std::collections::HashSet;
+
 use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Result};
 use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
@@ -133,8 +135,10 @@ fn put_head(canon: &mut Canon, head: &EntryHead) {
 }
 
 /// Refuses to take away the base of a pin that stays.
-pub(super) fn validate_drop<'a>(dropped: &[PinId], mut stay: impl Iterator<Item = &'a Pin>) -> Result<()> {
-    match stay.find(|pin| pin.terms.base.is_some_and(|base| dropped.contains(&base))) {
+pub(super) fn validate_drop<'a>(dropped: &[PinId], mut pins: impl Iterator<Item = &'a Pin>) -> Result<()> {
+    let dropped: HashSet<PinId> = dropped.iter().copied().collect();
+    let goes = |base: PinId| dropped.contains(&base);
+    match pins.find(|pin| pin.terms.base.is_some_and(goes) && !goes(pin.id)) {
         Some(pin) => Err(Error::conflict(format!("Snapshot '{}' is based on one that would be dropped.", pin.name))
             .with_hint("Drop what is based on a snapshot first, or add CASCADE.")),
         None => Ok(()),

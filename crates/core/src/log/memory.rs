@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Kind, Result, What};
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
-use crate::schema::fold;
+use crate::schema::{fold, same_name};
 
 use super::integrity;
 use super::{
@@ -129,8 +129,7 @@ impl State {
     }
 
     fn put_pin(&mut self, pin: &Pin) -> Result<Pin> {
-        let name = fold(&pin.name);
-        if self.pins.values().any(|other| other.account == pin.account && fold(&other.name) == name) {
+        if self.pins.values().any(|other| other.account == pin.account && same_name(&other.name, &pin.name)) {
             return Err(Error::already_exists(What::Snapshot, &pin.name));
         }
         if pin.terms.base.is_some_and(|base| !self.pins.contains_key(&base)) {
@@ -274,8 +273,7 @@ impl Metastore for MemoryMetastore {
 
     fn drop_pins(&self, ids: &[PinId]) -> Result<u64> {
         let mut state = self.state.write();
-        let stays = |pin: &&Pin| !ids.contains(&pin.id);
-        integrity::validate_drop(ids, state.pins.values().filter(stays))?;
+        integrity::validate_drop(ids, state.pins.values())?;
         Ok(ids.iter().filter(|id| state.pins.remove(id).is_some()).count() as u64)
     }
 
@@ -301,8 +299,16 @@ impl Metastore for MemoryMetastore {
 
     fn files(&self) -> Result<Vec<FileHead>> {
         let state = self.state.read();
-        let head =
-            |file: &FileRecord| FileHead { id: file.id, kind: file.kind, length: file.length, digest: file.digest };
+        let committed =
+            |entry: &Entry| entry.files.iter().map(|file| (file.id, entry.head.version)).collect::<Vec<_>>();
+        let versions: BTreeMap<FileId, Version> = state.entries.iter().flat_map(committed).collect();
+        let head = |file: &FileRecord| FileHead {
+            id: file.id,
+            kind: file.kind,
+            version: versions[&file.id],
+            length: file.length,
+            digest: file.digest,
+        };
         Ok(state.files.values().map(head).collect())
     }
 

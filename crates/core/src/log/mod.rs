@@ -5,14 +5,15 @@
 //! not versioned: a restore never undoes them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Change, Content, ObjectKind};
+use crate::catalog::{Catalog, Change, Content, ObjectKind};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Version};
-use crate::schema::same_name;
+use crate::schema::{Table, same_name};
 
 pub mod delta;
 mod integrity;
@@ -88,6 +89,8 @@ pub struct FileRecord {
 pub struct FileHead {
     pub id: FileId,
     pub kind: FileKind,
+    /// The commit that made it reachable.
+    pub version: Version,
     /// Bytes.
     pub length: u64,
     pub digest: Digest,
@@ -208,6 +211,29 @@ impl Scope {
             Scope::Database(_) => "database",
             Scope::Tables(..) => "table",
         }
+    }
+
+    /// Returns the tables (not views) that it speaks of, as far as a catalog has them.
+    pub fn tables(&self, catalog: &Catalog, account: AccountId) -> Vec<Arc<Table>> {
+        let of_account = |id| {
+            let databases = catalog.databases_of(id);
+            databases.iter().flat_map(|database| catalog.tables_of(database.id)).collect::<Vec<_>>()
+        };
+        let mut tables = match self {
+            Scope::Cluster => catalog.all_tables().cloned().collect(),
+            Scope::Account(name) => catalog.account(name).map(|account| of_account(account.id)).unwrap_or_default(),
+            Scope::Database(name) => {
+                catalog.database(account, name).map(|database| catalog.tables_of(database.id)).unwrap_or_default()
+            }
+            Scope::Tables(name, tables) => match catalog.database(account, name) {
+                Ok(database) => {
+                    tables.iter().filter_map(|table| catalog.table(database, table).ok().cloned()).collect()
+                }
+                Err(_) => Vec::new(),
+            },
+        };
+        tables.retain(|table| !table.is_view());
+        tables
     }
 
     /// Tells whether all of `other` lies inside. Names compare without case.
@@ -390,6 +416,19 @@ pub trait Metastore: Send + Sync + 'static {
     /// Forgets files that were deleted, durably: their records and their intents. Unknown ones are skipped.
     fn drop_files(&self, ids: &[FileId]) -> Result<()>;
 
+    /// Returns how many bytes the deltas take that the log still has, by entry and table.
+    fn delta_sizes(&self) -> Result<Vec<(Version, TableId, u64)>> {
+        let mut sizes = Vec::new();
+        for version in 1..=self.newest()?.map_or(0, |entry| entry.version.0) {
+            for delta in self.entry(Version(version))?.iter().flat_map(|entry| &entry.deltas) {
+                if !delta.body.is_empty() {
+                    sizes.push((Version(version), delta.table, delta.body.len() as u64));
+                }
+            }
+        }
+        Ok(sizes)
+    }
+
     /// Returns a setting of the store (its id, the recovery window), by name.
     fn setting(&self, name: &str) -> Result<Option<String>>;
 
@@ -404,6 +443,27 @@ pub trait Metastore: Send + Sync + 'static {
 
     /// Verifies everything there is; returns one line per damage found.
     fn check(&self) -> Result<Vec<String>>;
+
+    /// Verifies all but the deltas themselves: every chain, checksum and tally, and that nothing is missing. Much less is
+    /// read where deltas are large.
+    fn check_chains(&self) -> Result<Vec<String>> {
+        self.check()
+    }
+
+    /// Verifies the entries in `[from, upto]`, with their deltas, as they stand on disk now. Returns about how many bytes that
+    /// were, and one line per damage found.
+    fn check_entries(&self, from: Version, upto: Version) -> Result<(u64, Vec<String>)> {
+        let (mut bytes, mut lines) = (0, Vec::new());
+        for version in from.0..=upto.0 {
+            match self.entry(Version(version)) {
+                Ok(Some(entry)) => bytes += entry.deltas.iter().map(|delta| delta.body.len() as u64).sum::<u64>(),
+                Ok(None) => lines.push(format!("Entry {version} of the log is missing.")),
+                Err(error) if error.kind() == Kind::Corrupt => lines.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((bytes, lines))
+    }
 
     /// Returns the bytes that the metastore takes on disk.
     fn size_bytes(&self) -> Result<u64>;

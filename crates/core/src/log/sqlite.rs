@@ -152,6 +152,13 @@ impl SqliteMetastore {
         }
     }
 
+    /// Runs `work` on a connection of its own: the others may still hold in memory what the disk has lost.
+    fn read_afresh<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let connection = connect_reader(&self.path)?;
+        run(&connection, "BEGIN")?;
+        work(&connection)
+    }
+
     /// Makes what `work` drafts durable, then known.
     fn write<T>(&self, space: Space, work: impl FnOnce(&mut Draft) -> Result<T>) -> Result<T> {
         let mut writer = self.writer.lock();
@@ -352,6 +359,10 @@ impl Metastore for SqliteMetastore {
         self.write(Space::GivesBack, |draft| ids.iter().try_for_each(|id| draft.drop_file(*id)))
     }
 
+    fn delta_sizes(&self) -> Result<Vec<(Version, TableId, u64)>> {
+        self.read(read::delta_sizes)
+    }
+
     fn setting(&self, name: &str) -> Result<Option<String>> {
         Ok(self.known.read().settings.get(name).cloned())
     }
@@ -378,10 +389,15 @@ impl Metastore for SqliteMetastore {
     }
 
     fn check(&self) -> Result<Vec<String>> {
-        // A connection of its own: the others may still hold in memory what the disk has lost.
-        let connection = connect_reader(&self.path)?;
-        run(&connection, "BEGIN")?;
-        check::check(&connection, &self.segments)
+        self.read_afresh(|connection| check::check(connection, &self.segments, check::Reach::Everything))
+    }
+
+    fn check_chains(&self) -> Result<Vec<String>> {
+        self.read_afresh(|connection| check::check(connection, &self.segments, check::Reach::Chains))
+    }
+
+    fn check_entries(&self, from: Version, upto: Version) -> Result<(u64, Vec<String>)> {
+        self.read_afresh(|connection| check::check_entries(connection, &self.segments, (from, upto)))
     }
 
     fn size_bytes(&self) -> Result<u64> {

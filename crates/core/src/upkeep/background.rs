@@ -17,6 +17,7 @@ use crate::db::{Database, Inner};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, TableId};
 use crate::log::AGE_BYTES;
+use crate::upkeep::scrub::Scrubber;
 
 /// A table with fewer recent rows is not flushed by age.
 const AGED_ROWS: usize = 1000;
@@ -49,6 +50,14 @@ impl Database {
             while let Some(database) = later(&inner, COMPACT_SECONDS).await {
                 if let Err(error) = without_panic(database.compact_changed(&mut looked)).await {
                     tracing::warn!(%error, "a background compaction failed; it will be tried again");
+                }
+            }
+        });
+        let (inner, mut scrubber) = (Arc::downgrade(&self.0), Scrubber::default());
+        tokio::spawn(async move {
+            while let Some(database) = later(&inner, 1).await {
+                if let Err(error) = without_panic(scrubber.tick(&database)).await {
+                    tracing::debug!(%error, "the scrubber could not go on; it will try again");
                 }
             }
         });

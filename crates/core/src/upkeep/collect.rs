@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::cold::{Manifest, blocking};
 use crate::db::Database;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{Digest, FileId, TableId, Time, Version};
+use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
 use crate::log::{EntryQuery, FileHead, FileKind};
 use crate::upkeep::keep::{Held, KeeperKind, Keepers};
 
@@ -141,7 +141,7 @@ impl Roots {
             root.is_open_only &= held.keepers.iter().all(|keeper| keeper.kind == KeeperKind::Open);
         }
         for is_pinned in [false, true] {
-            let of_kind = held.keepers.iter().filter(|keeper| (keeper.kind == KeeperKind::Pinned) == is_pinned);
+            let of_kind = held.keepers.iter().filter(|keeper| keeper.kind.is_pinned() == is_pinned);
             let Some(upto) = of_kind.map(|keeper| keeper.upto).max() else { continue };
             self.ranges.entry(held.table).or_default().push(Range { after: content.flushed, upto, is_pinned });
             for range in &content.inherited {
@@ -155,16 +155,22 @@ impl Roots {
 impl Database {
     /// Says what becomes of every file, and of which entries the deltas would go. Changes nothing.
     pub async fn plan_collection(&self) -> Result<Collection> {
-        let thinnable = self.thinnable().await?;
-        self.plan_without(thinnable).await
+        self.plan_collection_without(&[]).await
     }
 
-    /// As `plan_collection`, with these manifests taken as thinned out.
-    pub(super) async fn plan_without(&self, thinned: HashSet<Digest>) -> Result<Collection> {
+    /// As `plan_collection`, as if some snapshots had been dropped.
+    pub(super) async fn plan_collection_without(&self, dropped: &[PinId]) -> Result<Collection> {
+        let thinnable = self.thinnable(dropped).await?;
+        self.plan_without(thinnable, dropped).await
+    }
+
+    /// As `plan_collection`, with these manifests taken as thinned out, and these snapshots as dropped.
+    pub(super) async fn plan_without(&self, thinned: HashSet<Digest>, dropped: &[PinId]) -> Result<Collection> {
+        let dropped = dropped.to_vec();
         // Files that are committed later belong to contents that are read later.
         let this = self.clone();
         let (files, keepers, mut roots) = blocking(move || {
-            let (files, keepers) = (this.metastore().files()?, Keepers::of(&this)?.without(thinned));
+            let (files, keepers) = (this.metastore().files()?, Keepers::of(&this)?.without(thinned, &dropped));
             let mut roots = Roots::default();
             keepers.each(&this, |held| roots.keep(&held))?;
             Ok((files, keepers, roots))
@@ -264,8 +270,8 @@ impl Database {
         fail::fail_point!("collect::flushed", crate::error::failing);
         // Whoever opens a version after this reads it through what stays. Who did before is found by the plan, which asks for
         // open moments only now.
-        self.0.store.thinned.add(self.thinnable().await?);
-        let mut plan = self.plan_without(HashSet::new()).await?;
+        self.0.store.thinned.add(self.thinnable(&[]).await?);
+        let mut plan = self.plan_without(HashSet::new(), &[]).await?;
         self.0.store.thinned.keep_only(&plan.thinned);
         if !plan.damages.is_empty() {
             return Err(plan.damages.swap_remove(0));

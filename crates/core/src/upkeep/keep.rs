@@ -21,7 +21,7 @@ use crate::catalog::{Change, Content, Inherited, ObjectKind};
 use crate::cold::blocking;
 use crate::db::Database;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{AccountId, DatabaseId, Digest, TableId, Time, Version};
+use crate::ids::{AccountId, DatabaseId, Digest, PinId, TableId, Time, Version};
 use crate::log::{Metastore, Pin, Scope};
 use crate::schema::same_name;
 use crate::store::{Copied, Store};
@@ -53,25 +53,41 @@ pub struct Keeper {
 }
 
 /// How something keeps a content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeeperKind {
-    /// The present or a window: it moves on with time.
-    Passing,
+    /// The present: it moves on with time, and so do windows.
+    Present,
+    /// The default recovery window.
+    Window,
+    /// The window of a policy, by its place among [`Keepers::policies`].
+    Policy(usize),
     /// A snapshot: nothing changes about it while there are no others.
-    Pinned,
+    Pinned(PinId),
     /// A moment that is open. It holds of its version what is still there, and that may be one table alone.
     Open,
 }
 
+impl KeeperKind {
+    pub fn is_pinned(self) -> bool {
+        matches!(self, KeeperKind::Pinned(_))
+    }
+
+    /// Tells whether it moves on with time.
+    fn is_passing(self) -> bool {
+        matches!(self, KeeperKind::Present | KeeperKind::Window | KeeperKind::Policy(_))
+    }
+}
+
 /// Everything that keeps contents, as it was at one instant.
 pub(super) struct Keepers {
-    head: Version,
+    pub head: Version,
     /// The version that was the newest when the default window began.
     window_from: Version,
     /// All later entries of the log stay as they are.
     pub log_from: Version,
-    policies: Vec<Policy>,
-    pins: Vec<Pin>,
+    pub policies: Vec<Policy>,
+    /// By their versions.
+    pub pins: Vec<Pinned>,
     opened: BTreeMap<Version, Arc<str>>,
     copies: Vec<(Version, Arc<Copied>)>,
     /// Names the snapshots and policies that there are.
@@ -80,12 +96,28 @@ pub(super) struct Keepers {
     thinned: HashSet<Digest>,
 }
 
-struct Policy {
-    account: AccountId,
-    scope: Scope,
+pub(super) struct Policy {
+    pub name: String,
+    pub account: AccountId,
+    pub scope: Scope,
     /// The version that was the newest when its window began.
     from: Version,
     why: Arc<str>,
+}
+
+/// A snapshot, and how it is named as a keeper.
+pub(super) struct Pinned {
+    pub pin: Pin,
+    why: Arc<str>,
+}
+
+/// What a content is a key frame for.
+#[derive(Clone)]
+struct Frame {
+    /// The first version after its own.
+    first: Version,
+    /// The last for each that keeps them.
+    by: HashMap<KeeperKind, Version>,
 }
 
 /// How many of the answers that will not change are remembered.
@@ -94,28 +126,28 @@ const MUCH_MAX: usize = 1 << 20;
 impl Database {
     /// Returns every content that there ever was, with all that keeps it, as the next collection finds it.
     pub async fn contents(&self) -> Result<Vec<Held>> {
-        let thinnable = self.thinnable().await?;
-        self.contents_without(thinnable).await
+        let thinnable = self.thinnable(&[]).await?;
+        self.contents_without(thinnable, &[]).await
     }
 
-    /// As `contents`, with these manifests taken as thinned out.
-    pub(super) async fn contents_without(&self, thinned: HashSet<Digest>) -> Result<Vec<Held>> {
-        let this = self.clone();
+    /// As `contents`, with these manifests taken as thinned out, and these snapshots as dropped.
+    async fn contents_without(&self, thinned: HashSet<Digest>, dropped: &[PinId]) -> Result<Vec<Held>> {
+        let (this, dropped) = (self.clone(), dropped.to_vec());
         blocking(move || {
             let mut contents = Vec::new();
-            Keepers::of(&this)?.without(thinned).each(&this, |held| contents.push(held))?;
+            Keepers::of(&this)?.without(thinned, &dropped).each(&this, |held| contents.push(held))?;
             Ok(contents)
         })
         .await
     }
 
-    /// Returns the manifests that can be thinned out: the one opinion about it.
-    pub(super) async fn thinnable(&self) -> Result<HashSet<Digest>> {
+    /// Returns the manifests that can be thinned out once these snapshots are dropped: the one opinion about it.
+    pub(super) async fn thinnable(&self, dropped: &[PinId]) -> Result<HashSet<Digest>> {
         let mut thinnable = HashSet::new();
         if !self.options().thinning {
             return Ok(thinnable);
         }
-        let contents = self.contents_without(HashSet::new()).await?;
+        let contents = self.contents_without(HashSet::new(), dropped).await?;
         // What something else reads through too stays in any case.
         let (candidates, kept): (Vec<_>, Vec<_>) =
             contents.iter().filter(|held| !held.keepers.is_empty()).partition(|held| held.is_passing());
@@ -191,7 +223,7 @@ impl Database {
 impl Held {
     /// Tells whether nothing but windows keeps it, and not for the present.
     fn is_passing(&self) -> bool {
-        self.end != Version::MAX && self.keepers.iter().all(|keeper| keeper.kind == KeeperKind::Passing)
+        self.end != Version::MAX && self.keepers.iter().all(|keeper| keeper.kind.is_passing())
     }
 }
 
@@ -229,8 +261,11 @@ impl Keepers {
         let window_from = from(now.plus_micros(-database.window().0))?;
         let policies = policies.into_iter().map(|policy| {
             let (from, why) = (from(policy.start(now))?, format!("PITR '{}'", policy.name).into());
-            Ok(Policy { account: policy.account, scope: policy.scope, from, why })
+            Ok(Policy { name: policy.name, account: policy.account, scope: policy.scope, from, why })
         });
+        let mut pins: Vec<Pinned> =
+            pins.into_iter().map(|pin| Pinned { why: format!("snapshot '{}'", pin.name).into(), pin }).collect();
+        pins.sort_by_key(|pinned| (pinned.pin.version, pinned.pin.id));
         Ok(Keepers {
             head,
             window_from,
@@ -245,8 +280,14 @@ impl Keepers {
         })
     }
 
-    /// Takes these manifests as thinned out.
-    pub fn without(self, thinned: HashSet<Digest>) -> Keepers {
+    /// Takes these manifests as thinned out, and these snapshots as dropped.
+    pub fn without(mut self, thinned: HashSet<Digest>, dropped: &[PinId]) -> Keepers {
+        let dropped: HashSet<PinId> = dropped.iter().copied().collect();
+        if !dropped.is_empty() {
+            self.pins.retain(|pinned| !dropped.contains(&pinned.pin.id));
+            // Other than those of any collection: what they have looked through says nothing here.
+            self.terms = Digest::default();
+        }
         Keepers { thinned, ..self }
     }
 
@@ -255,18 +296,45 @@ impl Keepers {
         let metastore = &**database.metastore();
         let mut homes = HashMap::new();
         for id in metastore.ids(ObjectKind::Content)? {
-            let table = TableId(id);
-            let of_table = self.of_table(table, names(metastore, &mut homes, table)?);
-            let mut contents = Vec::new();
-            for row in metastore.object(ObjectKind::Content, id)? {
-                let Change::PutContent(_, content) = row.object else { continue };
-                let keepers = of_table.of_content(row.begin, row.end);
-                let (begin, end) = (row.begin, row.end);
-                contents.push(Held { table, begin, end, content, is_copy: false, keepers, is_thinned: false });
-            }
-            self.pass_on(&database.0.store, &mut contents, &of_table.name)?;
-            contents.into_iter().for_each(&mut visit);
+            self.each_in_catalog(database, &mut homes, TableId(id), &mut visit)?;
         }
+        self.each_copied(&mut visit);
+        Ok(())
+    }
+
+    /// As `each`, of one table.
+    pub fn each_of(&self, database: &Database, table: TableId, mut visit: impl FnMut(Held)) -> Result<()> {
+        self.each_in_catalog(database, &mut HashMap::new(), table, &mut visit)?;
+        self.each_copied(&mut |held| {
+            if held.table == table {
+                visit(held)
+            }
+        });
+        Ok(())
+    }
+
+    fn each_in_catalog(
+        &self,
+        database: &Database,
+        homes: &mut HashMap<DatabaseId, Vec<Home>>,
+        table: TableId,
+        visit: &mut impl FnMut(Held),
+    ) -> Result<()> {
+        let metastore = &**database.metastore();
+        let of_table = self.of_table(table, names(metastore, homes, table)?);
+        let mut contents = Vec::new();
+        for row in metastore.object(ObjectKind::Content, table.0)? {
+            let Change::PutContent(_, content) = row.object else { continue };
+            let keepers = of_table.of_content(row.begin, row.end);
+            let (begin, end) = (row.begin, row.end);
+            contents.push(Held { table, begin, end, content, is_copy: false, keepers, is_thinned: false });
+        }
+        self.pass_on(&database.0.store, &mut contents, &of_table.name)?;
+        contents.into_iter().for_each(visit);
+        Ok(())
+    }
+
+    fn each_copied(&self, visit: &mut impl FnMut(Held)) {
         let copy = |version: Version, (table, content): &(TableId, Content), why: &Arc<str>, kind| Held {
             table: *table,
             begin: version,
@@ -276,23 +344,22 @@ impl Keepers {
             keepers: vec![Keeper { why: why.clone(), upto: version, kind }],
             is_thinned: false,
         };
-        for pin in &self.pins {
+        for Pinned { pin, .. } in self.pins.iter().filter(|pinned| pinned.pin.terms.copy.is_some()) {
             let why: Arc<str> = format!("the copy of snapshot '{}'", pin.name).into();
             for copied in pin.terms.copy.iter().flatten() {
-                visit(copy(pin.version, copied, &why, KeeperKind::Pinned));
+                visit(copy(pin.version, copied, &why, KeeperKind::Pinned(pin.id)));
             }
         }
         for (version, copies) in &self.copies {
             let why = why_open(*version);
             copies.iter().for_each(|copied| visit(copy(*version, copied, &why, KeeperKind::Open)));
         }
-        Ok(())
     }
 
     /// Gives what keeps a content whose manifest was thinned out to the content before it, which is read in its place.
     fn pass_on(&self, store: &Store, contents: &mut [Held], name: &str) -> Result<()> {
         // Of each content, the versions after its own that it is a key frame for.
-        let mut frames: Vec<Option<(Version, Version)>> = vec![None; contents.len()];
+        let mut frames: Vec<Option<Frame>> = vec![None; contents.len()];
         for at in (1..contents.len()).rev() {
             let (before, held) = (&contents[at - 1], &contents[at]);
             let follows = before.end == held.begin && held.end != Version::MAX;
@@ -300,20 +367,27 @@ impl Keepers {
             if !follows || !is_needed || !self.is_gone(store, &held.content)? || !store.is_upkeep(held.begin)? {
                 continue;
             }
-            let passing = held.keepers.iter().filter(|keeper| keeper.kind == KeeperKind::Passing);
-            let last = passing.map(|keeper| keeper.upto).chain(frames[at].take().map(|(_, last)| last)).max();
-            frames[at - 1] = last.map(|last| (held.begin, last));
-            let others: Vec<Keeper> =
-                held.keepers.iter().filter(|keeper| keeper.kind != KeeperKind::Passing).cloned().collect();
+            let (passing, others): (Vec<Keeper>, Vec<Keeper>) =
+                held.keepers.iter().cloned().partition(|keeper| keeper.kind.is_passing());
+            let mut frame = frames[at].take().unwrap_or(Frame { first: held.begin, by: HashMap::new() });
+            frame.first = held.begin;
+            for keeper in passing {
+                let last = frame.by.entry(keeper.kind).or_insert(keeper.upto);
+                *last = keeper.upto.max(*last);
+            }
+            frames[at - 1] = Some(frame).filter(|frame| !frame.by.is_empty());
             contents[at - 1].keepers.extend(others);
             contents[at].keepers.retain(|keeper| keeper.kind == KeeperKind::Open);
             contents[at].is_thinned = true;
         }
         for (held, frame) in contents.iter_mut().zip(frames) {
-            let Some((first, last)) = frame else { continue };
+            let Some(frame) = frame else { continue };
             let time = |version| Ok::<_, Error>(store.entry_head(version)?.map_or(Time(0), |head| head.time));
-            let why = format!("key frame for {} to {} UTC of {name}", time(first)?, time(last)?).into();
-            held.keepers.insert(0, Keeper { why, upto: last, kind: KeeperKind::Passing });
+            let last = frame.by.values().copied().max().unwrap_or(frame.first);
+            let why: Arc<str> = format!("key frame for {} to {} UTC of {name}", time(frame.first)?, time(last)?).into();
+            for (kind, upto) in frame.by {
+                held.keepers.insert(0, Keeper { why: why.clone(), upto, kind });
+            }
         }
         Ok(())
     }
@@ -351,26 +425,27 @@ impl KeepersOfTable<'_> {
         let mut keepers = Vec::new();
         let mut keep = |why: Arc<str>, upto, kind| keepers.push(Keeper { why, upto, kind });
         if end == Version::MAX {
-            keep(self.present.clone(), self.all.head.max(begin), KeeperKind::Passing);
+            keep(self.present.clone(), self.all.head.max(begin), KeeperKind::Present);
         } else {
             let last = Version(end.0 - 1);
             if end > self.all.window_from {
-                keep(self.window.clone(), last, KeeperKind::Passing);
+                keep(self.window.clone(), last, KeeperKind::Window);
             }
-            for policy in &self.all.policies {
+            for (at, policy) in self.all.policies.iter().enumerate() {
                 if self.is_named(begin.max(policy.from), end, policy.account, &policy.scope) {
-                    keep(policy.why.clone(), last, KeeperKind::Passing);
+                    keep(policy.why.clone(), last, KeeperKind::Policy(at));
                 }
             }
         }
         for (version, why) in self.all.opened.range(begin..end) {
             keep(why.clone(), *version, KeeperKind::Open);
         }
-        for pin in &self.all.pins {
-            let (stands, version) = (begin <= pin.version && pin.version < end, pin.version);
+        let first = self.all.pins.partition_point(|pinned| pinned.pin.version < begin);
+        for Pinned { pin, why } in self.all.pins[first..].iter().take_while(|pinned| pinned.pin.version < end) {
+            let version = pin.version;
             // Of a compressed snapshot its copy is all that is kept.
-            if stands && pin.terms.copy.is_none() && self.is_named(version, version.next(), pin.account, &pin.scope) {
-                keep(format!("snapshot '{}'", pin.name).into(), version, KeeperKind::Pinned);
+            if pin.terms.copy.is_none() && self.is_named(version, version.next(), pin.account, &pin.scope) {
+                keep(why.clone(), version, KeeperKind::Pinned(pin.id));
             }
         }
         keepers

@@ -6,3 +6,5 @@ pub mod collect;
 pub mod flush;
 pub mod keep;
 mod merge;
+pub mod scrub;
+pub mod storage;

@@ -114,7 +114,7 @@ async fn it_survives_the_loss_of_every_live_file() {
     let pin = db.create_snapshot(&compressed("keep"), &author()).await.unwrap();
     assert_eq!(copy_of(&pin).len(), 3);
     let (own, bytes) = files_of(&db, &pin).await;
-    let sizes = db.snapshot_sizes(SYS).await.unwrap();
+    let sizes = db.snapshot_sizes(SYS, |_| true).await.unwrap();
     assert_eq!((sizes[0].bytes, sizes[0].unique_bytes), (bytes, bytes), "what is on disk, and nobody else's");
     let lengths = own.iter().filter(|name| name.starts_with("parts/"));
     let lengths = lengths.map(|name| std::fs::metadata(folder.path().join(name)).unwrap().len());
@@ -376,7 +376,7 @@ async fn one_that_is_incremental_counts_from_what_a_compressed_base_was_a_copy_o
     db.flush().await.unwrap();
     let spec = SnapshotSpec { compress: false, base: Some("base".to_owned()), ..compressed("more") };
     db.create_snapshot(&spec, &author()).await.unwrap();
-    let sizes = db.snapshot_sizes(SYS).await.unwrap();
+    let sizes = db.snapshot_sizes(SYS, |_| true).await.unwrap();
     let more = sizes.iter().find(|size| size.pin.name == "more").unwrap();
     let now = db.now();
     let manifest = db.cold().manifest(now.catalog().content(t.id).unwrap().manifest.unwrap()).await.unwrap();

@@ -473,7 +473,7 @@ async fn g13_a_check_finds_what_no_writer_noticed() {
     insert(&store.db, &store.t, &[(1, 1), (2, 2)]).await;
     store.db.flush_table(store.t.id).await.unwrap();
     store.db.create_snapshot(&SnapshotSpec::of("s", only("t")), &author()).await.unwrap();
-    assert_eq!(store.db.check(None).await.unwrap().damages, Vec::<String>::new());
+    assert_eq!(store.db.check(None).await.unwrap().lines(), Vec::<String>::new());
     let listed: Vec<_> = store.objects.list(None).try_collect().await.unwrap();
     for meta in listed {
         let whole = store.objects.get(&meta.location).await.unwrap().bytes().await.unwrap();
@@ -483,7 +483,7 @@ async fn g13_a_check_finds_what_no_writer_noticed() {
             store.objects.put(&meta.location, flipped.into()).await.unwrap();
             // Nobody notices while it is written and read: caches hold what was verified.
             insert(&store.db, &store.u, &[(at as i32 + meta.location.as_ref().len() as i32 * 100_000, 1)]).await;
-            let found = store.db.check(None).await.unwrap().damages;
+            let found = store.db.check(None).await.unwrap().lines();
             assert_eq!(found.len(), 1, "byte {at} of {}: {found:?}", meta.location);
             let named = found[0].contains("d.t") || found[0].contains(meta.location.as_ref());
             assert!(named, "byte {at} of {}: {found:?}", meta.location);
@@ -491,6 +491,6 @@ async fn g13_a_check_finds_what_no_writer_noticed() {
         store.objects.delete(&meta.location).await.unwrap();
         assert!(!store.db.check(None).await.unwrap().damages.is_empty(), "{} is gone", meta.location);
         store.objects.put(&meta.location, whole.into()).await.unwrap();
-        assert_eq!(store.db.check(None).await.unwrap().damages, Vec::<String>::new());
+        assert_eq!(store.db.check(None).await.unwrap().lines(), Vec::<String>::new());
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the core as one piece: a reference model under random operations, the invariants by name, and what went wrong
 //! before.
 
+mod check;
 mod collect;
 mod compact;
 mod compression;
@@ -17,6 +18,7 @@ mod restore;
 mod retention;
 mod schedule;
 mod snapshots;
+mod storage;
 mod support;
 mod thin;
 mod undo;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
 use strandline_core::history::restore::{RestoreRequest, Target};
-use strandline_core::history::snapshot::{SnapshotSize, SnapshotSpec, Term, TermUnit};
+use strandline_core::history::snapshot::{SnapshotSpec, Term, TermUnit};
 use strandline_core::ids::{PinId, Time};
 use strandline_core::log::{Pin, Scope, Terms};
 use strandline_core::schema::Table;
+use strandline_core::upkeep::storage::SnapshotSize;
 use strandline_core::when::When;
 
 use crate::support::*;
@@ -37,7 +38,7 @@ async fn take_on(db: &Database, name: &str, scope: Scope, base: &str) -> strandl
 }
 
 async fn size(db: &Database, name: &str) -> SnapshotSize {
-    let sizes = db.snapshot_sizes(SYS).await.unwrap();
+    let sizes = db.snapshot_sizes(SYS, |_| true).await.unwrap();
     sizes.into_iter().find(|size| size.pin.name == name).expect("listed")
 }
 
@@ -102,7 +103,7 @@ fn terms_end_by_the_calendar() {
 
 #[tokio::test]
 async fn sizes_are_of_the_files_and_unique_what_nobody_else_has() {
-    let (db, _, t) = store().await;
+    let (db, options, t) = store().await;
     take(&db, "empty", Scope::Cluster).await;
     insert(&db, &t, &[(1, 1), (2, 2)]).await;
     db.flush().await.unwrap();
@@ -119,8 +120,13 @@ async fn sizes_are_of_the_files_and_unique_what_nobody_else_has() {
     assert_eq!(size(&db, "a").await.unique_bytes, 0);
     db.drop_snapshot("b", false, &author()).unwrap();
     let a = size(&db, "a").await;
+    assert_eq!((a.unique_bytes, a.damage), (0, None), "the recovery window has it too");
+    options.env.advance(30 * HOUR);
+    create_database(&db, "later").await;
+    options.env.advance(HOUR);
+    let a = size(&db, "a").await;
     assert_eq!(a.unique_bytes, a.bytes);
-    assert_eq!(a.damage, None);
+    assert!(a.freed_bytes > a.bytes, "and the list of its files");
 }
 
 #[tokio::test]
@@ -233,7 +239,7 @@ async fn thousands_of_snapshots_are_sized_from_few_manifests() {
             take(&db, &format!("s{round}_{number}"), only("t")).await;
         }
     }
-    let sizes = db.snapshot_sizes(SYS).await.unwrap();
+    let sizes = db.snapshot_sizes(SYS, |_| true).await.unwrap();
     assert_eq!(sizes.len(), 2000);
     assert!(sizes.iter().all(|size| size.bytes > 0 && size.unique_bytes == 0));
 }

@@ -160,7 +160,7 @@ async fn manifests_go_and_every_version_reads_as_before() {
     store.check().await;
     store = store.reopen().await;
     store.check().await;
-    assert_eq!(store.db.check(None).await.unwrap().damages, Vec::<String>::new());
+    assert_eq!(store.db.check(None).await.unwrap().lines(), Vec::<String>::new());
     store.let_the_window_pass().await;
     assert_eq!(store.db.at(store.noted[3].0).await.err().map(|error| error.kind()), Some(Kind::OutOfWindow));
     assert_eq!(store.metastore.size_bytes().unwrap(), 0, "and the log goes with the window");

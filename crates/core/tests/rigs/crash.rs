@@ -310,7 +310,7 @@ async fn compare_moment(
 async fn sound(db: &Database, folder: &Path, reached: &HashSet<FileId>) -> Result<(), String> {
     let report = db.check(Some(folder)).await.map_err(|error| format!("the check ends with {error:?}"))?;
     let unknown = report.notes.iter().find(|note| note.contains("unknown to the log") || note.contains("not a name"));
-    if let Some(wrong) = report.damages.first().or(unknown) {
+    if let Some(wrong) = report.lines().first().or(unknown) {
         return Err(format!("the check finds: {wrong}"));
     }
     let plan = db.plan_collection().await.map_err(|error| format!("no collection can be planned: {error:?}"))?;

@@ -185,7 +185,7 @@ fn run_in(
 
 /// Reopens the store and looks at everything.
 async fn verify(frame: &Frame<'_>, store: &Store, acknowledged: bool) -> Result<(), String> {
-    let damaged = |report: Checked| match report.damages.as_slice() {
+    let damaged = |report: Checked| match report.lines().as_slice() {
         [] => Ok(()),
         damages => Err(format!("the check finds: {}", damages.join(" "))),
     };

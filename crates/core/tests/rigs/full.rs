@@ -115,7 +115,7 @@ fn a_full_disk_can_be_read_and_emptied() {
             insert(&db, "t", 1000 + number, 1).await.expect("there is room again");
         }
         assert_eq!(present(&db).await.unwrap()["now d.t"].len(), 120);
-        assert_eq!(db.check(Some(&store.folder)).await.unwrap().damages, Vec::<String>::new());
+        assert_eq!(db.check(Some(&store.folder)).await.unwrap().lines(), Vec::<String>::new());
         println!("a full disk: {commits} commits of {next} rows filled it; {free} bytes came back");
         drop(db);
         let db = store.open().await.unwrap();

@@ -80,7 +80,8 @@ fn compare(folder: &Path, change: impl FnOnce(&Path)) -> Result<Expected, String
         let checked = db.check(Some(&own)).await.map_err(|error| error.to_string())?;
         // What the last statement dropped waits for the collector.
         let odd = |note: &&String| !note.ends_with("the collector will take it.");
-        let found: Vec<_> = checked.damages.iter().chain(checked.notes.iter().filter(odd)).collect();
+        let lines = checked.lines();
+        let found: Vec<_> = lines.iter().chain(checked.notes.iter().filter(odd)).collect();
         match found.as_slice() {
             [] => Ok(()),
             found => Err(format!("the check finds {found:?}")),
@@ -144,7 +145,7 @@ fn golden_stores_go_on() {
                     assert_eq!(shown[name].len(), rows.len() + more, "{name}");
                 }
             }
-            assert_eq!(db.check(Some(own.path())).await.unwrap().damages, Vec::<String>::new());
+            assert_eq!(db.check(Some(own.path())).await.unwrap().lines(), Vec::<String>::new());
         });
     }
 }

@@ -429,7 +429,7 @@ async fn verify_open(db: &Database, store: &Store, told: &Told, known: usize) ->
 
 async fn check(db: &Database, folder: &Path) -> Result<(), String> {
     let report = db.check(Some(folder)).await.map_err(|error| format!("the check ends with {error:?}"))?;
-    match report.damages.as_slice() {
+    match report.lines().as_slice() {
         [] => Ok(()),
         damages => Err(format!("the check finds: {}", damages.join(" "))),
     }

@@ -1,8 +1,9 @@
 //! The verbs of the command line, one file each.
 //!
-//! All but `serve` and `debug` talk to a running server and only compose statements for it: what a verb means is decided
+//! All but `serve`, `check` and `debug` talk to a running server and only compose statements for it: what a verb means is decided
 //! there.
 
+mod check;
 mod clone;
 mod collect;
 mod commits;
@@ -40,7 +41,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 an error (on stderr), 2 damage found in a store or wrong arguments.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 an error (on stderr), 2 damage found in a store or wrong arguments; of check: \
+0 all is well, 1 damage, 2 it could not check.";
 
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
@@ -60,6 +62,7 @@ pub enum Command {
     User(user::Arguments),
     Jobs(jobs::Arguments),
     Collect(collect::Arguments),
+    Check(check::Arguments),
     Debug(debug::Arguments),
 }
 
@@ -83,6 +86,7 @@ impl Cli {
             Command::User(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Jobs(arguments) => arguments.remote.run(&arguments.statement()),
             Command::Collect(arguments) => arguments.remote.run(&arguments.statement()),
+            Command::Check(arguments) => check::run(&arguments),
             Command::Debug(arguments) => debug::run(&arguments),
         };
         result.unwrap_or_else(|error| tell(&*error))
@@ -176,6 +180,7 @@ mod tests {
             ("snapshot show a_b", r"SHOW SNAPSHOTS LIKE 'a\\_b'"),
             ("snapshot drop s --if-exists", "DROP SNAPSHOT IF EXISTS `s`"),
             ("snapshot drop s --cascade", "DROP SNAPSHOT `s` CASCADE"),
+            ("snapshot drop s t --dry-run", "EXPLAIN DROP SNAPSHOT `s`, `t`"),
             (
                 "snapshot prune --database d --older-than |\"-30 days|--cascade --dry-run",
                 "EXPLAIN DROP SNAPSHOTS OLDER THAN '-30 days' FOR DATABASE `d` CASCADE",

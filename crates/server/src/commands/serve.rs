@@ -140,7 +140,12 @@ async fn serve(arguments: &Arguments) -> Result<()> {
     let metrics = Arc::new(Metrics::default());
     let ready = Arc::new(AtomicBool::new(true));
     let http = http_listener.map(|listener| {
-        let status = http::Status { metrics: metrics.clone(), processes: processes.clone(), ready: ready.clone() };
+        let status = http::Status {
+            metrics: metrics.clone(),
+            processes: processes.clone(),
+            database: database.clone(),
+            ready: ready.clone(),
+        };
         tokio::spawn(async move { axum::serve(listener, http::router(status)).await })
     });
     tracing::info!(

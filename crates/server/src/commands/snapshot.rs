@@ -40,16 +40,20 @@ pub enum Verb {
     },
     /// Show all that is known of one snapshot
     Show { name: String },
-    /// Drop a snapshot; what only it kept is forgotten
+    /// Drop snapshots; what only they kept is forgotten
     #[command(visible_alias = "rm")]
     Drop {
-        name: String,
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
         /// Do nothing if there is none of this name
         #[arg(long)]
         if_exists: bool,
-        /// Drop the incremental snapshots based on it too
+        /// Drop the incremental snapshots based on them too
         #[arg(long)]
         cascade: bool,
+        /// Only say what would be dropped, and what that would free
+        #[arg(long, conflicts_with = "if_exists")]
+        dry_run: bool,
     },
     /// Drop all snapshots of something that are older than a time
     #[command(group = clap::ArgGroup::new("what").args(["table", "database", "account", "cluster"]).required(true))]
@@ -62,7 +66,7 @@ pub enum Verb {
         /// Drop the incremental snapshots based on them too
         #[arg(long)]
         cascade: bool,
-        /// Only say what would be dropped
+        /// Only say what would be dropped, and what that would free
         #[arg(long)]
         dry_run: bool,
     },
@@ -118,10 +122,12 @@ impl Verb {
             Verb::List { like: None } => "SHOW SNAPSHOTS".to_owned(),
             Verb::List { like: Some(pattern) } => format!("SHOW SNAPSHOTS LIKE {}", sql::text(pattern)),
             Verb::Show { name } => format!("SHOW SNAPSHOTS LIKE {}", sql::like(name)),
-            Verb::Drop { name, if_exists, cascade } => {
+            Verb::Drop { names, if_exists, cascade, dry_run } => {
+                let explain = if *dry_run { "EXPLAIN " } else { "" };
                 let if_exists = if *if_exists { "IF EXISTS " } else { "" };
                 let cascade = if *cascade { " CASCADE" } else { "" };
-                format!("DROP SNAPSHOT {if_exists}{}{cascade}", sql::name(name))
+                let names = sql::names(names.iter().map(String::as_str));
+                format!("{explain}DROP SNAPSHOT {if_exists}{names}{cascade}")
             }
             Verb::Prune { scope, older_than, cascade, dry_run } => {
                 let explain = if *dry_run { "EXPLAIN " } else { "" };

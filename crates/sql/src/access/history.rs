@@ -34,17 +34,21 @@ pub async fn check(session: &Session, statement: &HistoryStatement) -> Result<()
     let state = &session.state;
     match statement {
         HistoryStatement::CreateSnapshot(create) => on_target(state, &create.target, Privileges::SNAPSHOT),
-        HistoryStatement::DropSnapshot { name, .. } => {
+        HistoryStatement::DropSnapshot { names, if_exists, .. } => {
             let mut pins = state.engine.database().snapshots(state.account)?;
             pins.retain(|pin| state.rights.sees_scope(&pin.scope));
-            let found = pins.iter().find(|pin| same_name(&pin.name, name));
-            let pin = match found {
-                Some(pin) => pin,
-                // One that the open transaction takes is the session's own.
-                None if session.pending_snapshots().iter().any(|pin| same_name(&pin.name, name)) => return Ok(()),
-                None => return Err(when::no_snapshot(name, pins.iter()).into()),
-            };
-            on_scope(&state.rights, &pin.scope, Privileges::SNAPSHOT)
+            for name in names {
+                let found = pins.iter().find(|pin| same_name(&pin.name, name));
+                match found {
+                    Some(pin) => on_scope(&state.rights, &pin.scope, Privileges::SNAPSHOT)?,
+                    // One that the open transaction takes is the session's own.
+                    None if session.pending_snapshots().iter().any(|pin| same_name(&pin.name, name)) => {}
+                    // Of several, the others are dropped.
+                    None if *if_exists && names.len() > 1 => {}
+                    None => return Err(when::no_snapshot(name, pins.iter()).into()),
+                }
+            }
+            Ok(())
         }
         // All that lies in the scope is what goes.
         HistoryStatement::DropSnapshots { target, .. } => on_target(state, target, Privileges::SNAPSHOT),

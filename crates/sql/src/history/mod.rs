@@ -39,8 +39,11 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
     }
     match statement {
         HistoryStatement::CreateSnapshot(create) => snapshot::create(session, create).await,
-        HistoryStatement::DropSnapshot { name, if_exists, cascade } => {
-            snapshot::drop(session, name, *if_exists, *cascade)
+        HistoryStatement::DropSnapshot { names, cascade, explain: true, .. } => {
+            snapshot::explain_drop(session, names, *cascade).await
+        }
+        HistoryStatement::DropSnapshot { names, if_exists, cascade, explain: false } => {
+            snapshot::drop(session, names, *if_exists, *cascade)
         }
         HistoryStatement::DropSnapshots { target, older_than, cascade, explain } => {
             snapshot::drop_older(session, target, older_than, *cascade, *explain).await
@@ -84,7 +87,9 @@ fn only_reads(statement: &HistoryStatement) -> bool {
         | H::ShowJobs { .. }
         | H::Diff(_)
         | H::ShowRetention { .. } => true,
-        H::ApplyRetention { explain, .. } | H::DropSnapshots { explain, .. } => *explain,
+        H::ApplyRetention { explain, .. } | H::DropSnapshots { explain, .. } | H::DropSnapshot { explain, .. } => {
+            *explain
+        }
         H::Restore(restore) => restore.explain,
         H::Undrop(undrop) => undrop.explain,
         H::Undo(undo) => undo.explain,

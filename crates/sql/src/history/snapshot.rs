@@ -1,11 +1,12 @@
 //! CREATE, SHOW and DROP SNAPSHOT.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use strandline_core::error::{Kind, What};
 use strandline_core::history::snapshot::{Decision, SnapshotSpec, check_name, check_scope};
-use strandline_core::ids::{Time, Version};
+use strandline_core::ids::{PinId, Time, Version};
 use strandline_core::log::{Pin, Scope, Terms};
+use strandline_core::schema::same_name;
 use strandline_core::txn::Author;
 use strandline_core::when;
 
@@ -16,6 +17,7 @@ use crate::interrupt::interrupted;
 use crate::parse::{CreateSnapshot, Filter, Target, When};
 use crate::session::{Session, State};
 use crate::show::answer::{Cell, CellKind, answer, row};
+use crate::show::like::like;
 use crate::statements::rows_of;
 use crate::warning::Warning;
 
@@ -90,11 +92,57 @@ fn inside(
     Ok(())
 }
 
-pub fn drop(session: &mut Session, name: &str, if_exists: bool, cascade: bool) -> Result<Outcome> {
+pub fn drop(session: &mut Session, names: &[String], if_exists: bool, cascade: bool) -> Result<Outcome> {
     let author = session.state.author();
-    let dropped = session.state.engine.database().drop_snapshot(name, cascade, &author);
+    let database = session.state.engine.database().clone();
+    let mut names = names.to_vec();
+    if if_exists && names.len() > 1 {
+        let pins = database.snapshots(author.account)?;
+        let missing: Vec<String> =
+            names.extract_if(.., |name| !pins.iter().any(|pin| same_name(&pin.name, name))).collect();
+        for name in missing {
+            let error = Error::from(when::no_snapshot(&name, pins.iter()));
+            session.state.warnings.push(Warning::note(error.code, error.message));
+        }
+    }
+    let dropped = database.drop_snapshots(&names, cascade, &author);
     let dropped = dropped.map(|_| ()).map_err(Error::from);
     forgiving(session, dropped, if_exists.then_some(Kind::NotFound(What::Snapshot)))
+}
+
+/// Lists what would be dropped with these snapshots, and says what that would free together.
+pub async fn explain_drop(session: &mut Session, names: &[String], cascade: bool) -> Result<Outcome> {
+    let state = &session.state;
+    let decisions = state.engine.database().plan_drop(state.account, names, cascade)?;
+    freed(state, &decisions).await
+}
+
+/// As `decided`, with what the drop of each would free by itself, and behind them that of all together: what several share
+/// comes back with the last of them.
+async fn freed(state: &State, decisions: &[Decision]) -> Result<Outcome> {
+    let database = state.engine.database();
+    let going: Vec<PinId> =
+        decisions.iter().filter(|decision| !decision.keep).map(|decision| decision.pin.id).collect();
+    let named: HashSet<PinId> = going.iter().copied().collect();
+    let sizes = database.snapshot_sizes(state.account, |pin| named.contains(&pin.id)).await?;
+    let alone: HashMap<PinId, u64> = sizes.iter().map(|size| (size.pin.id, size.freed_bytes)).collect();
+    let together = database.plan_freed(&going).await?;
+    let mut rows: Vec<Vec<Cell>> = decisions
+        .iter()
+        .map(|decision| {
+            let mut row = decided_row(&state.account_name, decision, true);
+            row.extend(row![alone.get(&decision.pin.id).copied(), Cell::Null]);
+            row
+        })
+        .collect();
+    let (files, commits) = (together.files, together.entries);
+    let reason = format!("{files} files, and the rows of {commits} commits in the log");
+    let mut last = row!["together", Cell::Null, Cell::Null, Cell::Null, Cell::Null, Cell::Null, Cell::Null, reason];
+    last.extend(row![together.bytes, together.entry_bytes]);
+    rows.push(last);
+    let columns =
+        [DECIDED.as_slice(), &[("frees_bytes", CellKind::UInt), ("frees_log_bytes", CellKind::UInt)]].concat();
+    Ok(Outcome::Rows(rows_of(answer(&columns, rows)?)))
 }
 
 /// Drops what is older than a time, and lists it. What something younger is based on stays, with a note.
@@ -123,7 +171,7 @@ pub async fn drop_older(
     }
     let plan = || database.plan_drop_older(account, &scope, before, cascade);
     if explain {
-        return decided(&state.account_name, &plan()?, true);
+        return freed(state, &plan()?).await;
     }
     let mut decisions = database.apply_plan(plan)?;
     for decision in decisions.iter().filter(|decision| decision.keep && decision.pin.created < before) {
@@ -136,49 +184,58 @@ pub async fn drop_older(
 
 /// Lists what was or would be done with snapshots: all of it with what stays, or just what was dropped.
 pub(super) fn decided(account: &str, decisions: &[Decision], planned: bool) -> Result<Outcome> {
-    let rows = decisions.iter().map(|decision| {
-        let pin = &decision.pin;
-        let (of_account, of_database, of_table) = names(account, &pin.scope, "");
-        let action = match (decision.keep, planned) {
-            (true, _) => "keep",
-            (false, true) => "drop",
-            (false, false) => "dropped",
-        };
-        row![
-            action,
-            &pin.name,
-            pin.created.to_string(),
-            pin.scope.level(),
-            of_account,
-            of_database,
-            of_table,
-            &decision.reason,
-        ]
-    });
-    let columns = [
-        ("action", CellKind::Text),
-        ("snapshot_name", CellKind::Text),
-        ("timestamp", CellKind::Text),
-        ("snapshot_level", CellKind::Text),
-        ("account_name", CellKind::Text),
-        ("database_name", CellKind::Text),
-        ("table_name", CellKind::Text),
-        ("reason", CellKind::Text),
-    ];
-    Ok(Outcome::Rows(rows_of(answer(&columns, rows.collect())?)))
+    let rows = decisions.iter().map(|decision| decided_row(account, decision, planned));
+    Ok(Outcome::Rows(rows_of(answer(&DECIDED, rows.collect())?)))
+}
+
+const DECIDED: [(&str, CellKind); 8] = [
+    ("action", CellKind::Text),
+    ("snapshot_name", CellKind::Text),
+    ("timestamp", CellKind::Text),
+    ("snapshot_level", CellKind::Text),
+    ("account_name", CellKind::Text),
+    ("database_name", CellKind::Text),
+    ("table_name", CellKind::Text),
+    ("reason", CellKind::Text),
+];
+
+fn decided_row(account: &str, decision: &Decision, planned: bool) -> Vec<Cell> {
+    let pin = &decision.pin;
+    let (of_account, of_database, of_table) = names(account, &pin.scope, "");
+    let action = match (decision.keep, planned) {
+        (true, _) => "keep",
+        (false, true) => "drop",
+        (false, false) => "dropped",
+    };
+    row![
+        action,
+        &pin.name,
+        pin.created.to_string(),
+        pin.scope.level(),
+        of_account,
+        of_database,
+        of_table,
+        &decision.reason,
+    ]
 }
 
 /// MatrixOne's six columns, and ours behind them. Times are UTC.
 pub async fn show(session: &mut Session, filter: Option<&Filter>) -> Result<Outcome> {
     let database = session.state.engine.database().clone();
     let mut rows = Vec::new();
-    let sizes = database.snapshot_sizes(session.state.account).await?;
-    let bases: HashMap<_, _> = sizes.iter().map(|size| (size.pin.id, size.pin.name.clone())).collect();
-    for size in sizes {
+    let account = session.state.account;
+    let bases = database.snapshots(account)?.into_iter().map(|pin| (pin.id, pin.name));
+    let bases: HashMap<_, _> = bases.collect();
+    let rights = &session.state.rights;
+    let is_shown = |pin: &Pin| {
+        let by_name = match filter {
+            Some(Filter::Like(pattern)) => like(pattern, &pin.name),
+            Some(Filter::Where(_)) | None => true,
+        };
+        by_name && rights.sees_scope(&pin.scope)
+    };
+    for size in database.snapshot_sizes(account, is_shown).await? {
         let pin = &size.pin;
-        if !session.state.rights.sees_scope(&pin.scope) {
-            continue;
-        }
         let (of_account, of_database, of_table) = names_of(pin);
         let columns = columns_of(&session.state, pin).await?;
         let until = pin.terms.retain_until;
@@ -254,8 +311,8 @@ async fn columns_of(state: &State, pin: &Pin) -> Result<String> {
         return Ok(String::new());
     }
     let (moment, _) = state.moment_at(&When::Snapshot(pin.name.clone())).await?;
-    let table = strandline_core::history::snapshot::tables_of(moment.catalog(), pin.account, &pin.scope);
-    let name = |id| table.first().and_then(|table| table.column_by_id(id)).map_or("?", |column| column.name.as_str());
+    let tables = pin.scope.tables(moment.catalog(), pin.account);
+    let name = |id| tables.first().and_then(|table| table.column_by_id(id)).map_or("?", |column| column.name.as_str());
     Ok(pin.columns.iter().map(|id| name(*id)).collect::<Vec<_>>().join(","))
 }
 

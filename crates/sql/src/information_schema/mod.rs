@@ -17,6 +17,9 @@ mod constraints;
 mod empty;
 mod matrixone;
 mod server;
+mod store;
+
+pub(crate) use store::{Asks, asks};
 
 /// A made-up table.
 pub(crate) struct VirtualTable {
@@ -69,7 +72,9 @@ pub(crate) fn declared(kind: CellKind) -> &'static str {
 }
 
 pub(crate) fn all() -> impl Iterator<Item = &'static VirtualTable> {
-    [catalog::TABLES, constraints::TABLES, server::TABLES, matrixone::TABLES, empty::TABLES].into_iter().flatten()
+    [catalog::TABLES, constraints::TABLES, server::TABLES, store::TABLES, matrixone::TABLES, empty::TABLES]
+        .into_iter()
+        .flatten()
 }
 
 fn find(database: &str, name: &str) -> Option<&'static VirtualTable> {

@@ -100,6 +100,9 @@ fn with_context<T>(work: impl FnOnce(&ShowContext<'_>) -> T) -> T {
         stats: &|_| TableStats { rows: 5, bytes: 100, next_auto: 6, updated: None },
         snapshots: &[],
         pitrs: &[],
+        health: &Default::default(),
+        storage: &Default::default(),
+        growth: &[],
     })
 }
 

@@ -70,9 +70,11 @@ pub enum PeriodUnit {
 pub enum HistoryStatement {
     CreateSnapshot(CreateSnapshot),
     DropSnapshot {
-        name: String,
+        names: Vec<String>,
         if_exists: bool,
         cascade: bool,
+        /// Print what would be dropped, and what that would free, instead.
+        explain: bool,
     },
     ShowSnapshots {
         filter: Option<Filter>,
@@ -295,6 +297,14 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         apply_retention(c, true)?
     } else if c.eat_all(&["DROP", "SNAPSHOTS"]) {
         drop_snapshots(c, explain)?
+    } else if c.eat_all(&["DROP", "SNAPSHOT"]) {
+        const NAME: &str = "DROP SNAPSHOT needs the name of a snapshot; SHOW SNAPSHOTS lists them";
+        let if_exists = c.if_exists();
+        let names = c.comma_separated(|c| c.name_or_string(NAME))?;
+        if c.is("FROM") {
+            return Err(Error::unsupported("snapshots of a publication"));
+        }
+        HistoryStatement::DropSnapshot { names, if_exists, cascade: c.eat("CASCADE"), explain }
     } else if c.eat_all(&["COLLECT", "GARBAGE"]) {
         HistoryStatement::Collect { explain }
     } else if explain {
@@ -302,13 +312,6 @@ pub(super) fn parse(c: &mut Cursor<'_>) -> Result<Option<HistoryStatement>> {
         return Ok(None);
     } else if c.are(&["CREATE", "SNAPSHOT"]) {
         HistoryStatement::CreateSnapshot(create_snapshot(c)?)
-    } else if c.eat_all(&["DROP", "SNAPSHOT"]) {
-        let if_exists = c.if_exists();
-        let name = c.name_or_string("DROP SNAPSHOT needs the name of a snapshot; SHOW SNAPSHOTS lists them")?;
-        if c.is("FROM") {
-            return Err(Error::unsupported("snapshots of a publication"));
-        }
-        HistoryStatement::DropSnapshot { name, if_exists, cascade: c.eat("CASCADE") }
     } else if c.eat_all(&["SHOW", "SNAPSHOTS"]) {
         HistoryStatement::ShowSnapshots { filter: c.filter()? }
     } else if c.eat_all(&["SHOW", "RECOVERY", "POINTS"]) {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use strandline_core::catalog::Catalog;
 use strandline_core::grants::Privileges;
+use strandline_core::health::Health;
 use strandline_core::ids::{AccountId, ColumnId, Time};
 use strandline_core::log::{Pin, Scope};
 use strandline_core::schema::{Column, Database, Table};
+use strandline_core::upkeep::storage::{Day, Storage};
 use strandline_core::when;
 use strandline_core::when::Pitr;
 
@@ -60,6 +62,12 @@ pub struct ShowContext<'a> {
     pub snapshots: &'a [Pin],
     /// Policies for recovery windows that this account made.
     pub pitrs: &'a [Pitr],
+    /// What the scrubber has found.
+    pub health: &'a Health,
+    /// What everything takes on disk; empty where nobody has asked.
+    pub storage: &'a Storage,
+    /// What was written on each day; empty where nobody has asked.
+    pub growth: &'a [Day],
 }
 
 impl ShowContext<'_> {

@@ -20,7 +20,7 @@ use crate::cold::{BatchStream, Drafts, Manifest, Part, write_archive};
 use crate::db::Database;
 use crate::error::{Error, Result, What};
 use crate::history::restore::with_counters;
-use crate::history::snapshot::{SnapshotSpec, tables_of};
+use crate::history::snapshot::SnapshotSpec;
 use crate::ids::{ColumnId, TableId};
 use crate::jobs::Job;
 use crate::log::Pin;
@@ -79,7 +79,7 @@ impl Database {
     }
 
     async fn copy(&self, mut pin: Pin, moment: &Moment, author: Author, job: &Job) -> Result<Pin> {
-        let tables = tables_of(moment.catalog(), pin.account, &pin.scope);
+        let tables = pin.scope.tables(moment.catalog(), pin.account);
         let (mut rows, mut bytes) = (0, 0);
         for table in &tables {
             job.check()?;

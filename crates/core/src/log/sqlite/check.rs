@@ -31,11 +31,21 @@ struct Replay {
     aged: BTreeSet<Version>,
 }
 
-/// Verifies everything; returns one line per damage.
-pub(super) fn check(connection: &Connection, segments: &Segments) -> Result<Vec<String>> {
+/// How much a check reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All but pages and deltas.
+    Chains,
+    Everything,
+}
+
+/// Verifies the whole log; returns one line per damage.
+pub(super) fn check(connection: &Connection, segments: &Segments, reach: Reach) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut note = |line: String| lines.push(line);
-    check_pages(connection, &mut note);
+    if reach == Reach::Everything {
+        check_pages(connection, &mut note);
+    }
     let head = match read::head(connection) {
         Ok(head) => head,
         Err(error) => {
@@ -46,12 +56,18 @@ pub(super) fn check(connection: &Connection, segments: &Segments) -> Result<Vec<
     let mut replay = Replay::default();
     for version in 1..=head.version.0 {
         match read::log_row(connection, Version(version)) {
-            Ok(row) => check_entry(connection, &row, &mut replay, &mut note),
+            Ok(row) => {
+                check_entry(connection, &row, &mut replay, &mut note);
+                if reach == Reach::Everything {
+                    check_bodies(connection, &row, &mut replay.aged, &mut note);
+                }
+            }
             Err(error) => note(error.to_string()),
         }
     }
     check_head(&head, &replay, &mut note);
     match read::segments(connection, &head) {
+        Ok(known) if reach == Reach::Chains => find_segments(segments, known.values(), &mut note),
         Ok(known) => check_segments(connection, segments, known.values(), &mut replay, &mut note),
         Err(error) => note(error.to_string()),
     }
@@ -96,16 +112,6 @@ fn check_entry(connection: &Connection, row: &LogRow, replay: &mut Replay, note:
             Ok(None) => note(format!("The table 'touch' lacks commit {version} of table {}.", touch.table)),
             Err(error) => note(error.to_string()),
         }
-    }
-    match read::stored(connection, row) {
-        Ok(Stored::Here(body)) => {
-            if let Err(error) = read::split(row, body) {
-                note(error.to_string());
-            }
-        }
-        Ok(Stored::InSegment) => drop(replay.aged.insert(version)),
-        Ok(Stored::Trimmed) => {}
-        Err(error) => note(error.to_string()),
     }
     match read::list::<Change>(&row.changes) {
         Ok(changes) => {
@@ -197,6 +203,85 @@ fn holds(connection: &Connection, segment: &Segment) -> String {
     let names: BTreeSet<String> = segment.tables.keys().map(name).collect();
     let names: Vec<String> = names.into_iter().collect();
     format!(" It holds rows of {}.", names.join(", "))
+}
+
+/// Verifies that every segment is there, as long as it should be.
+fn find_segments<'a>(segments: &Segments, known: impl Iterator<Item = &'a Segment>, note: &mut impl FnMut(String)) {
+    for segment in known.filter(|segment| segment.state == State::Whole) {
+        if let Err(error) = segments.find(segment)
+            && segments.shows(segment)
+        {
+            note(error.message().to_owned());
+        }
+    }
+}
+
+/// Verifies an entry's deltas, as far as they are in its row; takes note of those that are in a segment.
+fn check_bodies(connection: &Connection, row: &LogRow, aged: &mut BTreeSet<Version>, note: &mut impl FnMut(String)) {
+    match read::stored(connection, row) {
+        Ok(Stored::Here(body)) => {
+            if let Err(error) = read::split(row, body) {
+                note(error.to_string());
+            }
+        }
+        Ok(Stored::InSegment) => drop(aged.insert(row.head.version)),
+        Ok(Stored::Trimmed) => {}
+        Err(error) => note(error.to_string()),
+    }
+}
+
+/// Verifies some entries: each by itself, its deltas, and that it follows the one before it; and the segments that begin
+/// with one of them. Returns about how many bytes that was, and one line per damage.
+pub(super) fn check_entries(
+    connection: &Connection,
+    segments: &Segments,
+    (from, upto): (Version, Version),
+) -> Result<(u64, Vec<String>)> {
+    let (mut bytes, mut lines) = (0, Vec::new());
+    let mut previous = match from.0 {
+        ..=1 => Some(Digest::default()),
+        _ => read::log_row(connection, Version(from.0 - 1)).ok().map(|row| row.head.hash),
+    };
+    for version in from.0.max(1)..=upto.0 {
+        let row = match read::log_row(connection, Version(version)) {
+            Ok(row) => row,
+            Err(error) => {
+                lines.push(error.to_string());
+                previous = None;
+                continue;
+            }
+        };
+        let hash = |before| integrity::entry_hash(before, &row.head, &row.touches, &row.changes, &row.pins, &row.files);
+        // Of one behind an entry that cannot be read the hash says nothing.
+        if previous.is_some_and(|before| hash(before) != row.head.hash) {
+            lines.push(format!(
+                "Entry {version} of the log does not match its hash, or the entry before it was changed."
+            ));
+        }
+        previous = Some(row.head.hash);
+        bytes += row.touches.iter().map(|touch| touch.length).sum::<u64>();
+        bytes += (row.changes.len() + row.pins.len() + row.files.len() + 256) as u64;
+        check_bodies(connection, &row, &mut BTreeSet::new(), &mut |line| lines.push(line));
+    }
+    let known = match read::head(connection).and_then(|head| read::segments(connection, &head)) {
+        Ok(known) => known,
+        Err(error) if error.kind() == Kind::Corrupt => {
+            lines.push(error.to_string());
+            return Ok((bytes, lines));
+        }
+        Err(error) => return Err(error),
+    };
+    for segment in known.values().filter(|segment| from <= segment.first && segment.first <= upto) {
+        let mut replay = Replay::default();
+        for version in segment.first.0..=segment.last.0 {
+            if let Ok(row) = read::log_row(connection, Version(version)) {
+                // What is wrong with it by itself is said with its own entry.
+                check_bodies(connection, &row, &mut replay.aged, &mut |_| {});
+            }
+        }
+        check_segments(connection, segments, std::iter::once(segment), &mut replay, &mut |line| lines.push(line));
+    }
+    Ok((bytes, lines))
 }
 
 impl Replay {

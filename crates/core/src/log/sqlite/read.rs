@@ -409,6 +409,23 @@ pub(super) fn split(row: &LogRow, mut rest: Bytes) -> Result<Vec<Bytes>> {
     Ok(bodies)
 }
 
+/// Returns the bytes of every delta that is there, without reading it.
+pub(super) fn delta_sizes(connection: &Connection) -> Result<Vec<(Version, TableId, u64)>> {
+    const SIZES: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
+        catalog_version, catalog_digest, hash, crc, length(body) = length(?1) AND body = ?1 FROM log ORDER BY version";
+    let mut sizes = Vec::new();
+    let mut statement = connection.prepare_cached(SIZES).map_err(sql_error)?;
+    let mut rows = statement.query(params![TRIMMED]).map_err(sql_error)?;
+    while let Some(row) = rows.next().map_err(sql_error)? {
+        let (entry, is_trimmed) = (LogRow::from_row(row)?, flag(row, 14)?);
+        if !is_trimmed {
+            let there = entry.touches.iter().filter(|touch| touch.length > 0);
+            sizes.extend(there.map(|touch| (entry.head.version, touch.table, touch.length)));
+        }
+    }
+    Ok(sizes)
+}
+
 /// Reads an entry whole.
 pub(super) fn entry(connection: &Connection, segments: &Segments, version: Version) -> Result<Entry> {
     let row = log_row(connection, version)?;
@@ -861,14 +878,15 @@ fn prove_no_file(connection: &Connection, is_it: impl Fn(FileId, FileKind, Diges
 
 /// Reads the line of every file that ever was, and whether it is gone; fails if one is missing.
 fn each_file(connection: &Connection, mut take: impl FnMut(FileHead, bool) -> Result<()>) -> Result<()> {
-    const LINES: &str = "SELECT id, kind, length, digest, gone FROM file";
+    const LINES: &str = "SELECT id, kind, length, digest, gone, version FROM file";
     let head = head(connection)?;
     let mut tally = Digest::default();
     let mut statement = connection.prepare_cached(LINES).map_err(sql_error)?;
     let mut rows = statement.query([]).map_err(sql_error)?;
     while let Some(row) = rows.next().map_err(sql_error)? {
         let (id, kind) = (file_id(row, 0)?, integrity::file_kind_of(text(row, 1)?)?);
-        let file = FileHead { id, kind, length: number(row, 2)?, digest: digest(row, 3)? };
+        let (length, version) = (number(row, 2)?, Version(number(row, 5)?));
+        let file = FileHead { id, kind, version, length, digest: digest(row, 3)? };
         integrity::toggle(&mut tally, integrity::file_tally(id, kind, file.length, file.digest));
         take(file, flag(row, 4)?)?;
     }

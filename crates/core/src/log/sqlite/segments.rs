@@ -464,6 +464,14 @@ impl Segments {
         }
     }
 
+    /// Checks that a segment is there, as long as it should be. Reads nothing of it.
+    pub(super) fn find(&self, segment: &Segment) -> Result<()> {
+        match self.open(segment)?.metadata()?.len() {
+            length if length == segment.length => Ok(()),
+            length => Err(segment.damaged(&format!("is {length} bytes long, and should be {}", segment.length))),
+        }
+    }
+
     /// Reads and verifies every byte. Gives each entry as it stands there, and each version's deltas.
     pub(super) fn verify(
         &self,

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::{FileId, PinId, TableId, Version};
 use crate::log::integrity::{self, Head};
 use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin, Trimmed};
-use crate::schema::fold;
+use crate::schema::same_name;
 
 use super::read::{self, Known, Tail};
 use super::segments::Segment;
@@ -539,8 +539,7 @@ impl<'a> Draft<'a> {
     /// Adds a pin and returns it with its id. A name may stand once in an account, however it is spelled.
     pub(super) fn put_pin(&mut self, pin: &Pin) -> Result<Pin> {
         const INSERT: &str = "INSERT INTO pin (id, body, crc) VALUES (?1, ?2, ?3)";
-        let name = fold(&pin.name);
-        let same = |other: &Pin| other.account == pin.account && fold(&other.name) == name;
+        let same = |other: &Pin| other.account == pin.account && same_name(&other.name, &pin.name);
         let stands = |(id, other): (&PinId, &Pin)| same(other) && !self.news.pins.contains_key(id);
         if self.known.pins.iter().any(stands) || self.news.pins.values().flatten().any(same) {
             return Err(name_taken(pin));
@@ -564,8 +563,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn drop_pins(&mut self, ids: &[PinId]) -> Result<u64> {
         const DELETE: &str = "DELETE FROM pin WHERE id = ?1 RETURNING body";
-        let stays = |pin: &&Pin| !ids.contains(&pin.id);
-        integrity::validate_drop(ids, self.known.pins.values().filter(stays))?;
+        integrity::validate_drop(ids, self.known.pins.values())?;
         let mut dropped = 0;
         for id in ids {
             if !self.known.pins.contains_key(id) || self.news.pins.contains_key(id) {

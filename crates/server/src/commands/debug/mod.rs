@@ -3,7 +3,6 @@
 //! Opening a store does what opening always does (a crash's write-ahead log is brought into place); no commit is made, and
 //! no file is written or deleted.
 
-mod check;
 mod log;
 mod moment;
 mod part;
@@ -49,7 +48,6 @@ pub struct Arguments {
 }
 
 const EXAMPLES: &str = "Examples:
-  strandline debug check
   strandline debug log --from 100 --to 120
   strandline debug resolve '1 hour ago'
   strandline debug row shop.orders 42
@@ -108,8 +106,6 @@ pub enum Verb {
         #[arg(value_parser = parse_file)]
         file: FileId,
     },
-    /// Verify the log, the catalog, and every file's length and digest
-    Check,
 }
 
 #[derive(clap::Args, Clone, Debug)]
@@ -127,9 +123,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 async fn report(verb: &Verb, data: &Path) -> Result<Report> {
-    if let Verb::Check = verb {
-        return Ok(check::check(data).await?);
-    }
     let database = open(data).await?;
     Ok(match verb {
         Verb::Log { from, to, limit } => {
@@ -140,7 +133,6 @@ async fn report(verb: &Verb, data: &Path) -> Result<Report> {
         Verb::Part { file } => part::part(&database, *file).await?,
         Verb::Row { table, key, at, account } => row::row(&database, table, key, at, &account.account).await?,
         Verb::WhyKept { file } => why_kept::why_kept(&database, *file).await?,
-        Verb::Check => return Err("A check does not open the store like this.".into()),
     })
 }
 
@@ -152,7 +144,7 @@ async fn open(data: &Path) -> CoreResult<Database> {
 }
 
 /// Locks a store and opens its metastore. What is not there is not made.
-fn open_metastore(data: &Path) -> CoreResult<(std::fs::File, Arc<dyn Metastore>)> {
+pub(super) fn open_metastore(data: &Path) -> CoreResult<(std::fs::File, Arc<dyn Metastore>)> {
     let path = data.join("metastore.db");
     let none = |what: &str| {
         Error::invalid(format!("'{}' {what}.", data.display())).with_hint("Name the store's folder with --data.")

@@ -12,6 +12,7 @@ use strandline_core::ids::{ColumnId, DatabaseId};
 use strandline_core::log::Scope;
 use strandline_core::schema::{Column, Table, Type};
 use strandline_core::txn::{Author, OnDuplicate};
+use strandline_core::upkeep::check::{Checked, Depth};
 use strandline_core::when::RangeUnit;
 use tempfile::TempDir;
 
@@ -104,10 +105,6 @@ async fn json(folder: &TempDir, line: &str) -> Json {
 
 fn texts(list: &Json, key: &str) -> Vec<String> {
     list.as_array().expect("a list").iter().map(|item| item[key].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-fn texts_of(list: &Json) -> Vec<String> {
-    list.as_array().expect("a list").iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -287,6 +284,14 @@ async fn row_tells_of_what_changed_it_without_writing_it() {
     assert_eq!(row["exists"], true);
 }
 
+async fn checked(folder: &TempDir) -> Checked {
+    crate::commands::check::check(folder.path(), Depth::Rows, &|_| {}).await.expect("checked")
+}
+
+fn lines<T: ToString>(lines: &[T]) -> String {
+    lines.iter().map(|line| line.to_string() + "\n").collect()
+}
+
 /// What a manifest names that cannot be read is not known: nothing of it is called garbage.
 #[tokio::test]
 async fn check_calls_nothing_garbage_that_a_damaged_manifest_may_name() {
@@ -297,14 +302,14 @@ async fn check_calls_nothing_garbage_that_a_damaged_manifest_may_name() {
         let mut flipped = whole.clone();
         flipped[whole.len() / 2] ^= 1;
         std::fs::write(&path, &flipped).expect("written");
-        let report = run_verb(&store, "check").await.expect("checked").json;
+        let report = checked(&store).await;
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(report["damages"].to_string().contains(&name), "{report}");
-        let notes = report["notes"].to_string();
+        assert!(lines(&report.damages).contains(&name), "{report:?}");
+        let notes = lines(&report.notes);
         assert!(!notes.contains("the collector will take it"), "{notes}");
         std::fs::remove_file(&path).expect("removed");
-        let lost = run_verb(&store, "check").await.expect("checked").json;
-        assert!(!lost["notes"].to_string().contains("the collector will take it"), "{lost}");
+        let lost = checked(&store).await;
+        assert!(!lines(&lost.notes).contains("the collector will take it"), "{lost:?}");
         std::fs::write(&path, &whole).expect("written");
     }
     // All of them: nothing is known of any part.
@@ -312,24 +317,24 @@ async fn check_calls_nothing_garbage_that_a_damaged_manifest_may_name() {
     for entry in manifests {
         std::fs::write(entry.expect("a file").path(), b"{}").expect("written");
     }
-    let report = run_verb(&store, "check").await.expect("checked").json;
+    let report = checked(&store).await;
     let parts = std::fs::read_dir(store.path().join("parts")).expect("a folder").count();
-    let may = texts_of(&report["notes"]).iter().filter(|note| note.contains("it may belong to")).count();
-    assert!(may >= parts && parts > 0, "{report}");
+    let may = report.notes.iter().filter(|note| note.contains("it may belong to")).count();
+    assert!(may >= parts && parts > 0, "{report:?}");
 }
 
 #[tokio::test]
 async fn check_finds_a_flipped_byte_and_a_lost_file() {
     let store = make_store().await;
-    let report = run_verb(&store, "check").await.expect("checked");
-    assert!(!report.damaged, "{}", report.json);
-    assert!(report.json["files"].as_u64() >= Some(4), "{}", report.json);
-    assert_eq!(report.json["notes"].as_array().map(Vec::len), Some(0), "{}", report.json);
+    let report = checked(&store).await;
+    assert!(report.damages.is_empty(), "{report:?}");
+    assert!(report.files >= 4, "{report:?}");
+    assert_eq!(report.notes.len(), 0, "{report:?}");
 
     let stray = store.path().join("parts/0199c0ffee0070008000000000000001.parquet");
     std::fs::write(&stray, b"x").expect("written");
-    let report = run_verb(&store, "check").await.expect("checked");
-    assert!(!report.damaged && report.json["notes"].to_string().contains("unknown to the log"), "{}", report.json);
+    let report = checked(&store).await;
+    assert!(report.damages.is_empty() && lines(&report.notes).contains("unknown to the log"), "{report:?}");
     std::fs::remove_file(&stray).expect("removed");
 
     for folder in ["parts", "deletes", "manifests"] {
@@ -339,14 +344,14 @@ async fn check_finds_a_flipped_byte_and_a_lost_file() {
         let mut flipped = whole.clone();
         flipped[whole.len() / 2] ^= 1;
         std::fs::write(&path, &flipped).expect("written");
-        let report = run_verb(&store, "check").await.expect("checked");
+        let report = checked(&store).await;
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(report.damaged && report.json["damages"].to_string().contains(&name), "{name}: {}", report.json);
+        assert!(!report.damages.is_empty() && lines(&report.damages).contains(&name), "{name}: {report:?}");
         std::fs::remove_file(&path).expect("removed");
-        assert!(run_verb(&store, "check").await.expect("checked").damaged, "{name} is lost");
+        assert!(!checked(&store).await.damages.is_empty(), "{name} is lost");
         std::fs::write(&path, &whole).expect("written");
     }
-    assert!(!run_verb(&store, "check").await.expect("checked").damaged, "all is back");
+    assert!(checked(&store).await.damages.is_empty(), "all is back");
 
     // The last copy of the text: SQLite leaves older ones in the free space of pages.
     let path = store.path().join("metastore.db");
@@ -354,8 +359,8 @@ async fn check_finds_a_flipped_byte_and_a_lost_file() {
     let at = bytes.windows(13).rposition(|text| text == b"ada@localhost").expect("the author stands in the log");
     bytes[at] ^= 2;
     std::fs::write(&path, &bytes).expect("written");
-    let report = run_verb(&store, "check").await.expect("checked");
-    assert!(report.damaged && report.json["damages"].to_string().contains("Entry"), "{}", report.json);
+    let report = checked(&store).await;
+    assert!(!report.damages.is_empty() && lines(&report.damages).contains("Entry"), "{report:?}");
     let error = run_verb(&store, "log").await.err().expect("nothing is answered from damage");
     assert_eq!(crate::commands::tell(&*error), ExitCode::from(DAMAGE));
 }
@@ -363,19 +368,19 @@ async fn check_finds_a_flipped_byte_and_a_lost_file() {
 #[tokio::test]
 async fn a_store_that_is_not_there_or_in_use_is_left_alone() {
     let empty = tempfile::tempdir().expect("a folder");
-    for verb in ["log", "check"] {
-        let error = run_verb(&empty, verb).await.err().expect("there is no store").to_string();
-        assert!(error.contains("holds no store"), "{error}");
-    }
+    let check = async |folder: &TempDir| crate::commands::check::check(folder.path(), Depth::Presence, &|_| {}).await;
+    let error = run_verb(&empty, "log").await.err().expect("there is no store").to_string();
+    assert!(error.contains("holds no store"), "{error}");
+    assert_eq!(check(&empty).await.expect_err("there is no store").to_string(), error);
     assert_eq!(std::fs::read_dir(empty.path()).expect("listed").count(), 0, "nothing was made");
 
     let store = make_store().await;
     let database = Database::open(store.path(), Options::default()).await.expect("opened");
     let before = database.now().version();
-    for verb in ["log", "check"] {
-        let error = run_verb(&store, verb).await.err().expect("it is in use").to_string();
-        assert!(error.contains("in use by process"), "{error}");
-    }
+    let error = run_verb(&store, "log").await.err().expect("it is in use").to_string();
+    assert!(error.contains("in use by process"), "{error}");
+    let error = check(&store).await.expect_err("it is in use").to_string();
+    assert!(error.contains("in use by process") && error.contains("CHECK TABLE"), "{error}");
     drop(database);
     json(&store, "moment").await;
     let database = Database::open(store.path(), Options::default()).await.expect("opened");

@@ -187,7 +187,19 @@ fn undrop_and_its_synonyms() {
 fn the_rest_of_history() {
     let t = || target(Scope::Table(table("d.t")));
     for (text, expected) in [
-        ("drop snapshot if exists s cascade", H::DropSnapshot { name: "s".to_owned(), if_exists: true, cascade: true }),
+        (
+            "drop snapshot if exists s cascade",
+            H::DropSnapshot { names: vec!["s".to_owned()], if_exists: true, cascade: true, explain: false },
+        ),
+        (
+            "explain drop snapshot s, 't u'",
+            H::DropSnapshot {
+                names: vec!["s".to_owned(), "t u".to_owned()],
+                if_exists: false,
+                cascade: false,
+                explain: true,
+            },
+        ),
         ("show snapshots like 'x%'", H::ShowSnapshots { filter: Some(Filter::Like("x%".to_owned())) }),
         (
             "show recovery points for table d.t from 'a' to 'b'",
