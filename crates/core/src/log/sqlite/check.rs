@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::catalog::{Change, ObjectKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, FileId, TableId, Time, Version};
 use crate::log::integrity::{self, Head};
 
