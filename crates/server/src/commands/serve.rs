@@ -61,6 +61,9 @@ pub struct Arguments {
     /// The folder whose files LOAD DATA INFILE may read; without it, none
     #[arg(long, env = "STRANDLINE_LOAD_FOLDER", value_name = "FOLDER")]
     pub load_folder: Option<PathBuf>,
+    /// Keep every file that a recovery window reaches: to measure what thinning saves
+    #[arg(long, hide = true)]
+    pub keep_all_manifests: bool,
     #[arg(long, env = "STRANDLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Log more: -v for connections, -vv for everything
@@ -168,7 +171,7 @@ async fn serve(arguments: &Arguments) -> Result<()> {
 /// Opens the store, and gives root a password if it has none yet: before anybody is let in.
 async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     let memory = arguments.memory_limit.bytes()?;
-    let options = db_options(memory);
+    let options = db::Options { thinning: !arguments.keep_all_manifests, ..db_options(memory) };
     let database = Database::open(&arguments.data, options).await?;
     let spill = arguments.data.join("spill");
     // What a killed server left there is of no use to anyone.
