@@ -34,6 +34,9 @@ pub const LONG: Size = Size { silent: 10_000, slow: 5000, sessions: 2000, storm:
 
 /// Makes all floods, one after the other, on a server of its own, and prints what was seen.
 pub async fn run(size: Size) -> Result<()> {
+    // Not more than this process may open itself.
+    let files = own_files()?;
+    let size = Size { silent: size.silent.min(files / 4), slow: size.slow.min(files / 8), ..size };
     let folder = tempfile::tempdir()?;
     let data = folder.path().join("store");
     let server = start(&data, size.sessions).await?;
@@ -77,7 +80,7 @@ pub async fn few_files() -> Result<()> {
     let server = Server::strandline_with_files(&folder.path().join("store"), 400).await?;
     let patience = Guest::patience(&server).await?;
     let mut silent = Vec::new();
-    for _ in 0..900 {
+    for _ in 0..900_usize.min(own_files()? / 2) {
         silent.push(Raw::connect(server.port).await?);
     }
     let mut slowest = Duration::ZERO;
@@ -106,6 +109,14 @@ pub async fn start(data: &Path, sessions: usize) -> Result<Server> {
     conn.query_drop("CREATE USER many IDENTIFIED BY 'one-of-many'").await?;
     conn.disconnect().await?;
     Ok(server)
+}
+
+/// Returns how many files this process may open.
+fn own_files() -> Result<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")).ok_or("no limit of files in /proc")?;
+    Ok(line.split_whitespace().next().ok_or("no limit of files in /proc")?.parse()?)
 }
 
 fn report(name: &str, visits: Visits, patience: Duration) -> Result<()> {
