@@ -69,6 +69,18 @@ const VERBS: &[Verb] = &[
         run: power,
     },
     Verb {
+        name: "fuzz",
+        arguments: "[TARGET] [--seconds N] [--seed N]",
+        about: "hostile bytes for every parser, an hour for each target unless told; without a target, all of them",
+        run: fuzz,
+    },
+    Verb {
+        name: "flood",
+        arguments: "[SECONDS]",
+        about: "hostile sessions, then ten thousand silent sockets, slow logins, storms and a full house",
+        run: flood,
+    },
+    Verb {
         name: "isolation",
         arguments: "",
         about: "which anomalies concurrent transactions can see, beside MariaDB",
@@ -222,6 +234,33 @@ fn take_numbers(command: &mut Command, arguments: &[String], names: &[&str]) -> 
 fn memory(context: &Context, arguments: &[String]) -> Result<(), String> {
     build_release(context)?;
     workbench(context, "memory", arguments)
+}
+
+/// Runs the targets of all crates: they are tests whose names begin with `fuzz_`.
+fn fuzz(context: &Context, arguments: &[String]) -> Result<(), String> {
+    let mut command = context.cargo(&["test", "--workspace", "--lib", "--", "--nocapture", "--test-threads=1"]);
+    command.env("STRANDLINE_FUZZ_SECONDS", "3600");
+    let mut target = "fuzz_".to_owned();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--seconds" => command.env("STRANDLINE_FUZZ_SECONDS", rest.next().ok_or("--seconds needs a number")?),
+            "--seed" => command.env("STRANDLINE_SEED", rest.next().ok_or("--seed needs a number")?),
+            name => {
+                target = format!("fuzz_{}", name.trim_start_matches("fuzz_"));
+                &mut command
+            }
+        };
+    }
+    run({
+        command.arg(target);
+        command
+    })
+}
+
+fn flood(context: &Context, arguments: &[String]) -> Result<(), String> {
+    build_release(context)?;
+    workbench(context, "flood", arguments)
 }
 
 fn isolation(context: &Context, arguments: &[String]) -> Result<(), String> {

@@ -32,3 +32,8 @@ pub mod store;
 pub mod txn;
 pub mod upkeep;
 pub mod when;
+
+/// Lets the fuzz targets see how much memory an input makes them hold.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: strandline_fuzz::Counting = strandline_fuzz::Counting;

@@ -211,3 +211,38 @@ fn links_between_documents_lead_somewhere() {
     }
     assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
 }
+
+/// A value in the text of a statement to the metastore is a way in for whoever chooses the value.
+#[test]
+fn statements_to_the_metastore_take_values_as_parameters() {
+    let folder = root().join("crates/core/src/log");
+    let mut texts = Vec::new();
+    for file in files(&folder, ".rs") {
+        let text = read(&file);
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text).to_owned();
+        if !file.ends_with("tests.rs") {
+            texts.push((file.display().to_string(), product));
+        }
+    }
+    let sql = texts.iter().filter(|(_, text)| text.contains("SELECT ")).count();
+    assert!(sql >= 2, "the statements are elsewhere: {texts:?}");
+    let built: Vec<String> = texts
+        .iter()
+        .flat_map(|(file, text)| built_statements(text).into_iter().map(move |line| format!("{file}: {line}")))
+        .collect();
+    assert!(built.is_empty(), "bind the value instead:\n{}", built.join("\n"));
+}
+
+/// Returns the texts of `format!` that are SQL. A PRAGMA takes no parameters: its one use has a number of ours.
+fn built_statements(source: &str) -> Vec<String> {
+    const VERBS: [&str; 7] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "CREATE ", "ATTACH ", "DROP "];
+    let texts = source.split("format!(").skip(1).map(|rest| rest.trim_start().split('"').nth(1).unwrap_or_default());
+    texts.filter(|text| VERBS.iter().any(|verb| text.trim_start().starts_with(verb))).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_built_statement_is_found() {
+    let source = r#"let sql = format!("SELECT * FROM entry WHERE name = '{name}'"); let other = format!(
+        "DELETE FROM {table}"); format!("The pin {id} is gone."); format!("PRAGMA incremental_vacuum({pages})")"#;
+    assert_eq!(built_statements(source).len(), 2);
+}

@@ -1,7 +1,7 @@
 //! What happens once in a store's life: root gets a password.
 
 use std::fs;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -11,8 +11,8 @@ const PASSWORD_LENGTH: usize = 20;
 /// Letters and digits without those that look alike.
 const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
-/// Gives root its first password: the one `given` by the operator, or a random one, which is printed once and kept in
-/// `<data>/root-password` for its owner alone. To be called only when the store has no root yet.
+/// Gives root its first password: the one `given` by the operator, or a random one, which is shown once, if somebody
+/// looks on, and kept in `<data>/root-password` for its owner alone. To be called only when the store has no root yet.
 pub async fn first_start(
     data: &Path,
     given: Option<&str>,
@@ -29,8 +29,13 @@ pub async fn first_start(
     writeln!(file, "{password}")?;
     file.sync_all()?;
     set_root_password(&password).await?;
-    println!("First start. The password of root is: {password}");
-    println!("It is also in {}. Change it, then delete the file.", path.display());
+    // What is no terminal is a log that others read.
+    if std::io::stdout().is_terminal() {
+        println!("First start. The password of root is: {password}");
+        println!("It is also in {}. Change it, then delete the file.", path.display());
+    } else {
+        println!("First start. The password of root is in {}. Change it, then delete the file.", path.display());
+    }
     Ok(())
 }
 

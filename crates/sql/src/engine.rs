@@ -163,6 +163,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns who could log in without a password, as `account:user`: nobody should, where others can reach the server.
+    pub fn users_without_password(&self) -> Vec<String> {
+        let moment = self.db.now();
+        let catalog = moment.catalog();
+        let open = catalog.users().into_iter().filter(|user| users::is_open(user));
+        open.map(|user| {
+            let account = catalog.account_by_id(user.account).map_or("?", |account| account.name.as_str());
+            format!("{account}:{}", user.name)
+        })
+        .collect()
+    }
+
     /// Returns the database below.
     pub fn database(&self) -> &Database {
         &self.db

@@ -13,6 +13,8 @@ mod explain;
 mod expressions;
 mod failure;
 mod functions;
+#[cfg(test)]
+mod fuzz;
 mod hidden;
 mod history;
 mod information_schema;
@@ -21,6 +23,7 @@ mod locks;
 mod names;
 mod names_of_database;
 mod parse;
+pub mod passwords;
 mod plan;
 mod point;
 pub mod processes;
@@ -42,3 +45,10 @@ mod variables;
 mod walk;
 mod warning;
 mod wildcard;
+
+pub use show::like::like;
+
+/// Lets the fuzz targets see how much memory an input makes them hold.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: strandline_fuzz::Counting = strandline_fuzz::Counting;

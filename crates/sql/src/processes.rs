@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::passwords::hide_passwords;
 
 /// How much of a running statement SHOW FULL PROCESSLIST can tell, in bytes.
 const INFO_BYTES_MAX: usize = 4096;
@@ -58,7 +59,7 @@ pub struct ProcessInfo {
     pub command: &'static str,
     /// How long it has been at it.
     pub seconds: u64,
-    /// The statement that runs, cut at a few kilobytes. Its literals are not hidden.
+    /// The statement that runs, cut at a few kilobytes, without passwords. Its other literals are not hidden.
     pub info: Option<String>,
 }
 
@@ -237,7 +238,7 @@ impl Process {
             database: doing.database.clone(),
             command: doing.command,
             seconds: doing.since.elapsed().as_secs(),
-            info: (!doing.info.is_empty()).then(|| doing.info.clone()),
+            info: (!doing.info.is_empty()).then(|| hide_passwords(&doing.info).into_owned()),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::history::lost;
 use crate::names;
 use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement, UserStatement};
+use crate::passwords::hide_passwords;
 use crate::plan::{self, Options, Planned, Reading, Source};
 use crate::scan::meta;
 use crate::session::{Session, State, Work, interruptible, until};
@@ -238,11 +239,7 @@ impl Work<Done> for SetPassword<'_> {
 
 /// Returns the statement as the list of commits shows it: one line, not too long. Passwords do not get there.
 fn what_of(text: &str) -> String {
-    let upper = text.to_ascii_uppercase();
-    if let Some(at) = upper.find("IDENTIFIED").or_else(|| upper.find("ADMIN_NAME")) {
-        return format!("{}…", one_line(&text[..at]));
-    }
-    one_line(text)
+    one_line(&hide_passwords(text))
 }
 
 fn one_line(text: &str) -> String {

@@ -101,6 +101,12 @@ pub fn credential(user: &User) -> Credential {
     }
 }
 
+/// Tells whether a user may log in with the empty password.
+pub fn is_open(user: &User) -> bool {
+    let locked = user.verifiers.get("locked").is_some_and(|locked| locked == "Y");
+    !locked && credential(user).sha2.is_none()
+}
+
 /// Returns the verifiers of a password: what `schema::User::verifiers` holds about it.
 pub fn verifiers(password: &str) -> BTreeMap<String, String> {
     if password.is_empty() {

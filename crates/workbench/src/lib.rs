@@ -4,4 +4,5 @@
 //! the binary that users run.
 
 pub mod isolation;
+pub mod network;
 pub mod process;

@@ -1,8 +1,11 @@
-//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | memory [MIB…] | bench [NAME]`: run by `cargo xtask`.
+//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | flood [SECONDS] | memory [MIB…] | bench [NAME]`: run by
+//! `cargo xtask`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use strandline_workbench::isolation;
+use strandline_workbench::network::{flood, hostile};
 use strandline_workbench::process::Result;
 
 mod bench;
@@ -34,10 +37,17 @@ async fn run() -> Result<()> {
         }
         ["memory", rest @ ..] => memory::run(rest).await,
         ["isolation"] => isolation::run().await,
+        ["flood", rest @ ..] => {
+            let seconds = rest.first().map_or(Ok(600), |text| text.parse())?;
+            hostile::run(Duration::from_secs(seconds), rand::random()).await?;
+            flood::few_files().await?;
+            flood::run(flood::Size { storm: Duration::from_secs(seconds), ..flood::LONG }).await
+        }
         ["bench", rest @ ..] => bench::run(rest).await,
         _ => {
-            Err("usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | memory [MIB…] | bench [NAME]"
-                .into())
+            let usage = "usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | flood [SECONDS] \
+                         | memory [MIB…] | bench [NAME]";
+            Err(usage.into())
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Server {
     pub data: PathBuf,
     /// `strandline` or `mariadb`.
     pub name: &'static str,
+    /// What root logs in with.
+    pub password: String,
 }
 
 impl Server {
@@ -53,6 +55,14 @@ impl Server {
         Server::serve(command, data).await
     }
 
+    /// Like [`Server::strandline`], where the system allows so many open files and no more.
+    pub async fn strandline_with_files(data: &Path, files: u32) -> Result<Server> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &files.to_string()]).arg(strandline_binary()?);
+        command.args(["serve", "--local-infile"]);
+        Server::serve(command, data).await
+    }
+
     async fn serve(mut command: Command, data: &Path) -> Result<Server> {
         fs::create_dir_all(data)?;
         let port = free_port()?;
@@ -62,8 +72,70 @@ impl Server {
             .arg(data)
             .args(["--listen", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{}", free_port()?)])
             .env("STRANDLINE_ROOT_PASSWORD", PASSWORD);
-        let server = Server::spawn(command, log, port, data, "strandline")?;
+        let server = Server::spawn(&mut command, log, port, data, "strandline")?;
         server.wait_until_ready().await
+    }
+
+    /// Starts Strandline as somebody does who changes nothing but the ports: the password is the one that the first start made.
+    pub async fn strandline_by_default(data: &Path, arguments: &[&str]) -> Result<Server> {
+        let said_before = fs::read_to_string(log_path(data, "strandline")).map_or(0, |log| log.len());
+        let mut server = Server::spawn_by_default(data, arguments)?;
+        let start = Instant::now();
+        while !server.log()?[said_before..].contains("ready for connections") {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("strandline ended at once ({status}):\n{}", server.log()?).into());
+            }
+            if start.elapsed() > Duration::from_secs(START_SECONDS_MAX) {
+                return Err(format!("strandline does not get ready:\n{}", server.log()?).into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server.password = fs::read_to_string(data.join("root-password"))?.trim_end().to_owned();
+        Ok(server)
+    }
+
+    /// As `strandline_by_default`, where it must not start: returns what it says.
+    pub fn strandline_refuses(data: &Path, arguments: &[&str]) -> Result<String> {
+        let mut server = Server::spawn_by_default(data, arguments)?;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(START_SECONDS_MAX) {
+            match server.child.try_wait()? {
+                Some(status) if status.success() => return Err("strandline ended as if all were well".into()),
+                Some(_) => return server.log(),
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        Err(format!("strandline started with {arguments:?}").into())
+    }
+
+    fn spawn_by_default(data: &Path, arguments: &[&str]) -> Result<Server> {
+        let port = free_port()?;
+        let log = log_file(data, "strandline")?;
+        let mut command = Command::new(strandline_binary()?);
+        command.arg("serve").arg("--data").arg(data);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        }
+        if !arguments.contains(&"--http") {
+            command.args(["--http", &format!("127.0.0.1:{}", free_port()?)]);
+        }
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("STRANDLINE_")) {
+                command.env_remove(name);
+            }
+        }
+        let named = arguments.iter().skip_while(|argument| **argument != "--listen").nth(1);
+        let port = named.and_then(|address| address.rsplit_once(':')?.1.parse().ok()).unwrap_or(port);
+        Server::spawn(command.args(arguments), log, port, data, "strandline")
+    }
+
+    /// Returns what the server has written to its log.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(log_path(&self.data, self.name))?)
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Starts MariaDB over an empty folder, with durability as strict as Strandline's.
@@ -94,18 +166,18 @@ impl Server {
             .args(["--bind-address=127.0.0.1", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=1"])
             .args(["--innodb-buffer-pool-size=512M", "--local-infile=1", "--character-set-server=utf8mb4"])
             .arg("--collation-server=utf8mb4_bin");
-        let server = Server::spawn(command, log, port, data, "mariadb")?;
+        let server = Server::spawn(&mut command, log, port, data, "mariadb")?;
         server.wait_until_ready().await
     }
 
-    fn spawn(mut command: Command, log: File, port: u16, data: &Path, name: &'static str) -> Result<Server> {
+    fn spawn(command: &mut Command, log: File, port: u16, data: &Path, name: &'static str) -> Result<Server> {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::from(log.try_clone()?))
             .stderr(Stdio::from(log))
             .spawn()
             .map_err(|error| format!("cannot start {:?}: {error}", command.get_program()))?;
-        Ok(Server { child, port, data: data.to_owned(), name })
+        Ok(Server { child, port, data: data.to_owned(), name, password: PASSWORD.to_owned() })
     }
 
     async fn wait_until_ready(mut self) -> Result<Server> {
@@ -136,7 +208,7 @@ impl Server {
             .ip_or_hostname("127.0.0.1")
             .tcp_port(self.port)
             .user(Some("root"))
-            .pass(Some(PASSWORD))
+            .pass(Some(&self.password))
             .db_name(database)
             .prefer_socket(false)
             .max_allowed_packet(Some(16 << 20))
@@ -198,7 +270,7 @@ pub fn strandline_binary() -> Result<PathBuf> {
 }
 
 /// Returns a port of 127.0.0.1 that nobody listens on.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

@@ -18,6 +18,8 @@ mod durable;
 mod dv;
 mod files;
 mod footer;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod manifest;
 mod merging;

@@ -12,6 +12,7 @@
 //! A section describes its columns itself: a delta can be read after the table's definition has moved on.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -118,7 +119,15 @@ fn decode_section(cursor: &mut Cursor<'_>) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows as usize));
         return Ok(RecordBatch::try_new_with_options(schema, Vec::new(), &options)?);
     }
-    Ok(reader::read_record_batch(&body, header, schema, &HashMap::new(), None, &MetadataVersion::V5)?)
+    // The library panics over some headers that do not fit their buffers.
+    let read = AssertUnwindSafe(|| {
+        reader::read_record_batch(&body, header, schema, &HashMap::new(), None, &MetadataVersion::V5)
+    });
+    let batch = catch_unwind(read).map_err(|_| Error::corrupt("A delta's header does not fit its rows."))??;
+    if batch.num_rows() as u64 != rows {
+        return Err(Error::corrupt("A delta does not have the rows that it speaks of."));
+    }
+    Ok(batch)
 }
 
 /// Returns the column that a physical name stands for.

@@ -16,6 +16,8 @@ use crate::ids::{AccountId, ColumnId, Digest, FileId, PinId, TableId, Time, Vers
 use crate::schema::{Table, same_name};
 
 pub mod delta;
+#[cfg(test)]
+mod fuzz;
 mod integrity;
 pub mod memory;
 pub mod policy;

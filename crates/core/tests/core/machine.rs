@@ -931,6 +931,8 @@ impl Machine {
         let taken = self.snapshots.iter().any(|known| known.name == how.name);
         let base = how.base.map(|base| self.snapshots.iter().find(|known| known.name == base));
         let fits = base.is_none_or(|base| base.is_some_and(|base| base.scope == scope && base.version <= at));
+        // A copy has no base.
+        let fits = fits && !(how.compress && how.base.is_some());
         let created = db.create_snapshot(&spec, &author()).await;
         assert_eq!(created.is_ok(), !taken && fits, "{spec:?}: {created:?}");
         if let Ok(pin) = created {

@@ -17,7 +17,7 @@ use crate::first_start::first_start;
 use crate::memory::MemoryLimit;
 use crate::metrics::Metrics;
 use crate::mysql::{Listener, Options, Server};
-use crate::{Result, http, tls};
+use crate::{Result, http, process, tls};
 
 /// Serve a store to MySQL clients.
 #[derive(clap::Args, Clone, Debug)]
@@ -61,6 +61,9 @@ pub struct Arguments {
     /// The folder whose files LOAD DATA INFILE may read; without it, none
     #[arg(long, env = "STRANDLINE_LOAD_FOLDER", value_name = "FOLDER")]
     pub load_folder: Option<PathBuf>,
+    /// Keep every file that a recovery window reaches: to measure what thinning saves
+    #[arg(long, hide = true)]
+    pub keep_all_manifests: bool,
     #[arg(long, env = "STRANDLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Log more: -v for connections, -vv for everything
@@ -83,6 +86,7 @@ pub enum HttpAddress {
 /// Serves until SIGTERM or SIGINT.
 pub fn run(arguments: &Arguments) -> Result<()> {
     start_log(arguments);
+    process::keep_private();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // A statement is parsed and planned by recursion; the pages are only used where it goes deep.
@@ -126,8 +130,10 @@ async fn serve(arguments: &Arguments) -> Result<()> {
             )
         })?),
     };
+    let room = process::room(arguments.max_connections as usize);
     let options = Options {
-        max_connections: arguments.max_connections as usize,
+        max_connections: room.connections,
+        strangers_max: room.strangers,
         require_secure_transport: arguments.require_secure_transport || !is_local,
         local_infile: arguments.local_infile,
         tls: tls.as_ref().map(tls::acceptor).transpose()?,
@@ -135,6 +141,10 @@ async fn serve(arguments: &Arguments) -> Result<()> {
     };
 
     let (database, engine) = open_engine(arguments).await?;
+    if !is_local && let Err(error) = check_passwords(&engine, arguments.listen) {
+        database.close().await?;
+        return Err(error);
+    }
     set_facts(&engine, arguments, &options, address)?;
     let processes = engine.processes().clone();
     let metrics = Arc::new(Metrics::default());
@@ -146,7 +156,7 @@ async fn serve(arguments: &Arguments) -> Result<()> {
             database: database.clone(),
             ready: ready.clone(),
         };
-        tokio::spawn(async move { axum::serve(listener, http::router(status)).await })
+        tokio::spawn(async move { axum::serve(http::Door::new(listener), http::router(status)).await })
     });
     tracing::info!(
         %address,
@@ -173,7 +183,7 @@ async fn serve(arguments: &Arguments) -> Result<()> {
 /// Opens the store, and gives root a password if it has none yet: before anybody is let in.
 async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     let memory = arguments.memory_limit.bytes()?;
-    let options = db_options(memory);
+    let options = db::Options { thinning: !arguments.keep_all_manifests, ..db_options(memory) };
     let database = Database::open(&arguments.data, options).await?;
     let spill = arguments.data.join("spill");
     // What a killed server left there is of no use to anyone.
@@ -292,6 +302,22 @@ fn check_addresses(arguments: &Arguments) -> Result<()> {
         return Err("--no-tls with --require-secure-transport and no --socket would let nobody in.".into());
     }
     Ok(())
+}
+
+/// Nobody logs in from another machine without a password, and nobody should believe that they could.
+fn check_passwords(engine: &Engine, listen: SocketAddr) -> Result<()> {
+    let open = engine.users_without_password();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = open.iter().map(|name| name.strip_prefix("sys:").unwrap_or(name)).collect();
+    Err(format!(
+        "{listen} can be reached from other machines, and these users have no password: {}. Start with --listen 127.0.0.1:{}, \
+         then give them one (strandline user password) or lock them (ALTER USER … ACCOUNT LOCK).",
+        names.join(", "),
+        listen.port()
+    )
+    .into())
 }
 
 fn stop_signal() -> Result<impl Future<Output = &'static str>> {

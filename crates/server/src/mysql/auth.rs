@@ -125,7 +125,10 @@ impl Guesses {
         if guessers.len() >= GUESSERS_MAX {
             guessers.retain(|_, guesser| now.duration_since(guesser.last) < FORGET_AFTER);
             if guessers.len() >= GUESSERS_MAX {
-                // Names made up on the way: forgetting all is cheaper than letting them grow.
+                // Names made up on the way. Who is slowed down already is not forgotten for their sake.
+                guessers.retain(|_, guesser| guesser.failures >= FREE_FAILURES);
+            }
+            if guessers.len() >= GUESSERS_MAX {
                 guessers.clear();
             }
         }
@@ -237,5 +240,15 @@ mod tests {
         assert_eq!(guesses.take_turn("u", "h", now + FORGET_AFTER * 2), Some(Duration::ZERO));
         guesses.succeeded("u", "h");
         assert_eq!(guesses.take_turn("u", "h", now), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn made_up_names_do_not_make_a_guesser_forgotten() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        (0..FREE_FAILURES + 3).for_each(|_| guesses.failed("root", "h", now));
+        (0..3 * GUESSERS_MAX).for_each(|at| guesses.failed(&at.to_string(), "h", now));
+        assert_eq!(guesses.take_turn("root", "h", now), Some(Duration::ZERO), "the first turn is free");
+        assert_eq!(guesses.take_turn("root", "h", now), Some(Duration::from_millis(800)));
+        assert!(guesses.by_guesser.lock().len() <= GUESSERS_MAX);
     }
 }

@@ -4,15 +4,20 @@
 //! costs one read and one write.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use mysql_common::constants::{CapabilityFlags, StatusFlags};
 use strandline_sql::api::{ColumnMeta, Done, LocalInfile, Outcome, Rows};
 use strandline_sql::error::{Error, Result};
+use strandline_sql::like;
 use strandline_sql::processes::{Closing, Process, Registration};
 use strandline_sql::session::{Interrupt, Session};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use super::bytes::{Input, Malformed, put_lenenc_int};
@@ -29,6 +34,9 @@ use super::stream::Stream;
 const ABANDON_AFTER: Duration = Duration::from_secs(60);
 /// What we swallow of a packet that is too large, so that the client reads our error.
 const SWALLOW_BYTES_MAX: usize = 1 << 30;
+
+/// A text longer than this is read and planned for long before its statement first waits for anything.
+const LONG_TEXT_BYTES: usize = 16 << 10;
 
 const COM_QUIT: u8 = 0x01;
 const COM_INIT_DB: u8 = 0x02;
@@ -168,9 +176,7 @@ impl Connection<'_> {
                 let (id, parameter) = (input.u32()?, input.u16()?);
                 let bytes_max = self.shared.options.max_allowed_packet;
                 // This command has no answer, not even an error.
-                if let Ok(statement) = self.statements.get(id, "mysqld_stmt_send_long_data") {
-                    statement.add_long(parameter, input.rest(), bytes_max);
-                }
+                self.statements.add_long(id, parameter, input.rest(), bytes_max);
                 Ok(())
             }
             COM_STMT_CLOSE => {
@@ -178,8 +184,7 @@ impl Connection<'_> {
                 Ok(())
             }
             COM_STMT_RESET => {
-                let id = input.u32()?;
-                let reset = self.statements.get(id, "mysqld_stmt_reset").map(|statement| statement.reset());
+                let reset = self.statements.reset(input.u32()?);
                 self.answer_done(reset)
             }
             COM_STMT_FETCH => {
@@ -223,7 +228,8 @@ impl Connection<'_> {
     }
 
     async fn query(&mut self, argument: &[u8]) -> std::result::Result<(), End> {
-        let sql = match self.session.text(argument) {
+        let is_long = argument.len() > LONG_TEXT_BYTES;
+        let sql = match apart(is_long, || self.session.text(argument)) {
             Ok(sql) => sql,
             Err(error) => return self.answer_done(Err(error)),
         };
@@ -233,7 +239,7 @@ impl Connection<'_> {
         if !may_be_many {
             return self.statement(&sql, false).await.map(drop);
         }
-        let parts = match self.session.split(&sql) {
+        let parts = match apart(is_long, || self.session.split(&sql)) {
             Ok(parts) if parts.is_empty() => return self.statement(&sql, false).await.map(drop),
             Ok(parts) => parts,
             Err(error) => return self.answer_done(Err(error)),
@@ -253,7 +259,12 @@ impl Connection<'_> {
     /// Runs a statement and answers. Tells whether it went well.
     async fn statement(&mut self, sql: &str, more: bool) -> std::result::Result<bool, End> {
         self.shared.metrics.queries.add(1);
-        let outcome = attended(self.channel, &self.interrupt, self.session.execute(sql)).await?;
+        let work = self.session.execute(sql);
+        let outcome = if sql.len() > LONG_TEXT_BYTES {
+            attended(self.channel, &self.interrupt, Apart(Box::pin(work))).await?
+        } else {
+            attended(self.channel, &self.interrupt, work).await?
+        };
         self.answer(outcome, more, false).await
     }
 
@@ -263,7 +274,12 @@ impl Connection<'_> {
             Err(error) => return self.answer_done(Err(error)),
         };
         self.process.begin("Prepare", &sql);
-        let prepared = attended(self.channel, &self.interrupt, self.session.prepare(&sql)).await?;
+        let work = self.session.prepare(&sql);
+        let prepared = if sql.len() > LONG_TEXT_BYTES {
+            attended(self.channel, &self.interrupt, Apart(Box::pin(work))).await?
+        } else {
+            attended(self.channel, &self.interrupt, work).await?
+        };
         let columns = prepared.as_ref().map(|prepared| prepared.columns.clone()).unwrap_or_default();
         let parameters = prepared.as_ref().map_or(0, |prepared| prepared.parameters);
         let id = match prepared.and_then(|prepared| self.statements.add(prepared)) {
@@ -297,11 +313,7 @@ impl Connection<'_> {
         // A cursor may be asked for in the flags; answering with all rows is the server's right. Then a count of 1.
         input.bytes(1 + 4)?;
         self.shared.metrics.queries.add(1);
-        let bound = self.statements.get(id, "mysqld_stmt_execute").and_then(|statement| {
-            let parameters = statement.bind(input)?;
-            Ok((&statement.prepared, parameters))
-        });
-        let (prepared, parameters) = match bound {
+        let (prepared, parameters) = match self.statements.bind(id, input) {
             Ok(bound) => bound,
             Err(error) => return self.answer_done(Err(error)),
         };
@@ -502,6 +514,25 @@ async fn attended<T>(
     Err(End::Closed)
 }
 
+/// Work that may keep its thread for long: meanwhile others do what that thread would have done.
+struct Apart<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Apart<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        apart(true, || self.0.as_mut().poll(cx))
+    }
+}
+
+fn apart<T>(is_long: bool, work: impl FnOnce() -> T) -> T {
+    if is_long && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        block_in_place(work)
+    } else {
+        work()
+    }
+}
+
 /// Ends the connection with a reason where a statement panics: what the session was in the middle of is rolled back.
 async fn guarded<T>(work: impl Future<Output = T>) -> std::result::Result<T, End> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
@@ -547,23 +578,4 @@ fn farewell(closing: Closing) -> End {
 
 fn name(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|_| Error::new(1300, "HY000", "Invalid utf8mb4 character string"))
-}
-
-/// Compares a name with a pattern of `%` and `_`, without case.
-fn like(pattern: &str, name: &str) -> bool {
-    let mut pattern_left = pattern.chars();
-    match pattern_left.next() {
-        None => name.is_empty(),
-        Some('%') => {
-            let rest = pattern_left.as_str();
-            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| like(rest, &name[at..]))
-        }
-        Some(wanted) => {
-            let mut name_left = name.chars();
-            name_left.next().is_some_and(|found| {
-                (wanted == '_' || wanted.to_lowercase().eq(found.to_lowercase()))
-                    && like(pattern_left.as_str(), name_left.as_str())
-            })
-        }
-    }
 }

@@ -216,7 +216,7 @@ pub fn put_answer(out: &mut Vec<u8>, capabilities: CapabilityFlags, request: &Lo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mysql::fuzz::Random;
+    use strandline_fuzz::Random;
 
     fn sample() -> (CapabilityFlags, LoginRequest) {
         let request = LoginRequest {

@@ -241,5 +241,5 @@ mod tests {
         }
     }
 
-    use crate::mysql::fuzz;
+    use strandline_fuzz as fuzz;
 }

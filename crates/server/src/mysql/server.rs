@@ -25,8 +25,6 @@ use super::result::put_err;
 use super::stream::Stream;
 use crate::metrics::Metrics;
 
-/// Connections that have not logged in yet. When more come, the oldest goes: an honest one is through in milliseconds.
-const STRANGERS_MAX: usize = 1000;
 /// How long running statements may take to end at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long they may take after that, interrupted.
@@ -37,6 +35,8 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 pub struct Options {
     /// One more is kept for `root`.
     pub max_connections: usize,
+    /// Connections that have not logged in yet. When more come, the oldest goes: an honest one is through in milliseconds.
+    pub strangers_max: usize,
     /// In bytes.
     pub max_allowed_packet: usize,
     /// Refuse to log in over plain TCP.
@@ -50,6 +50,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             max_connections: 500,
+            strangers_max: 1000,
             max_allowed_packet: 64 << 20,
             require_secure_transport: false,
             local_infile: false,
@@ -90,6 +91,7 @@ pub struct Shared {
 pub struct Gate {
     at_door: Mutex<BTreeMap<u32, Arc<Process>>>,
     seated: AtomicUsize,
+    turned_away: AtomicUsize,
 }
 
 /// A place among the connections that are logged in, until it is dropped.
@@ -198,14 +200,20 @@ impl Server {
         let shared = self.shared.clone();
         shared.metrics.connections.add(1);
         if shared.gate.seated.load(Ordering::Relaxed) > shared.options.max_connections {
-            tokio::spawn(async move {
-                turn_away(stream).await;
-                drop(alive);
-            });
+            // Too many at once are told nothing: the files that their connections take are needed for others.
+            if shared.gate.turned_away.fetch_add(1, Ordering::AcqRel) < shared.options.strangers_max {
+                tokio::spawn(async move {
+                    turn_away(stream).await;
+                    shared.gate.turned_away.fetch_sub(1, Ordering::AcqRel);
+                    drop(alive);
+                });
+            } else {
+                shared.gate.turned_away.fetch_sub(1, Ordering::AcqRel);
+            }
             return;
         }
         let registration = shared.processes.register(host);
-        shared.gate.enter_door(&registration.process);
+        shared.gate.enter_door(&registration.process, shared.options.strangers_max);
         tokio::spawn(async move {
             Box::pin(connection::serve(stream, shared, registration)).await;
             drop(alive);
@@ -238,9 +246,9 @@ impl Shared {
 }
 
 impl Gate {
-    fn enter_door(&self, process: &Arc<Process>) {
+    fn enter_door(&self, process: &Arc<Process>, strangers_max: usize) {
         let mut at_door = self.at_door.lock();
-        if at_door.len() >= STRANGERS_MAX
+        if at_door.len() >= strangers_max
             && let Some((_, oldest)) = at_door.pop_first()
         {
             oldest.kill();

@@ -18,11 +18,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::auth::{scramble_native, scramble_sha2};
-use super::fuzz::Random;
 use super::handshake::{LoginRequest, NATIVE_PLUGIN, SHA2_PLUGIN, put_answer, server_capabilities};
 use super::server::{Listener, Options, Server};
 use crate::metrics::Metrics;
 use crate::tls;
+use strandline_fuzz::Random;
 
 struct Running {
     address: SocketAddr,

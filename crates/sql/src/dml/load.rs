@@ -530,8 +530,12 @@ impl Format {
                         None => return None,
                     };
                     if byte == self.escape && byte != quote {
+                        if at + 1 == buffer.len() && !eof {
+                            return None;
+                        }
                         escaped = true;
-                        at += 2;
+                        // The file may end in an escape.
+                        at = (at + 2).min(buffer.len());
                     } else if byte == quote {
                         if buffer.get(at + 1).copied() == quote {
                             escaped = true;
@@ -722,6 +726,54 @@ mod tests {
                 &[Some("a\"b"), Some(""), Some("z")],
             ],
         );
+    }
+
+    /// The first byte chooses how fields and lines are told apart; what follows comes in two pieces.
+    #[test]
+    fn fuzz_load() {
+        let good: [&[u8]; 4] = [
+            b"\x001\ta\\tb\t\\N\n2\t\\\\\tx\\\ny\n\t\t\n",
+            b"\x01\"a,b\",1,\"say \"\"hi\"\"\"\r\nNULL,\"NULL\",\"x\r\ny\"\r\n\"a\"b\",,z",
+            b"\x02a|b||c<d<br>e||<br>",
+            b"\x03>>1,2\n3,4\n>>\"5\\\"",
+        ];
+        let words: [&[u8]; 9] = [b"\"", b"\\", b"||", b"<br>", b"\r\n", b"\\N", b"NULL", b">>", b"\"\""];
+        strandline_fuzz::run("load", &good.map(<[u8]>::to_vec), &words, |bytes| {
+            let (choice, text) = bytes.split_first().unwrap_or((&0, b""));
+            let mut format = match choice % 4 {
+                0 => format("\t", "\n", None, Some(b'\\')),
+                1 => format(",", "\r\n", Some(b'"'), Some(b'\\')),
+                2 => format("||", "<br>", None, None),
+                _ => format(",", "\n", Some(b'"'), Some(b'"')),
+            };
+            if choice % 8 >= 4 {
+                format.lines_start = b">>".to_vec();
+            }
+            let (mut shape, mut fields, mut out) = (Vec::new(), Vec::new(), Vec::new());
+            let mut at = 0;
+            for (end, eof) in [(text.len() / 2, false), (text.len(), true)] {
+                let buffer = &text[..end];
+                while at < buffer.len() {
+                    let Some((start, next)) = format.line_start(buffer, at, eof) else { break };
+                    let next = match start {
+                        None => next,
+                        Some(start) => match format.split(buffer, start, eof, &mut fields) {
+                            Some(next) => next,
+                            None => break,
+                        },
+                    };
+                    for range in &fields {
+                        let raw = &buffer[range.start..range.end];
+                        format.unescape(raw, range.enclosed, &mut out);
+                        shape.push((format.is_null(raw, range.enclosed), out.len().min(2)));
+                    }
+                    assert!(next > at, "a line has at least a byte");
+                    at = next;
+                }
+            }
+            shape.truncate(6);
+            strandline_fuzz::outcome(shape)
+        });
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! An hour of steady updates: what reading costs meanwhile, and what the store takes on the disk.
 //!
 //! ```text
-//!   worn    four writers, a paced mix of updates, inserts and deletes  ─┬─► every few minutes, writers paused:
-//!   fresh   the same rows, loaded once, untouched                      ─┘   the same reads on both, in turns
+//!   worn       four writers, a paced mix of updates, inserts and deletes  ─┐
+//!   unthinned  the same, but every manifest of the window is kept         ─┼─► every few minutes, writers paused:
+//!   fresh      the same rows, loaded once, untouched                      ─┘   the same reads on all, in turns
 //! ```
 //! The servers run side by side, so that a slow minute of the machine is one for all of them.
 
@@ -56,7 +57,7 @@ pub async fn run() -> Result<()> {
     println!("scan, point read and scan of 4 minutes ago: as a multiple of the freshly loaded table's\n");
     let folder = tempfile::tempdir()?;
     let mut subjects = Vec::new();
-    for (name, arguments) in [("fresh", &[][..]), ("worn", &[])] {
+    for (name, arguments) in [("fresh", &[][..]), ("worn", &[]), ("unthinned", &["--keep-all-manifests"])] {
         let data = folder.path().join(name).join("store");
         std::fs::create_dir_all(folder.path().join(name))?;
         let server = Server::strandline_with(&data, arguments).await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use strandline_core::catalog::{Catalog, Content};
+use strandline_core::catalog::{Catalog, Change, Content, ObjectKind};
 use strandline_core::db::{Database, SYS};
 use strandline_core::error::{Error, Kind};
 use strandline_core::ids::{Digest, TableId, Time, Version};
@@ -273,10 +273,35 @@ impl Machine {
         contents
     }
 
+    /// Returns what a table is read through at a version: where a manifest that upkeep made was thinned out, the content before.
+    fn read_through(&self, table: TableId, content: &Content, version: Version) -> Content {
+        let db = self.db();
+        let metastore = db.metastore();
+        let is_gone = |content: &Content| {
+            content
+                .manifest
+                .is_some_and(|digest| metastore.file_by_digest(FileKind::Manifest, digest).unwrap().is_none())
+        };
+        let rows = metastore.object(ObjectKind::Content, table.0).unwrap();
+        let mut rows = rows.iter().rev().skip_while(|row| row.begin > version);
+        let mut found = content.clone();
+        while is_gone(&found)
+            && let Some(row) = rows.next()
+            && let Change::PutContent(_, of_row) = &row.object
+        {
+            found = of_row.as_ref().clone();
+            if !metastore.entry(row.begin).unwrap().unwrap().head.upkeep {
+                break;
+            }
+        }
+        found
+    }
+
     async fn check_reachable(&self, table: TableId, content: &Content, upto: Version) {
         let db = self.db();
         let metastore = db.metastore();
         let why = || format!("table {table} can be read at {upto}");
+        let content = self.read_through(table, content, upto);
         if let Some(digest) = content.manifest {
             let record = metastore.file_by_digest(FileKind::Manifest, digest).unwrap();
             let record = record.unwrap_or_else(|| panic!("the manifest is gone: {}", why()));
