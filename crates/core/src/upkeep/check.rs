@@ -22,7 +22,7 @@ use crate::health::Damage;
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Version};
 use crate::log::delta::Delta;
 use crate::log::{FileKind, Metastore};
-use crate::upkeep::collect::Fate;
+use crate::upkeep::collect::{Fate, FileVerdict};
 use crate::upkeep::keep::{KeeperKind, Keepers};
 
 /// How closely a check looks. Each looks at all that those before it do.
@@ -210,13 +210,15 @@ impl Database {
                 }
             }
         }
-        let committed: Vec<_> = plan.files.iter().filter(|file| file.length > 0).collect();
+        let committed: Vec<FileVerdict> = plan.files.iter().filter(|file| file.length > 0).cloned().collect();
         let reads = depth >= Depth::Bytes;
         let units = |length: u64| if reads { length } else { 1 };
         let total = committed.iter().map(|file| units(file.length)).sum();
         let mut done = 0;
-        let verified = futures::stream::iter(committed)
-            .map(async |file| (file, self.verify(file.id, parts.get(&file.id), depth).await));
+        let verified = futures::stream::iter(committed).map(|file| {
+            let verified = self.verify(file.id, parts.get(&file.id), depth);
+            async move { (file, verified.await) }
+        });
         let mut verified = std::pin::pin!(verified.buffered(if reads { 1 } else { LOOKS_MAX }));
         let mut failed = Vec::new();
         while let Some((file, outcome)) = verified.next().await {
