@@ -471,10 +471,10 @@ impl Checked {
         if error.kind() != Kind::Corrupt {
             return Err(error);
         }
-        // What a file's own verification has said already says what it touches, too.
         let said = error.to_string();
-        if !self.damages.iter().any(|known| known.what == said) {
-            let path = said.split_whitespace().find(|word| parse_path(word).is_some()).map(str::to_owned);
+        let path = said.split_whitespace().find(|word| parse_path(word).is_some()).map(str::to_owned);
+        // What a file's own verification has said already says what it touches, too.
+        if !self.damages.iter().any(|known| known.what == said || path.as_ref() == Some(&known.file)) {
             self.add(Damage { file: path.unwrap_or_else(|| METASTORE.to_owned()), ..of_metastore(said) });
         }
         Ok(())

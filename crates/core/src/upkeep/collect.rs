@@ -245,7 +245,11 @@ impl Database {
         if root.is_open_only && files.record_by_digest(FileKind::Manifest, digest).await?.is_none() {
             return Ok(Arc::default());
         }
-        self.cold().manifest(digest).await
+        let found = self.cold().manifest(digest).await;
+        found.map_err(|error| match error.kind() {
+            Kind::Corrupt => error.with_hint(format!("{} needs it.", root.why)),
+            _ => error,
+        })
     }
 
     /// Refuses to collect once where the clock went ahead of the time that has passed: if it is wrong, windows seem to be

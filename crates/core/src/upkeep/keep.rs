@@ -156,6 +156,8 @@ impl Database {
             return Ok(thinnable);
         }
         let (mut frame, mut end): (Option<&Held>, _) = (None, None);
+        // What one content can do without may be another's: a clone has the manifests of its origin.
+        let mut frames = HashSet::new();
         for held in contents.iter().filter(|held| !held.is_copy) {
             if end.replace((held.table, held.end)) != Some((held.table, held.begin)) {
                 frame = None;
@@ -175,9 +177,11 @@ impl Database {
             {
                 thinnable.insert(manifest);
             } else {
+                frames.extend(held.content.manifest);
                 frame = Some(held);
             }
         }
+        thinnable.retain(|manifest| !frames.contains(manifest));
         Ok(thinnable)
     }
 

@@ -149,6 +149,38 @@ fn only(name: &str) -> Scope {
 const MUCH: usize = 1 << 20;
 
 #[tokio::test]
+async fn what_a_clone_can_do_without_stays_for_its_origin() {
+    let mut store = Store::new(32 << 20).await;
+    store.step(1).await;
+    store.step(2).await;
+    // Before the newest content there is nothing to fall back to any more.
+    store.let_the_window_pass().await;
+    store.noted.clear();
+    store.note().await;
+    let request = RestoreRequest {
+        scope: only("t"),
+        when: When::Now,
+        target: Target::Name("c".to_owned()),
+        overwrite: false,
+        keep_copy: false,
+        create_database: false,
+        foreign_key_checks: true,
+    };
+    store.db.restore(request, &author()).await.unwrap();
+    let clone = named(&store.db, "d", "c");
+    // Nothing new: the clone's own first manifest is that of its origin, and the next one takes its place.
+    store.db.flush_table(clone.id).await.unwrap();
+    insert(&store.db, &clone, &[(7, 7)]).await;
+    store.db.flush_table(clone.id).await.unwrap();
+    store.step(3).await;
+    store.collect().await;
+    store.check().await;
+    let store = store.reopen().await;
+    store.collect().await;
+    store.check().await;
+}
+
+#[tokio::test]
 async fn manifests_go_and_every_version_reads_as_before() {
     let mut store = Store::new(MUCH).await;
     for number in 0..12 {

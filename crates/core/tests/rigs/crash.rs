@@ -211,7 +211,7 @@ impl Chain<'_> {
             model.compare_names(&names(&db).map_err(told)?)?;
             sound(&db, folder, &reached).await?;
             collect(&db, folder).await?;
-            compare(&db, model, &[], &mut HashSet::new()).await?;
+            compare(&db, model, &picks, &mut HashSet::new()).await?;
             sound(&db, folder, &HashSet::new()).await?;
             model.time = db.env().now().0;
             if closes {
@@ -252,7 +252,9 @@ async fn compare(db: &Database, model: &Model, picks: &[u64], reached: &mut Hash
         };
         let moment = db.moment(&then).map_err(|error| format!("version {version}: {error:?}"))?;
         let what = format!("version {version}");
-        compare_moment(db, &what, &moment, then.limit.as_ref(), model.state(version), reached).await?;
+        // What only its window keeps may be thinned out: it is read again after that.
+        let mut thinnable = HashSet::new();
+        compare_moment(db, &what, &moment, then.limit.as_ref(), model.state(version), &mut thinnable).await?;
         compared += 1;
         if compared == 3 {
             break;
@@ -289,7 +291,8 @@ async fn compare_moment(
             sum += rows.values().sum::<i64>();
         }
         found.insert(name);
-        if let Some(digest) = moment.catalog().content(table.id).and_then(|content| content.manifest) {
+        let content = moment.content(table.id).map_err(|error| format!("{what}: {error:?}"))?;
+        if let Some(digest) = content.and_then(|content| content.manifest) {
             let manifest = db.cold().manifest(digest).await.map_err(|error| format!("{what}: {error:?}"))?;
             reached.extend(manifest.files());
             let own =
