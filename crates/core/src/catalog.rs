@@ -3,7 +3,7 @@
 //! A catalog is immutable. A commit's changes make a new one that shares everything untouched. Every object is a
 //! row `(kind, id, begin, end)` of the metastore, so the catalog of an old version is read with one query.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -164,7 +164,7 @@ pub type Users = HashMap<UserId, Arc<User>>;
 pub struct Catalog {
     accounts: HashMap<AccountId, Arc<Account>>,
     databases: HashMap<DatabaseId, Arc<Database>>,
-    tables: HashMap<TableId, Arc<Table>>,
+    tables: BTreeMap<TableId, Arc<Table>>,
     contents: HashMap<TableId, Arc<Content>>,
     /// Shared whole by catalogs whose users and grants are the same.
     users: Arc<Users>,

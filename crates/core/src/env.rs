@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::ids::{FileId, Time};
@@ -76,6 +76,14 @@ impl Env {
         if let Source::Fixed { micros, jumped, .. } = &*self.source {
             micros.fetch_add(by_micros, Ordering::SeqCst);
             jumped.fetch_add(by_micros, Ordering::SeqCst);
+        }
+    }
+
+    /// Lets a little time pass. A fixed clock stays as it is, and whoever waits goes on at once.
+    pub async fn pause(&self, length: Duration) {
+        match &*self.source {
+            Source::Real { .. } => tokio::time::sleep(length).await,
+            Source::Fixed { .. } => tokio::task::yield_now().await,
         }
     }
 

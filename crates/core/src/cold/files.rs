@@ -34,9 +34,14 @@ struct Inner {
     /// Written and not yet committed.
     pending: Mutex<HashMap<FileId, Arc<FileRecord>>>,
     records: Cache<FileId, Arc<FileRecord>, RecordWeight>,
-    /// Nobody writes them any more, and nobody will commit them: the collector has their intents.
-    abandoned: Mutex<HashSet<(FileId, FileKind)>>,
+    /// Nobody writes them any more, and nobody will commit them: the collector has their intents. With the time, as
+    /// `Env::passed` counts it, from which on no write of them can still be on its way.
+    abandoned: Mutex<HashMap<(FileId, FileKind), i64>>,
 }
+
+/// For how long, in microseconds, a write that failed or that nobody waited for may still take effect: a request that
+/// timed out, a write on a thread of its own.
+const LATE_MICROS: i64 = 10 * 60 * 1_000_000;
 
 /// What the records of committed files may take in memory: one of a 1 GiB file takes 64 KiB.
 const RECORDS_BYTES_MAX: u64 = 16 << 20;
@@ -46,23 +51,33 @@ impl Files {
     /// gone.
     pub fn new(store: Arc<dyn ObjectStore>, metastore: Arc<dyn Metastore>, env: Env) -> Result<Files> {
         let records = Cache::with_weighter(4096, RECORDS_BYTES_MAX, RecordWeight);
-        let abandoned = Mutex::new(metastore.intents()?.into_iter().collect());
+        let quiet = env.passed().saturating_add(LATE_MICROS);
+        let abandoned = Mutex::new(metastore.intents()?.into_iter().map(|file| (file, quiet)).collect());
         Ok(Files { inner: Arc::new(Inner { store, metastore, env, pending: Mutex::default(), records, abandoned }) })
     }
 
     /// Returns the files that were begun and will never be committed.
     pub fn abandoned(&self) -> Vec<(FileId, FileKind)> {
-        self.inner.abandoned.lock().iter().copied().collect()
+        let mut files: Vec<_> = self.inner.abandoned.lock().keys().copied().collect();
+        files.sort_by_key(|(id, _)| *id);
+        files
     }
 
     /// Deletes files that nothing can reach and that only their intents speak of, and forgets them. Calls `deleted` for
-    /// each that is gone; the others are abandoned, and left to the next time.
+    /// each that is gone; the others are abandoned, and left to the next time. So are those that a late write may bring
+    /// back.
     pub async fn clear(&self, files: &[(FileId, FileKind)], mut deleted: impl FnMut(FileId)) -> Result<()> {
-        self.inner.abandoned.lock().extend(files);
+        let now = self.inner.env.passed();
+        let late: HashSet<FileId> = {
+            let mut abandoned = self.inner.abandoned.lock();
+            let quiet = files.iter().map(|file| (file.0, *abandoned.entry(*file).or_insert(now)));
+            quiet.filter(|(_, quiet)| *quiet > now).map(|(id, _)| id).collect()
+        };
         let mut gone = Vec::new();
         let mut failed = Ok(());
         for (id, kind) in files {
             match self.delete(*kind, *id).await {
+                Ok(()) if late.contains(id) => {}
                 Ok(()) => {
                     fail::fail_point!("collect::deleted", crate::error::failing);
                     gone.push(*id);
@@ -75,7 +90,7 @@ impl Files {
         let (metastore, ids) = (self.inner.metastore.clone(), gone.clone());
         blocking(move || metastore.drop_files(&ids)).await?;
         fail::fail_point!("collect::forgotten", crate::error::failing);
-        self.inner.abandoned.lock().retain(|(id, _)| !gone.contains(id));
+        self.inner.abandoned.lock().retain(|(id, _), _| !gone.contains(id));
         failed
     }
 
@@ -119,7 +134,8 @@ impl Files {
     pub fn abandon(&self, ids: &[FileId]) -> Vec<(FileId, FileKind)> {
         let mut pending = self.inner.pending.lock();
         let files: Vec<_> = ids.iter().filter_map(|id| pending.remove(id)).map(|file| (file.id, file.kind)).collect();
-        self.inner.abandoned.lock().extend(&files);
+        let now = self.inner.env.passed();
+        self.inner.abandoned.lock().extend(files.iter().map(|file| (*file, now)));
         files
     }
 
@@ -353,8 +369,8 @@ impl FileWriter {
 
     /// Gives up; nothing is left of the file but its intent.
     pub async fn abort(mut self) -> Result<()> {
-        match &mut self.upload {
-            Some(upload) => upload.abort().await.map_err(|error| failed(self.kind, self.id, "given up", error)),
+        match self.upload.take() {
+            Some(mut upload) => upload.abort().await.map_err(|error| failed(self.kind, self.id, "given up", error)),
             None => Ok(()),
         }
     }
@@ -363,10 +379,14 @@ impl FileWriter {
         let (store, location) = (&self.files.inner.store, path(self.kind, self.id));
         match store.put_opts(&location, payload, PutMode::Create.into()).await {
             Ok(_) => Ok(()),
-            // A remote store's retry may meet our own first attempt. Any other file of this name is a defect.
+            // A remote store's retry may meet our own first attempt, which may have been cut short.
             Err(object_store::Error::AlreadyExists { .. }) => {
-                self.files.read(&self.sums.record(self.id, self.kind)).await.map(|_| ()).map_err(|_| {
-                    Error::internal(format!("BUG: the name {location} was minted twice; the first file was kept."))
+                let whole = self.files.read(&self.sums.record(self.id, self.kind)).await;
+                whole.map(drop).map_err(|error| match error.kind() {
+                    Kind::Corrupt => Error::unavailable(format!("Another file stands under the name {location}."))
+                        .with_hint("It was kept. Try again: the file gets another name.")
+                        .with_source(error),
+                    _ => error,
                 })
             }
             Err(error) => Err(failed(self.kind, self.id, "written", error)),
@@ -406,8 +426,19 @@ impl FileWriter {
 
 impl Drop for FileWriter {
     fn drop(&mut self) {
-        if !self.finished {
-            self.files.inner.abandoned.lock().insert((self.id, self.kind));
+        if self.finished {
+            return;
+        }
+        let quiet = self.files.inner.env.passed().saturating_add(LATE_MICROS);
+        self.files.inner.abandoned.lock().insert((self.id, self.kind), quiet);
+        // No name leads to the parts of an upload that stays open, and they take room.
+        let (upload, location) = (self.upload.take(), path(self.kind, self.id));
+        if let (Some(mut upload), Ok(runtime)) = (upload, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(file = %location, %error, "an upload that was given up may stay open");
+                }
+            });
         }
     }
 }
@@ -624,7 +655,7 @@ mod tests {
         let files = |seed| Files::new(store.clone(), metastore.clone(), env(seed)).unwrap();
         let record = files(7).put(FileKind::Part, Bytes::from_static(b"first")).await.unwrap();
         let error = files(7).put(FileKind::Part, Bytes::from_static(b"second")).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Internal);
+        assert_eq!(error.kind(), Kind::Unavailable);
         assert_eq!(files(0).read(&record).await.unwrap(), "first");
     }
 

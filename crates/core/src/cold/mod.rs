@@ -8,7 +8,8 @@
 //!   merging                which parts are worth merging
 //!   files · verified       minted names, written once, read with verification · the same for DataFusion
 //!   drafts                 files that no commit has yet
-//!   durable · key          a directory that survives power loss · keys as bytes
+//!   durable · patient      a directory that survives power loss · a store over a network that is read again
+//!   key                    keys as bytes
 //! ```
 //! It knows nothing of commits, deltas or visibility: whoever calls says which manifest and which deletion vectors.
 
@@ -23,6 +24,7 @@ mod fuzz;
 mod key;
 mod manifest;
 mod merging;
+mod patient;
 mod reader;
 mod rows;
 mod secondary;
@@ -40,6 +42,7 @@ pub use files::{FileWriter, Files, ReadThrough, cause, is_staged, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
 pub use manifest::{Deletions, Manifest, Part};
 pub use merging::{Candidate, Merging};
+pub use patient::Patient;
 pub use reader::{BatchStream, Cold, Row};
 pub use writer::{PartVersions, PartWriter, write_archive, write_part, write_parts};
 

@@ -10,7 +10,7 @@
 //! crash before its deletion leaves no file that nobody knows. When in doubt a file stays: if one root cannot be read,
 //! nothing is collected at all. Only names that the metastore holds are ever deleted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ const PAGE: u64 = 4096;
 /// What must stay.
 #[derive(Default)]
 struct Roots {
-    manifests: HashMap<Digest, Root>,
+    manifests: BTreeMap<Digest, Root>,
     /// What is read of the log, by the table in whose name it stands there.
     ranges: HashMap<TableId, Vec<Range>>,
     /// Manifests that were thinned out of what is kept.

@@ -1,6 +1,7 @@
 //! Rigs that show that the store keeps its word on a bad disk: [`faults`] (calls that fail), [`full`] (no room left),
-//! [`damage`] (bytes that are not what was written), [`crash`] (kill -9 at any time and at every named point), [`power`] (a
-//! loss of power at any point), [`golden`] (a store of every format that ever was).
+//! [`damage`] (bytes that are not what was written), [`objects`] (an object store over a bad network), [`crash`] (kill -9 at
+//! any time and at every named point), [`power`] (a loss of power at any point), [`golden`] (a store of every format that
+//! ever was).
 //!
 //! Each prints its seed, and each shows with defects of its own making that it would notice one. The test run takes a part
 //! of what there is, `cargo xtask fault` all of it, `cargo xtask kill --points` as many crashes as are asked for.
@@ -13,8 +14,10 @@ mod crash;
 mod damage;
 mod disk;
 mod faults;
+mod faulty;
 mod full;
 mod golden;
+mod objects;
 mod power;
 mod script;
 mod tape;

@@ -154,7 +154,7 @@ pub async fn read_moment(db: &Database, prefix: &str, moment: &Moment, all: &mut
 }
 
 /// As `read_moment`, of what may be read there.
-async fn read_tables(db: &Database, prefix: &str, moment: &Moment, limit: Option<&Limit>, all: &mut Answers) {
+pub async fn read_tables(db: &Database, prefix: &str, moment: &Moment, limit: Option<&Limit>, all: &mut Answers) {
     for database in moment.catalog().databases_of(SYS) {
         for table in moment.catalog().tables_of(database.id) {
             if limit.is_none_or(|limit| limit.admits_table("sys", &database.name, &table.name).is_ok()) {
@@ -380,7 +380,7 @@ pub fn table_named(txn: &Txn, database: &str, name: &str) -> Result<Arc<Table>> 
     Ok(txn.catalog().table(&database, name)?.clone())
 }
 
-fn in_d(name: &str) -> Scope {
+pub fn in_d(name: &str) -> Scope {
     Scope::Tables("d".to_owned(), vec![name.to_owned()])
 }
 
