@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use parking_lot::Mutex;
@@ -243,6 +244,20 @@ impl Files {
                 fetched[at].slice((range.start - start) as usize..(range.end - start) as usize)
             })
             .collect())
+    }
+
+    /// Lists what lies where files lie, whoever put it there. A list may be behind: nothing is decided by it.
+    pub async fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for kind in [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest] {
+            let folder = Path::from(kind.folder());
+            let listed = self.inner.store.list(Some(&folder)).map_ok(|meta| meta.location.to_string());
+            let listed: Vec<String> = listed.try_collect().await.map_err(|error| {
+                Error::unavailable(format!("The files of the store could not be listed: {error}.")).with_source(error)
+            })?;
+            names.extend(listed);
+        }
+        Ok(names)
     }
 
     /// Returns a read-only object store over these files in which every read is verified. Names are those of

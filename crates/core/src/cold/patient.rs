@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -71,6 +71,16 @@ fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Generic { .. } | Error::NotFound { .. })
 }
 
+/// Leaves out what a refusal says beyond that: it names the key that was refused.
+fn plain(error: Error) -> Error {
+    let why = "the keys do not allow it";
+    match error {
+        Error::PermissionDenied { path, .. } => Error::PermissionDenied { path, source: why.into() },
+        Error::Unauthenticated { path, .. } => Error::Unauthenticated { path, source: why.into() },
+        error => error,
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Patient {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -85,25 +95,25 @@ impl ObjectStore for Patient {
                     tracing::debug!(%location, %error, "a read is tried again");
                     self.env.pause(*pause).await;
                 }
-                (Err(error), _) => return Err(error),
+                (Err(error), _) => return Err(plain(error)),
             }
         }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        self.inner.list(prefix).map_err(plain).boxed()
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        self.inner.list_with_offset(prefix, offset).map_err(plain).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        self.inner.list_with_delimiter(prefix).await.map_err(plain)
     }
 
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, options).await
+        self.inner.put_opts(location, payload, options).await.map_err(plain)
     }
 
     async fn put_multipart_opts(
@@ -111,11 +121,11 @@ impl ObjectStore for Patient {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        self.inner.put_multipart_opts(location, options).await.map_err(plain)
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        self.inner.delete_stream(locations).map_err(plain).boxed()
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

@@ -243,12 +243,12 @@ impl Database {
             }
         }
         let fates: HashMap<FileId, &Fate> = plan.files.iter().map(|file| (file.id, &file.fate)).collect();
-        if let Some(folder) = folder {
-            look_around(found, folder, &fates)?;
-        }
         for damage in plan.damages {
             found.damage(damage)?;
         }
+        let mut names = folder.map_or_else(|| Ok(BTreeSet::new()), names_in)?;
+        names.extend(self.cold().files().names().await?);
+        look_around(found, names, &fates);
         Ok(())
     }
 
@@ -439,25 +439,32 @@ fn joined(mut ranges: Vec<(Version, Version)>) -> Vec<(Version, Version)> {
     joined
 }
 
-/// Notes the files on disk that nothing reaches.
-fn look_around(found: &mut Checked, folder: &Path, fates: &HashMap<FileId, &Fate>) -> Result<()> {
+/// Returns the names below a folder that look like files of a store, also of those that are not whole.
+fn names_in(folder: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
     for kind in [FileKind::Part, FileKind::DeletionVector, FileKind::Manifest] {
         let Ok(listing) = std::fs::read_dir(folder.join(kind.folder())) else { continue };
         for entry in listing {
-            let path = format!("{}/{}", kind.folder(), entry?.file_name().to_string_lossy());
-            let note = match parse_path(&path).map(|(_, id)| fates.get(&id).copied()) {
-                None if is_staged(&path) => "was not written to its end; it goes when the store is opened.".to_owned(),
-                None => "is not a name of the store's.".to_owned(),
-                Some(None) => "is unknown to the log.".to_owned(),
-                Some(Some(Fate::Kept(_))) => continue,
-                Some(Some(Fate::Unclear(why))) => format!("stays: {why}"),
-                Some(Some(Fate::Waits(_))) => "is reached by nothing; the collector will take it.".to_owned(),
-                Some(Some(Fate::Goes(why))) => format!("goes: {why}; the collector will take it."),
-            };
-            found.notes.push(format!("{path} {note}"));
+            names.insert(format!("{}/{}", kind.folder(), entry?.file_name().to_string_lossy()));
         }
     }
-    Ok(())
+    Ok(names)
+}
+
+/// Notes the files that nothing reaches.
+fn look_around(found: &mut Checked, names: BTreeSet<String>, fates: &HashMap<FileId, &Fate>) {
+    for path in names {
+        let note = match parse_path(&path).map(|(_, id)| fates.get(&id).copied()) {
+            None if is_staged(&path) => "was not written to its end; it goes when the store is opened.".to_owned(),
+            None => "is not a name of the store's.".to_owned(),
+            Some(None) => "is unknown to the log.".to_owned(),
+            Some(Some(Fate::Kept(_))) => continue,
+            Some(Some(Fate::Unclear(why))) => format!("stays: {why}"),
+            Some(Some(Fate::Waits(_))) => "is reached by nothing; the collector will take it.".to_owned(),
+            Some(Some(Fate::Goes(why))) => format!("goes: {why}; the collector will take it."),
+        };
+        found.notes.push(format!("{path} {note}"));
+    }
 }
 
 impl Checked {

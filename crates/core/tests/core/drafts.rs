@@ -89,6 +89,7 @@ async fn of_a_commit_that_nobody_waits_for() {
         let Store { metastore, objects, db, .. } = store;
         drop(db);
         let db = Database::start(metastore.clone(), objects.clone(), options(), None).await.unwrap();
+        db.env().advance(options().grace_micros);
         assert_eq!(db.collect().await.unwrap().files as usize, left.0, "{kind:?}");
         assert_eq!(metastore.intents().unwrap(), []);
     }

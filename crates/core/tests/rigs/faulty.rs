@@ -127,9 +127,17 @@ struct Late {
 const LATE_MICROS: u64 = 9 * 60 * 1_000_000;
 
 impl Faulty {
-    pub fn new(objects: Arc<dyn ObjectStore>, metastore: Arc<dyn Metastore>, env: Env, seed: u64) -> Faulty {
+    /// `often` is how it fails where what it is to show is rare.
+    pub fn new(
+        objects: Arc<dyn ObjectStore>,
+        metastore: Arc<dyn Metastore>,
+        env: Env,
+        seed: u64,
+        often: bool,
+    ) -> Faulty {
         let pick = |what: &str, of: &[u64]| of[(hash(&(seed, what)) % of.len() as u64) as usize];
-        let (rate, storms) = (pick("rate", &[0, 10, 50, 150, 300]), pick("storms", &[0, 0, 50, 200]));
+        let rates = if often { &[300] } else { [0, 10, 50, 150, 300].as_slice() };
+        let (rate, storms) = (pick("rate", rates), pick("storms", &[0, 0, 50, 200]));
         let (state, turns) = (Mutex::default(), Turns::default());
         Faulty(Arc::new(Inner { objects, metastore, env, seed, rate, storms, state, turns }))
     }
