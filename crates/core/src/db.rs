@@ -153,7 +153,7 @@ impl Database {
         options: Options,
         lock: Option<File>,
     ) -> Result<Database> {
-        let files = Files::new(objects, metastore.clone(), options.env.clone())?;
+        let files = Files::with_late(objects, metastore.clone(), options.env.clone(), options.grace_micros)?;
         fail::fail_point!("open::files", crate::error::failing);
         let cold = Cold::new(files, options.cache_bytes);
         let hot = Hot::new(metastore.clone(), (options.cache_bytes / 4) as usize);

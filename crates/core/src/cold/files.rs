@@ -38,10 +38,12 @@ struct Inner {
     /// Nobody writes them any more, and nobody will commit them: the collector has their intents. With the time, as
     /// `Env::passed` counts it, from which on no write of them can still be on its way.
     abandoned: Mutex<HashMap<(FileId, FileKind), i64>>,
+    /// For how long, in microseconds, a write that failed or that nobody waited for may still take effect: a request that
+    /// timed out, a write on a thread of its own.
+    late_micros: i64,
 }
 
-/// For how long, in microseconds, a write that failed or that nobody waited for may still take effect: a request that
-/// timed out, a write on a thread of its own.
+/// How late a write may be, unless told.
 const LATE_MICROS: i64 = 10 * 60 * 1_000_000;
 
 /// What the records of committed files may take in memory: one of a 1 GiB file takes 64 KiB.
@@ -51,10 +53,30 @@ impl Files {
     /// Takes the files of a store that no other process writes to: what is intended there now was left by one that is
     /// gone.
     pub fn new(store: Arc<dyn ObjectStore>, metastore: Arc<dyn Metastore>, env: Env) -> Result<Files> {
+        Files::with_late(store, metastore, env, LATE_MICROS)
+    }
+
+    /// As `new`, where a write may be so many microseconds late.
+    pub fn with_late(
+        store: Arc<dyn ObjectStore>,
+        metastore: Arc<dyn Metastore>,
+        env: Env,
+        late_micros: i64,
+    ) -> Result<Files> {
         let records = Cache::with_weighter(4096, RECORDS_BYTES_MAX, RecordWeight);
-        let quiet = env.passed().saturating_add(LATE_MICROS);
+        let quiet = env.passed().saturating_add(late_micros);
         let abandoned = Mutex::new(metastore.intents()?.into_iter().map(|file| (file, quiet)).collect());
-        Ok(Files { inner: Arc::new(Inner { store, metastore, env, pending: Mutex::default(), records, abandoned }) })
+        Ok(Files {
+            inner: Arc::new(Inner {
+                store,
+                metastore,
+                env,
+                pending: Mutex::default(),
+                records,
+                abandoned,
+                late_micros,
+            }),
+        })
     }
 
     /// Returns the files that were begun and will never be committed.
@@ -444,7 +466,7 @@ impl Drop for FileWriter {
         if self.finished {
             return;
         }
-        let quiet = self.files.inner.env.passed().saturating_add(LATE_MICROS);
+        let quiet = self.files.inner.env.passed().saturating_add(self.files.inner.late_micros);
         self.files.inner.abandoned.lock().insert((self.id, self.kind), quiet);
         // No name leads to the parts of an upload that stays open, and they take room.
         let (upload, location) = (self.upload.take(), path(self.kind, self.id));
