@@ -485,7 +485,7 @@ async fn audit(world: &World, who: &str, rng: &mut StdRng) -> (String, Result<()
         let checked = db.check(None).await;
         if let Ok(checked) = &checked {
             // A file that cannot be read for the moment is told from one that is damaged.
-            let damaged = checked.damages.iter().find(|line| !line.contains("could not be read"));
+            let damaged = checked.lines().into_iter().find(|line| !line.contains("could not be read"));
             if let Some(line) = damaged {
                 world.wrong(format!("{who}: the check finds {line}"));
             }
