@@ -65,6 +65,9 @@ impl Room {
     /// Waits for a place. What is larger than the room gets all of it.
     async fn take(&self, bytes: u64) -> Result<Arc<OwnedSemaphorePermit>> {
         let units = (bytes * UNPACKED).div_ceil(UNIT_BYTES).min(u64::from(self.all)) as u32;
+        if let Ok(place) = self.units.clone().try_acquire_many_owned(units) {
+            return Ok(Arc::new(place));
+        }
         match tokio::time::timeout(self.wait, self.units.clone().acquire_many_owned(units)).await {
             Ok(place) => Ok(Arc::new(place.expect("it is never closed"))),
             Err(_) => Err(wrap(

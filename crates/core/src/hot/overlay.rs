@@ -12,7 +12,9 @@
 //! are only added. The same structure holds a transaction's own writes, numbered by statement instead of by commit.
 //! It never decides by wall clock and never does I/O but to find the positions of killed keys.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,7 +74,7 @@ struct Inner {
     died: Vec<Version>,
     slots: HashMap<Box<[u8]>, Ops>,
     kills: Vec<Kill>,
-    hidden: HashMap<FileId, BTreeMap<u32, Version>>,
+    hidden: HashMap<FileId, Hidden>,
     /// Row numbers by the values of some columns, for unique indexes and foreign keys. Made when first asked for.
     secondary: HashMap<Vec<ColumnId>, RowsByKey>,
     /// Everything up to this version has been applied.
@@ -83,6 +85,54 @@ struct Inner {
 struct Chunk {
     first: u32,
     batch: RecordBatch,
+}
+
+/// Positions of a part, each with the commit that killed it.
+#[derive(Default)]
+struct Hidden {
+    killed: HashMap<u32, Version>,
+    /// The same, by the commits: a reader takes back what came after its version.
+    by_version: BTreeSet<(Version, u32)>,
+    all: RoaringBitmap,
+}
+
+impl Hidden {
+    /// Notes a kill. The first one counts.
+    fn add(&mut self, position: u32, killed: Version) {
+        match self.killed.entry(position) {
+            Entry::Occupied(known) if *known.get() <= killed => return,
+            Entry::Occupied(mut known) => {
+                let later = known.insert(killed);
+                self.by_version.remove(&(later, position));
+            }
+            Entry::Vacant(new) => {
+                new.insert(killed);
+                self.all.insert(position);
+            }
+        }
+        self.by_version.insert((killed, position));
+    }
+
+    /// Returns the positions that are hidden at `version`.
+    fn at(&self, version: Version) -> RoaringBitmap {
+        let mut hidden = self.all.clone();
+        for (_, position) in self.by_version.range((Bound::Excluded((version, u32::MAX)), Bound::Unbounded)) {
+            hidden.remove(*position);
+        }
+        hidden
+    }
+
+    /// Takes back what came after `version`.
+    fn cut(&mut self, version: Version) {
+        while let Some((killed, position)) = self.by_version.pop_last() {
+            if killed <= version {
+                self.by_version.insert((killed, position));
+                break;
+            }
+            self.killed.remove(&position);
+            self.all.remove(position);
+        }
+    }
 }
 
 /// A key that a commit deleted, whose row lies in some part.
@@ -190,9 +240,7 @@ impl Overlay {
             !kept.is_empty()
         });
         inner.kills.retain(|kill| kill.version <= statement);
-        for positions in inner.hidden.values_mut() {
-            positions.retain(|_, version| *version <= statement);
-        }
+        inner.hidden.values_mut().for_each(|hidden| hidden.cut(statement));
         inner.secondary.clear();
         inner.upto = statement;
     }
@@ -402,27 +450,20 @@ impl Overlay {
     pub fn resolved(&self, kills: &[Kill], found: &[(FileId, u32, Version)]) {
         let mut inner = self.inner.write();
         for (file, position, killed) in found {
-            let at = inner.hidden.entry(*file).or_default().entry(*position).or_insert(*killed);
-            *at = (*at).min(*killed);
+            inner.hidden.entry(*file).or_default().add(*position, *killed);
         }
         inner.kills.retain(|kill| kills.binary_search(kill).is_err());
     }
 
     /// Returns the positions of a part that are hidden at `version`.
     pub fn hidden(&self, file: FileId, version: Version) -> RoaringBitmap {
-        let inner = self.inner.read();
-        match inner.hidden.get(&file) {
-            Some(positions) => {
-                positions.iter().filter(|(_, v)| **v <= version).map(|(position, _)| *position).collect()
-            }
-            None => RoaringBitmap::new(),
-        }
+        self.inner.read().hidden.get(&file).map_or_else(RoaringBitmap::new, |hidden| hidden.at(version))
     }
 
     /// Tells whether this position of a part is hidden at `version`.
     pub fn is_hidden(&self, file: FileId, position: u32, version: Version) -> bool {
         let inner = self.inner.read();
-        inner.hidden.get(&file).and_then(|positions| positions.get(&position)).is_some_and(|v| *v <= version)
+        inner.hidden.get(&file).and_then(|hidden| hidden.killed.get(&position)).is_some_and(|killed| *killed <= version)
     }
 
     /// Returns every key touched.
@@ -596,6 +637,21 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+
+    #[test]
+    fn what_is_hidden_is_told_by_version() {
+        let mut hidden = Hidden::default();
+        for (position, killed) in [(5, 2), (9, 4), (1, 3), (9, 2), (5, 7)] {
+            hidden.add(position, Version(killed));
+        }
+        let at = |hidden: &Hidden, version| hidden.at(Version(version)).into_iter().collect::<Vec<u32>>();
+        assert_eq!([1, 2, 3].map(|version| at(&hidden, version)), [vec![], vec![5, 9], vec![1, 5, 9]]);
+        assert_eq!(hidden.at(Version::MAX), hidden.at(Version(3)));
+        hidden.cut(Version(2));
+        assert_eq!((at(&hidden, 9), hidden.killed.len(), hidden.by_version.len()), (vec![5, 9], 2, 2));
+        hidden.add(1, Version(8));
+        assert_eq!([7, 8].map(|version| at(&hidden, version)), [vec![5, 9], vec![1, 5, 9]]);
+    }
 
     #[test]
     fn a_kill_that_comes_while_others_are_looked_for_stays() {
