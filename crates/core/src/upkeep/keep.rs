@@ -116,8 +116,8 @@ pub(super) struct Pinned {
 struct Frame {
     /// The first version after its own.
     first: Version,
-    /// The last for each that keeps them.
-    by: HashMap<KeeperKind, Version>,
+    /// The last for each that keeps them, and why it does.
+    by: HashMap<KeeperKind, (Version, Arc<str>)>,
 }
 
 /// How many of the answers that will not change are remembered.
@@ -376,7 +376,7 @@ impl Keepers {
             let mut frame = frames[at].take().unwrap_or(Frame { first: held.begin, by: HashMap::new() });
             frame.first = held.begin;
             for keeper in passing {
-                let last = frame.by.entry(keeper.kind).or_insert(keeper.upto);
+                let (last, _) = frame.by.entry(keeper.kind).or_insert((keeper.upto, keeper.why));
                 *last = keeper.upto.max(*last);
             }
             frames[at - 1] = Some(frame).filter(|frame| !frame.by.is_empty());
@@ -387,10 +387,10 @@ impl Keepers {
         for (held, frame) in contents.iter_mut().zip(frames) {
             let Some(frame) = frame else { continue };
             let time = |version| Ok::<_, Error>(store.entry_head(version)?.map_or(Time(0), |head| head.time));
-            let last = frame.by.values().copied().max().unwrap_or(frame.first);
-            let why: Arc<str> = format!("key frame for {} to {} UTC of {name}", time(frame.first)?, time(last)?).into();
-            for (kind, upto) in frame.by {
-                held.keepers.insert(0, Keeper { why: why.clone(), upto, kind });
+            let last = frame.by.values().map(|(last, _)| *last).max().unwrap_or(frame.first);
+            let what = format!("key frame for {} to {} UTC of {name}", time(frame.first)?, time(last)?);
+            for (kind, (upto, why)) in frame.by {
+                held.keepers.insert(0, Keeper { why: format!("{what}, for {why}").into(), upto, kind });
             }
         }
         Ok(())

@@ -228,7 +228,9 @@ async fn a_reader_lays_little_over_a_key_frame_and_key_frames_stay() {
         Fate::Kept(why) if file.kind == FileKind::Manifest => Some(why.to_string()),
         _ => None,
     });
-    let is_frame = |why: &String| why.starts_with("key frame for 2026-01-01 ") && why.ends_with(" UTC of d.t");
+    let is_frame = |why: &String| {
+        why.starts_with("key frame for 2026-01-01 ") && why.ends_with(" UTC of d.t, for the recovery window of d.t")
+    };
     assert!(reasons.filter(is_frame).count() > 3);
 }
 

@@ -24,7 +24,7 @@ use strandline_core::error::Kind;
 use strandline_core::ids::{FileId, Version};
 use strandline_core::log::{EntryQuery, FileKind};
 use strandline_core::moment::Moment;
-use strandline_core::upkeep::collect::Fate;
+use strandline_core::upkeep::collect::{Fate, FileVerdict};
 use strandline_core::when::{Limit, When};
 
 use self::child::{Act, GRACE, Orders, SUM, Work, lines, options, read, tables};
@@ -327,11 +327,20 @@ async fn sound(db: &Database, folder: &Path, reached: &HashSet<FileId>) -> Resul
     Ok(())
 }
 
+/// How often a collection is followed by another one, at most.
+const ROUNDS_MAX: u32 = 12;
+
 /// Collects everything, and looks for garbage.
 async fn collect(db: &Database, folder: &Path) -> Result<(), String> {
-    for _ in 0..3 {
+    let told = |error| format!("{error:?}");
+    for round in 0.. {
         db.env().advance(2 * GRACE);
         db.collect().await.map_err(|error| format!("the collection ends with {error:?}"))?;
+        // Time passes, and more can be thinned out each time, until there is no more of it.
+        let waits = |file: &FileVerdict| matches!(file.fate, Fate::Waits(_));
+        if round >= 2 && (round == ROUNDS_MAX || !db.plan_collection().await.map_err(told)?.files.iter().any(waits)) {
+            break;
+        }
     }
     let intents = db.metastore().intents().map_err(|error| format!("{error:?}"))?;
     let known = db.metastore().files().map_err(|error| format!("{error:?}"))?;
