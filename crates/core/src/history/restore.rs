@@ -40,6 +40,21 @@ pub struct RestoreRequest {
     pub foreign_key_checks: bool,
 }
 
+impl RestoreRequest {
+    /// A restore in place, with all that is on unless somebody turns it off.
+    pub fn of(scope: Scope, when: When) -> RestoreRequest {
+        RestoreRequest {
+            scope,
+            when,
+            target: Target::InPlace,
+            overwrite: false,
+            keep_copy: false,
+            create_database: false,
+            foreign_key_checks: true,
+        }
+    }
+}
+
 /// Where a restore puts what it restores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {

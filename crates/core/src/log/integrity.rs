@@ -125,7 +125,7 @@ pub(super) fn log_crc(
     canon.crc()
 }
 
-fn put_head(canon: &mut Canon, head: &EntryHead) {
+pub(super) fn put_head(canon: &mut Canon, head: &EntryHead) {
     canon.u64(head.version.0);
     canon.i64(head.time.0);
     canon.u64(head.account.0);

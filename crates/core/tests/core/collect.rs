@@ -11,7 +11,7 @@ use strandline_core::db::{Database, Options, SYS};
 use strandline_core::env::Env;
 use strandline_core::error::Kind;
 use strandline_core::history::pitr::PitrSpec;
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::Version;
 use strandline_core::log::memory::MemoryMetastore;
@@ -510,15 +510,7 @@ async fn a_dropped_table_comes_back_from_its_snapshot_when_the_drop_is_long_ago(
     drop.commit().await.unwrap();
     store.pass(100).await;
     assert!(store.collect().await.entries > 0, "the row after the snapshot is gone");
-    let request = RestoreRequest {
-        scope: only("t"),
-        when: When::Snapshot("s".to_owned()),
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    };
+    let request = RestoreRequest::of(only("t"), When::Snapshot("s".to_owned()));
     store.db.restore(request, &author()).await.unwrap();
     assert_eq!(pairs(&store.db, &named(&store.db, "d", "t")).await, [(1, 1)]);
 }

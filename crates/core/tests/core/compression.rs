@@ -11,7 +11,7 @@ use strandline_core::catalog::Content;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::env::Env;
 use strandline_core::error::{Error, Kind, Result, What};
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::ColumnId;
 use strandline_core::jobs::{JobInfo, JobState};
@@ -29,15 +29,7 @@ fn compressed(name: &str) -> SnapshotSpec {
 }
 
 fn restore_of(name: &str) -> RestoreRequest {
-    RestoreRequest {
-        scope: Scope::Database("d".to_owned()),
-        when: When::Snapshot(name.to_owned()),
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    }
+    RestoreRequest::of(Scope::Database("d".to_owned()), When::Snapshot(name.to_owned()))
 }
 
 async fn objects_of(objects: &InMemory) -> BTreeSet<String> {

@@ -21,15 +21,7 @@ use crate::failing::FailingMetastore;
 use crate::support::*;
 
 pub fn in_place(scope: Scope, version: Version) -> RestoreRequest {
-    RestoreRequest {
-        scope,
-        when: When::Version(version),
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    }
+    RestoreRequest::of(scope, When::Version(version))
 }
 
 fn only(name: &str) -> Scope {

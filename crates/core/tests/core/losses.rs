@@ -13,7 +13,7 @@ use strandline_core::db::{Database, SYS};
 use strandline_core::env::Env;
 use strandline_core::error::Kind;
 use strandline_core::history::pitr::PitrSpec;
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::Version;
 use strandline_core::log::{FileKind, Scope};
@@ -25,15 +25,7 @@ use crate::failing::FailingMetastore;
 use crate::support::*;
 
 fn restore(scope: Scope, when: When) -> RestoreRequest {
-    RestoreRequest {
-        scope,
-        when,
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    }
+    RestoreRequest::of(scope, when)
 }
 
 /// MatrixOne #21305: a read at one fixed time returned more rows than before, for deletions were collected before data.

@@ -341,15 +341,7 @@ fn full(name: u8) -> (String, String) {
 }
 
 fn in_place(scope: Scope, when: When) -> RestoreRequest {
-    RestoreRequest {
-        scope,
-        when,
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    }
+    RestoreRequest::of(scope, when)
 }
 
 impl Machine {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
 use strandline_core::history::pitr::PitrSpec;
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::{Time, Version};
 use strandline_core::log::Scope;
@@ -35,15 +35,7 @@ async fn store() -> (Database, Options, Arc<Table>, Arc<Table>) {
 }
 
 fn restore(scope: Scope, when: When) -> RestoreRequest {
-    RestoreRequest {
-        scope,
-        when,
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    }
+    RestoreRequest::of(scope, when)
 }
 
 /// Makes commits so that neither `then` nor its successor is the newest when a window begins.

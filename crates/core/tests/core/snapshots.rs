@@ -289,13 +289,8 @@ async fn a_file_that_two_manifests_of_one_snapshot_share_counts_once_and_deletio
     assert_eq!((whole.unique_bytes, less.unique_bytes), (0, 0));
     // Another table with the manifest of before: the snapshot of both has the part once.
     let request = RestoreRequest {
-        scope: only("t"),
-        when: When::Snapshot("whole".to_owned()),
         target: Target::Name("then".to_owned()),
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
+        ..RestoreRequest::of(only("t"), When::Snapshot("whole".to_owned()))
     };
     db.restore(request, &author()).await.unwrap();
     take(&db, "both", Scope::Database("d".to_owned())).await;

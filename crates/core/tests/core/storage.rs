@@ -195,15 +195,8 @@ async fn a_clone_shares_until_it_is_written() {
     let whole = store.stored("t").await;
     assert!(whole.live_bytes > 0 && whole.shared_bytes == 0 && whole.shared_with.is_empty(), "{whole:?}");
     assert_eq!(whole.day_bytes, whole.live_bytes, "written today");
-    let request = RestoreRequest {
-        scope: only("t"),
-        when: When::Now,
-        target: Target::Name("copy".to_owned()),
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    };
+    let request =
+        RestoreRequest { target: Target::Name("copy".to_owned()), ..RestoreRequest::of(only("t"), When::Now) };
     store.db.restore(request, &author()).await.unwrap();
     let of = |name: &str| vec![("d".to_owned(), name.to_owned())];
     let copy = store.stored("copy").await;

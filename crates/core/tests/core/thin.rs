@@ -157,15 +157,7 @@ async fn what_a_clone_can_do_without_stays_for_its_origin() {
     store.let_the_window_pass().await;
     store.noted.clear();
     store.note().await;
-    let request = RestoreRequest {
-        scope: only("t"),
-        when: When::Now,
-        target: Target::Name("c".to_owned()),
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    };
+    let request = RestoreRequest { target: Target::Name("c".to_owned()), ..RestoreRequest::of(only("t"), When::Now) };
     store.db.restore(request, &author()).await.unwrap();
     let clone = named(&store.db, "d", "c");
     // Nothing new: the clone's own first manifest is that of its origin, and the next one takes its place.

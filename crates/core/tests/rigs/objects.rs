@@ -32,7 +32,7 @@ use strandline_core::cold::{DurableLocal, Merging, Patient, parse_path};
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::env::Env;
 use strandline_core::error::{Kind, Result};
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::{Digest, FileId, TableId, Version};
 use strandline_core::log::memory::MemoryMetastore;
@@ -375,15 +375,7 @@ async fn snapshot(world: &World, who: &str, name: &str, compress: bool) -> Resul
 }
 
 async fn restore(world: &World, who: &str, table: &str, version: u64) -> Result<()> {
-    let request = RestoreRequest {
-        scope: in_d(table),
-        when: When::Version(Version(version)),
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    };
+    let request = RestoreRequest::of(in_d(table), When::Version(Version(version)));
     let effects = vec![Effect::Same(table.to_owned(), table.to_owned(), version)];
     world.model.lock().asked.insert(who.to_owned(), effects);
     let report = world.db().restore(request, &named(who)).await;

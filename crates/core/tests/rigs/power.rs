@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 use strandline_core::cold::DurableLocal;
 use strandline_core::db::{Database, SYS};
 use strandline_core::error::{Kind, Result};
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::{Time, Version};
 use strandline_core::txn::OnDuplicate;
@@ -313,15 +313,7 @@ async fn drop_snapshot(db: &Database, rng: &mut StdRng) -> Result<()> {
 
 async fn restore(db: &Database, rng: &mut StdRng) -> Result<()> {
     let Some(name) = some_snapshot(db, rng)? else { return Ok(()) };
-    let request = RestoreRequest {
-        scope: script::of_d(),
-        when: When::Snapshot(name),
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    };
+    let request = RestoreRequest::of(script::of_d(), When::Snapshot(name));
     db.restore(request, &author()).await.map(drop)
 }
 

@@ -16,7 +16,7 @@ use strandline_core::env::Env;
 use strandline_core::error::{Kind, Result};
 use strandline_core::grants::{Grants, Privileges};
 use strandline_core::history::pitr::PitrSpec;
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::retention::Keep;
 use strandline_core::history::schedule::{Rhythm, ScheduleSpec};
 use strandline_core::history::snapshot::{SnapshotSpec, Term, TermUnit};
@@ -517,15 +517,7 @@ async fn compressed(db: &Database) -> Result<()> {
 }
 
 async fn restore(db: &Database) -> Result<()> {
-    let request = RestoreRequest {
-        scope: in_d("t"),
-        when: When::Snapshot("s".to_owned()),
-        target: Target::InPlace,
-        overwrite: false,
-        keep_copy: false,
-        create_database: false,
-        foreign_key_checks: true,
-    };
+    let request = RestoreRequest::of(in_d("t"), When::Snapshot("s".to_owned()));
     db.restore(request, &author()).await.map(drop)
 }
 

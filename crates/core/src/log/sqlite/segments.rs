@@ -318,12 +318,7 @@ impl LogRow {
         let texts = (self.changes.as_str(), self.pins.as_str(), self.files.as_slice());
         let crc = integrity::log_crc(head, &touches, texts, self.catalog_version, self.catalog_digest);
         let mut canon = Canon::with_capacity(256 + touches.len() + self.changes.len());
-        canon.u64(head.version.0);
-        canon.i64(head.time.0);
-        canon.u64(head.account.0);
-        canon.bytes(head.author.as_bytes());
-        canon.bytes(head.what.as_bytes());
-        canon.u64(u64::from(head.upkeep));
+        integrity::put_head(&mut canon, head);
         canon.bytes(&touches);
         canon.bytes(self.changes.as_bytes());
         canon.bytes(self.pins.as_bytes());

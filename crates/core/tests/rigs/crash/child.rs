@@ -24,7 +24,7 @@ use strandline_core::db::{Database, Options, SYS};
 use strandline_core::env::Env;
 use strandline_core::error::{Kind, Result};
 use strandline_core::history::pitr::PitrSpec;
-use strandline_core::history::restore::{RestoreRequest, Target};
+use strandline_core::history::restore::RestoreRequest;
 use strandline_core::history::retention::Keep;
 use strandline_core::history::schedule::{Rhythm, ScheduleSpec};
 use strandline_core::history::snapshot::{SnapshotSpec, Term, TermUnit};
@@ -669,15 +669,7 @@ impl Child {
                     }
                     _ => (Scope::Database("d".to_owned()), "d.".to_owned()),
                 };
-                let request = RestoreRequest {
-                    scope,
-                    when: When::Version(strandline_core::ids::Version(version)),
-                    target: Target::InPlace,
-                    overwrite: false,
-                    keep_copy: false,
-                    create_database: false,
-                    foreign_key_checks: true,
-                };
+                let request = RestoreRequest::of(scope, When::Version(strandline_core::ids::Version(version)));
                 let work = async move { Ok(Some(db.restore(request, &author).await?.version_after.0)) };
                 self.run(op, Effect::Restore(prefix, version), work).await;
             }
