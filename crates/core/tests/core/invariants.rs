@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use strandline_core::db::{Database, Options, SYS};
 use strandline_core::error::{Kind, What};
-use strandline_core::history::restore::{Action, RestoreRequest, Target};
+use strandline_core::history::restore::{Action, RestoreRequest};
 use strandline_core::ids::{Time, Version};
 use strandline_core::log::memory::MemoryMetastore;
 use strandline_core::log::{EntryQuery, Metastore, Scope, Terms};
