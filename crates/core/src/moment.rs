@@ -105,6 +105,11 @@ impl Moment {
         self.layers(table, &self.0.catalog, None).await?.scan_with_versions().await
     }
 
+    /// Returns the visible rows that have one of these keys ([`crate::cold::encode_keys`]), and no others.
+    pub async fn scan_keys(&self, table: &Arc<Table>, keys: &Keys) -> Result<TableScan> {
+        self.layers(table, &self.0.catalog, None).await?.scan_keys(keys).await
+    }
+
     /// Returns the row with this key ([`crate::cold::encode_keys`]), as a batch of one in `table.physical_schema()`.
     pub async fn get(&self, table: &Arc<Table>, key: &[u8]) -> Result<Option<RecordBatch>> {
         let layers = self.layers(table, &self.0.catalog, None).await?;

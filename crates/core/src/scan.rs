@@ -175,6 +175,15 @@ impl<'a> Layers<'a> {
         Ok(TableScan { table: self.table.clone(), version: self.version, parts, rows })
     }
 
+    /// Returns the visible rows that have one of these keys, as a scan that finds nothing else.
+    pub async fn scan_keys(&self, keys: &Keys) -> Result<TableScan> {
+        let mut seen = HashSet::new();
+        let places = self.find(keys).await?.into_iter().flatten();
+        let places: Vec<Place> = places.filter(|place| seen.insert(*place)).collect();
+        let rows = if places.is_empty() { Vec::new() } else { vec![self.fetch(&places).await?] };
+        Ok(TableScan { table: self.table.clone(), version: self.version, parts: Vec::new(), rows })
+    }
+
     /// Returns the visible rows of the overlay, without a transaction's own.
     pub fn hot_rows(&self, with_version: bool) -> Result<Vec<RecordBatch>> {
         let replaced = match self.own {
@@ -360,10 +369,8 @@ impl<'a> Layers<'a> {
                 for part in &self.manifest.parts {
                     match self.cold.try_get(&self.table, part, self.parts_version, key)? {
                         Some(found) => {
-                            if part.deletions.is_some() {
-                                return None;
-                            }
-                            if !self.overlay.is_hidden(part.file, found.position, self.version) {
+                            let is_deleted = self.cold.try_deletions(part)?.contains(found.position);
+                            if !is_deleted && !self.overlay.is_hidden(part.file, found.position, self.version) {
                                 let columns: Vec<usize> = (0..found.block.num_columns() - 1).collect();
                                 let row = found.block.slice(found.row, 1).project(&columns);
                                 return Some(row.map(Some).map_err(Into::into));

@@ -9,7 +9,7 @@ use crate::api::{Outcome, Value};
 use crate::error::{Error, Result};
 use crate::failure;
 use crate::parse::Statement;
-use crate::plan::Planned;
+use crate::plan::{Planned, Scanned};
 use crate::run;
 use crate::session::Session;
 use crate::show::answer::{CellKind, answer, row};
@@ -61,10 +61,13 @@ fn scan_lines(planned: &Planned) -> Vec<String> {
         .scans
         .iter()
         .map(|scan| {
-            format!(
-                "{}.{} at version {}: {} rows, {} of them in memory, {} parts",
-                scan.database, scan.table, scan.version, scan.rows, scan.rows_in_memory, scan.parts
-            )
+            let Scanned { database, table, version, rows, rows_in_memory, parts, .. } = scan;
+            match scan.by_key {
+                true => format!("{database}.{table} at version {version}: read by key, {rows} rows found"),
+                false => format!(
+                    "{database}.{table} at version {version}: {rows} rows, {rows_in_memory} of them in memory, {parts} parts"
+                ),
+            }
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 mod access;
 pub mod api;
+mod by_key;
 mod context;
 mod create_text;
 mod ddl;

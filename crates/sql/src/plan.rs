@@ -35,6 +35,7 @@ use strandline_core::txn::Txn;
 use strandline_core::when::Limit;
 
 use crate::access::{self, Place, Rights};
+use crate::by_key::Equals;
 use crate::error::{Error, Result};
 use crate::expressions;
 use crate::failure;
@@ -99,6 +100,8 @@ pub struct Scanned {
     pub database: String,
     pub table: String,
     pub version: Version,
+    /// Only the rows that have the keys which the query names were looked for.
+    pub by_key: bool,
     pub parts: usize,
     /// Visible rows, exactly.
     pub rows: u64,
@@ -175,6 +178,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     names_of_database::replace(&mut query, reading)?;
     names::bind(&mut query, reading.state, parameters)?;
     query.locks.clear();
+    let equals = Equals::of(&query);
     let mut statement = ast::Statement::Query(Box::new(query));
     expressions::rewrite_statement(&mut statement)?;
     names::fold(&mut statement);
@@ -184,6 +188,8 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     let mut scans = Vec::new();
     let mut withheld = Vec::new();
     let found = parse::moments(&statement)?;
+    // A table that stands there once more is read as a whole.
+    let equals = equals.filter(|_| found.len() == 1);
     let mut moved: Vec<(TableAtMoment, ObjectName)> = Vec::new();
     let mut scanned: HashMap<(String, String), Range<usize>> = HashMap::new();
     for table in found {
@@ -230,6 +236,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
             session,
             options,
             past: table.when.is_some(),
+            equals: equals.as_ref(),
             hidden: Hidden { row_id: options.with_row_id, version: versions },
             depth,
         };
@@ -414,6 +421,8 @@ struct Look<'a> {
     options: &'a Options,
     /// The statement names a moment for this table.
     past: bool,
+    /// What the query says its rows must equal.
+    equals: Option<&'a Equals>,
     hidden: Hidden,
     /// In how many views the query stands.
     depth: usize,
@@ -427,7 +436,7 @@ async fn resolve(
     scans: &mut Vec<Scanned>,
     withheld: &mut Vec<Withheld>,
 ) -> Result<(Arc<dyn TableSource>, Vec<String>)> {
-    let Look { reading, session, options, past, hidden, depth } = look;
+    let Look { reading, session, options, past, equals, hidden, depth } = look;
     let rights = rights_of(reading, options);
     if database.eq_ignore_ascii_case("mysql") {
         rights.require_on_table(database, name, Privileges::SELECT)?;
@@ -454,16 +463,20 @@ async fn resolve(
     let limit = reading.source.limit();
     let pin = limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty());
     if !table.is_view() {
-        let scan = match (reading.source, hidden.version) {
-            (Source::Moment(moment, _), false) => moment.scan(&table).await?,
-            (Source::Moment(moment, _), true) => moment.scan_with_versions(&table).await?,
-            (Source::Txn(txn), false) => txn.scan(&table).await?,
-            (Source::Txn(txn), true) => txn.scan_with_versions(&table).await?,
+        let keys = equals.filter(|_| !hidden.version).and_then(|equals| equals.keys(&table));
+        let scan = match (reading.source, &keys, hidden.version) {
+            (Source::Moment(moment, _), Some(keys), _) => moment.scan_keys(&table, keys).await?,
+            (Source::Moment(moment, _), None, false) => moment.scan(&table).await?,
+            (Source::Moment(moment, _), None, true) => moment.scan_with_versions(&table).await?,
+            (Source::Txn(txn), Some(keys), _) => txn.scan_keys(&table, keys).await?,
+            (Source::Txn(txn), None, false) => txn.scan(&table).await?,
+            (Source::Txn(txn), None, true) => txn.scan_with_versions(&table).await?,
         };
         scans.push(Scanned {
             database: database.name.clone(),
             table: table.name.clone(),
             version: scan.version,
+            by_key: keys.is_some(),
             parts: scan.parts.len(),
             rows: scan.row_count(),
             rows_in_memory: scan.rows.iter().map(|batch| batch.num_rows() as u64).sum(),

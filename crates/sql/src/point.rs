@@ -8,15 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, Int8Array, Int16Array, Int32Array, Int64Array, RecordBatch, StringArray, UInt8Array,
-    UInt16Array, UInt32Array, UInt64Array,
-};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::StreamExt;
 use futures::stream;
 use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, Value as Literal,
+    BinaryOperator, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Value as Literal,
 };
 use strandline_core::cold::encode_keys;
 use strandline_core::grants::Privileges;
@@ -24,13 +21,13 @@ use strandline_core::schema::{Table, Type, same_name};
 
 use crate::access::Rights;
 use crate::api::{ColumnMeta, Outcome, Rows, Value};
+use crate::by_key::{self, Constant};
 use crate::dml;
 use crate::error::Result;
 use crate::parse::{self, Statement};
 use crate::plan::Source;
 use crate::run;
 use crate::session::Session;
-use crate::types::MySqlType;
 
 /// The shapes of statements that a session has met.
 #[derive(Default)]
@@ -91,7 +88,7 @@ pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> 
             _ => return None,
         }
     }
-    let key = shape.key.iter().map(|(ty, at)| key_array(*ty, &values[*at])).collect::<Option<Vec<_>>>()?;
+    let key = shape.key.iter().map(|(ty, at)| by_key::array(*ty, &values[*at])).collect::<Option<Vec<_>>>()?;
     let result = look_up(session, &shape, &key).await;
     if matches!(&result, Ok(None)) {
         // The table is not what it was: the long way, which will find the new shape.
@@ -161,8 +158,9 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
     let parsed = parse::parse_one(text, options).ok()?;
     let Statement::Query(query) = &parsed.statement else { return None };
     let (select, limit) = plain_select(query)?;
-    let (database, name, alias) = only_table(select)?;
-    let database = database.or_else(|| session.state.database.clone())?;
+    let only = by_key::only_table(select).filter(|only| !only.past)?;
+    let (name, alias) = (only.name, only.called);
+    let database = only.database.or_else(|| session.state.database.clone())?;
     let reader = session.reader();
     let catalog = session.source(&reader).catalog().clone();
     let home = catalog.database(session.state.account, &database).ok()?;
@@ -195,21 +193,8 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
     for id in &table.primary_key {
         let at = table.columns.iter().position(|column| column.id == *id)?;
         let (_, constant) = equals.iter().find(|(expr, _)| column_of(expr) == Some(at))?;
-        // Where comparing is more than comparing what is stored, the planner knows better.
-        let ty = MySqlType::parse(&table.columns[at].declared).ok()?;
-        let comparable = match ty.storage() {
-            Type::Text => matches!(ty, MySqlType::VarChar(_) | MySqlType::Char(_)),
-            Type::Bytes => matches!(ty, MySqlType::VarBinary(_)),
-            Type::Int8 | Type::Int16 | Type::Int32 | Type::Int64 => true,
-            Type::UInt8 | Type::UInt16 | Type::UInt32 | Type::UInt64 => {
-                !matches!(ty, MySqlType::Bit(_) | MySqlType::Year)
-            }
-            _ => false,
-        };
-        if !comparable {
-            return None;
-        }
-        key.push((ty.storage(), *constant));
+        let ty = by_key::comparable(&table.columns[at])?;
+        key.push((ty, *constant));
     }
     if equals.len() != key.len() {
         return None;
@@ -255,26 +240,6 @@ fn plain_select(query: &Query) -> Option<(&Select, Option<usize>)> {
     plain.then_some((select.as_ref(), limit))
 }
 
-/// Returns the only table of a SELECT: its database, its name, and what it is called there.
-fn only_table(select: &Select) -> Option<(Option<String>, String, String)> {
-    let [from] = select.from.as_slice() else { return None };
-    if !from.joins.is_empty() {
-        return None;
-    }
-    let TableFactor::Table { name, alias, args: None, version: None, partitions, sample: None, .. } = &from.relation
-    else {
-        return None;
-    };
-    if !partitions.is_empty() || alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
-        return None;
-    }
-    let mut parts = parse::name_parts(name);
-    let table = parts.pop()?;
-    let database = parts.pop();
-    let called = alias.as_ref().map_or_else(|| table.clone(), |alias| alias.name.value.clone());
-    parts.is_empty().then_some((database, table, called))
-}
-
 /// Takes `a = ? AND b = ?` apart.
 fn conjunction<'a>(expr: &'a Expr, equals: &mut Vec<(&'a Expr, usize)>) -> Option<()> {
     match expr {
@@ -302,15 +267,6 @@ fn placeholder(expr: &Expr) -> Option<usize> {
         },
         _ => None,
     }
-}
-
-/// A constant of a statement, from its text or from a parameter.
-#[derive(Clone, Debug, PartialEq)]
-enum Constant<'a> {
-    Number(i128),
-    Text(&'a [u8]),
-    /// NULL, a fraction, a time: for the planner.
-    Other,
 }
 
 /// Cuts the constants out of a text: `?` stands for each in `shape`. `None` for a text that cannot be a look-up.
@@ -379,23 +335,6 @@ fn cut<'a>(sql: &'a str, parameters: &'a [Value], shape: &mut String) -> Option<
 
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
-}
-
-/// Returns a key column that holds a constant; `None` where comparing is the planner's affair.
-fn key_array(ty: Type, constant: &Constant<'_>) -> Option<ArrayRef> {
-    Some(match (ty, constant) {
-        (Type::Int8, Constant::Number(n)) => Arc::new(Int8Array::from(vec![i8::try_from(*n).ok()?])),
-        (Type::Int16, Constant::Number(n)) => Arc::new(Int16Array::from(vec![i16::try_from(*n).ok()?])),
-        (Type::Int32, Constant::Number(n)) => Arc::new(Int32Array::from(vec![i32::try_from(*n).ok()?])),
-        (Type::Int64, Constant::Number(n)) => Arc::new(Int64Array::from(vec![i64::try_from(*n).ok()?])),
-        (Type::UInt8, Constant::Number(n)) => Arc::new(UInt8Array::from(vec![u8::try_from(*n).ok()?])),
-        (Type::UInt16, Constant::Number(n)) => Arc::new(UInt16Array::from(vec![u16::try_from(*n).ok()?])),
-        (Type::UInt32, Constant::Number(n)) => Arc::new(UInt32Array::from(vec![u32::try_from(*n).ok()?])),
-        (Type::UInt64, Constant::Number(n)) => Arc::new(UInt64Array::from(vec![u64::try_from(*n).ok()?])),
-        (Type::Text, Constant::Text(text)) => Arc::new(StringArray::from(vec![std::str::from_utf8(text).ok()?])),
-        (Type::Bytes, Constant::Text(bytes)) => Arc::new(BinaryArray::from(vec![*bytes])),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -99,12 +99,10 @@ impl Cold {
 
     /// Returns the positions of the part's rows that are gone.
     pub async fn deletions(&self, part: &Part) -> Result<Arc<RoaringBitmap>> {
-        let Some(deletions) = part.deletions else {
-            return Ok(Arc::default());
-        };
-        if let Some(vector) = self.caches.vectors.get(&deletions.file) {
-            return Ok(vector);
+        if let Some(known) = self.try_deletions(part) {
+            return Ok(known);
         }
+        let Some(deletions) = part.deletions else { return Ok(Arc::default()) };
         let record = self.files.record(deletions.file).await?;
         let positions = dv::decode(&self.files.read(&record).await?)
             .map_err(|error| damaged(&record, "it is no deletion vector").with_source(error))?;
@@ -115,6 +113,14 @@ impl Cold {
         let vector = Arc::new(positions);
         self.caches.vectors.insert(deletions.file, vector.clone());
         Ok(vector)
+    }
+
+    /// As `deletions`, if they are in memory.
+    pub fn try_deletions(&self, part: &Part) -> Option<Arc<RoaringBitmap>> {
+        match part.deletions {
+            None => Some(Arc::default()),
+            Some(deletions) => self.caches.vectors.get(&deletions.file),
+        }
     }
 
     /// Stores a deletion vector.

@@ -310,6 +310,11 @@ impl Txn {
         self.layers(table).await?.scan_with_versions().await
     }
 
+    /// Returns the rows that this transaction sees and that have one of these keys, and no others.
+    pub async fn scan_keys(&self, table: &Arc<Table>, keys: &Keys) -> Result<TableScan> {
+        self.layers(table).await?.scan_keys(keys).await
+    }
+
     /// Returns the row with this key, as a batch of one.
     pub async fn get(&self, table: &Arc<Table>, key: &[u8]) -> Result<Option<RecordBatch>> {
         let layers = self.layers(table).await?;

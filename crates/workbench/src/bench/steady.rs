@@ -33,7 +33,6 @@ const TIMES: usize = 11;
 const POINTS: u64 = 200;
 
 const SCAN: &str = "SELECT COUNT(*), SUM(a), MAX(s) FROM bench.t";
-const SCAN_BEFORE: &str = "SELECT COUNT(*), SUM(a), MAX(s) FROM bench.t {AS OF TIMESTAMP '-4 minutes'}";
 
 /// A server that is written to, or not.
 struct Subject {
@@ -54,7 +53,8 @@ pub async fn run() -> Result<()> {
     let minutes: u64 = std::env::var("STRANDLINE_MINUTES").map_or(Ok(60), |text| text.parse())?;
     let every = Duration::from_secs(if minutes < 30 { 60 } else { 300 });
     println!("{ROWS} rows, {COMMITS_PER_SECOND} commits/s for {minutes} minutes; STRANDLINE_MINUTES says for how long");
-    println!("scan, point read and scan of 4 minutes ago: as a multiple of the freshly loaded table's\n");
+    let before = every * 4 / 5;
+    println!("scan, point read and scan of {before:?} ago: as a multiple of the freshly loaded table's\n");
     let folder = tempfile::tempdir()?;
     let mut subjects = Vec::new();
     for (name, arguments) in [("fresh", &[][..]), ("worn", &[]), ("unthinned", &["--keep-all-manifests"])] {
@@ -86,7 +86,7 @@ pub async fn run() -> Result<()> {
             return ended?.and(Err("a writer ended".into()));
         }
         let _no_writes = paused.write().await;
-        report(start.elapsed(), &mut subjects).await?;
+        report(start.elapsed(), before, &mut subjects).await?;
         next += every;
     }
     over.store(true, Ordering::SeqCst);
@@ -100,7 +100,8 @@ pub async fn run() -> Result<()> {
     Ok(())
 }
 
-async fn report(at: Duration, subjects: &mut [Subject]) -> Result<()> {
+async fn report(at: Duration, before: Duration, subjects: &mut [Subject]) -> Result<()> {
+    let scan_before = format!("{SCAN} {{AS OF TIMESTAMP '-{} seconds'}}", before.as_secs());
     let mut readings: Vec<Readings> = Vec::new();
     readings.resize_with(subjects.len(), || Readings { scan: Vec::new(), before: Vec::new(), point: Vec::new() });
     for turn in 0..TIMES {
@@ -108,7 +109,7 @@ async fn report(at: Duration, subjects: &mut [Subject]) -> Result<()> {
             readings.scan.push(timed(&mut subject.conn, SCAN).await?);
             readings.point.push(points(&mut subject.conn, turn as u64).await?);
             // The first one builds what the others find in memory; the median is of a moment that is looked at more than once.
-            readings.before.push(timed(&mut subject.conn, SCAN_BEFORE).await?);
+            readings.before.push(timed(&mut subject.conn, &scan_before).await?);
         }
     }
     let medians = |readings: Readings| [readings.scan, readings.point, readings.before].map(median);

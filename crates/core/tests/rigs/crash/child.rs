@@ -297,7 +297,7 @@ async fn open(orders: &Orders, log: &Mutex<File>) -> Option<Database> {
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
         };
-        note(log, &Line::Unopened(said));
+        note(log, &Line::Told(said));
     }
     None
 }
@@ -341,7 +341,7 @@ async fn work(orders: &Orders, log: &Arc<Mutex<File>>) {
                 .collect();
             for task in running {
                 if let Err(panic) = task.await {
-                    note(log, &Line::Unopened(format!("a task ended: {panic}")));
+                    note(log, &Line::Told(format!("a task ended: {panic}")));
                 }
             }
         }
@@ -351,7 +351,12 @@ async fn work(orders: &Orders, log: &Arc<Mutex<File>>) {
         note(log, &Line::Ended { refused });
     }
     let db = child.db.clone();
-    let _ = tokio::spawn(async move { db.close().await }).await;
+    let said = match tokio::spawn(async move { db.close().await }).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic.to_string(),
+    };
+    note(log, &Line::Told(format!("it did not close: {said}")));
 }
 
 /// Tells the database and the name of a table that is called `database.table`.

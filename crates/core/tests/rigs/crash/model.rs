@@ -48,8 +48,8 @@ pub enum Line {
         time: i64,
         head: u64,
     },
-    /// The store could not be opened; it is tried once more.
-    Unopened(String),
+    /// Something beside the operations went wrong: the store could not be opened, or not closed; a task ended.
+    Told(String),
     /// Before an operation begins. `head` is the newest version that can be seen.
     Intent {
         op: u64,
@@ -190,7 +190,7 @@ impl Model {
                         return Err(format!("operation {op} was committed, and said: {error}"));
                     }
                 }
-                Line::Unopened(_) | Line::Ended { .. } => {}
+                Line::Told(_) | Line::Ended { .. } => {}
             }
         }
         debug_assert!(known <= head);
