@@ -19,7 +19,7 @@ use object_store::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::cold::files::{Files, damaged, failed, parse_path};
+use crate::cold::files::{Files, covering_blocks, damaged, failed, parse_path};
 use crate::error::{Error, Kind};
 use crate::log::{BLOCK_BYTES, FileRecord};
 
@@ -71,8 +71,11 @@ impl Room {
         match tokio::time::timeout(self.wait, self.units.clone().acquire_many_owned(units)).await {
             Ok(place) => Ok(Arc::new(place.expect("it is never closed"))),
             Err(_) => Err(wrap(
-                Error::new(Kind::Unavailable, "Out of memory: other queries hold all that there is for reading parts.")
-                    .with_hint("Try again when they are done, or start the server with a greater --memory-limit."),
+                Error::new(
+                    Kind::Unavailable,
+                    "Out of memory: what is being read of parts takes all that there is for it.",
+                )
+                .with_hint("Try again when other queries are done, or start the server with a greater --memory-limit."),
             )),
         }
     }
@@ -142,7 +145,9 @@ impl ObjectStore for VerifiedStore {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let record = self.record(location).await?;
-        let place = self.room.take(ranges.iter().map(|range| range.end - range.start).sum()).await?;
+        // What is read is a piece of whole blocks, and holds all of them.
+        let blocks = covering_blocks(ranges, record.length);
+        let place = self.room.take(blocks.iter().map(|block| block.end - block.start).sum()).await?;
         let read = self.files.read_ranges(&record, ranges).await.map_err(wrap)?;
         Ok(read.into_iter().map(|bytes| Bytes::from_owner(Held { bytes, _place: place.clone() })).collect())
     }

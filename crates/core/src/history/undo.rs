@@ -315,8 +315,12 @@ impl Database {
     ) -> Result<String> {
         let columns = table.key_columns();
         let wanted = encode_keys(&columns_of(&rows.slice(row, 1), &columns)?)?;
-        // What was trimmed from the log names nobody.
-        let deltas = self.metastore().deltas(table.id, since, txn.moment().version()).unwrap_or_default();
+        let deltas = match self.metastore().deltas(table.id, since, txn.moment().version()) {
+            Ok(deltas) => deltas,
+            // What was trimmed from the log names nobody.
+            Err(error) if error.kind() == Kind::OutOfWindow => Vec::new(),
+            Err(error) => return Err(error),
+        };
         for (version, body) in deltas.iter().rev() {
             let delta = Delta::decode(body)?;
             for batch in [&delta.puts, &delta.deletes] {

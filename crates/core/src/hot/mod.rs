@@ -59,12 +59,23 @@ struct Live {
     slot: Arc<Slot>,
 }
 
-/// An overlay that may still have to be built. The lock is held while it is.
-#[derive(Default)]
+/// An overlay that may still have to be built.
 struct Slot {
     overlay: Mutex<Option<Arc<Overlay>>>,
-    /// Those of the content before: numbers that were handed out under it are not handed out again.
-    counters: Option<Arc<Counters>>,
+    /// Held while the overlay is built, and never by a commit.
+    building: Mutex<()>,
+    /// Also those of the content before: numbers that were handed out under it are not handed out again.
+    counters: Arc<Counters>,
+}
+
+impl Slot {
+    fn of(content: &Content) -> Slot {
+        Slot::with(None, Arc::new(Counters::new(content.next_row_id, content.next_auto)))
+    }
+
+    fn with(overlay: Option<Overlay>, counters: Arc<Counters>) -> Slot {
+        Slot { overlay: Mutex::new(overlay.map(Arc::new)), building: Mutex::new(()), counters }
+    }
 }
 
 /// How many past overlays are kept at most, however small.
@@ -85,27 +96,38 @@ impl Hot {
     /// Returns the overlay of what `table` holds through `content`, complete up to `version`.
     pub fn overlay(&self, table: &Table, content: &Content, version: Version) -> Result<Arc<Overlay>> {
         let ranges = Ranges::of(table, content);
-        let slot = self.slot(&ranges);
-        let mut built = slot.overlay.lock();
-        match &*built {
-            // A commit is laid over the live overlay before anybody reads its version: the log has nothing to add.
-            Some(overlay) if overlay.upto() >= version || self.is_live(table.id, &slot) => Ok(overlay.clone()),
-            Some(overlay) => {
-                self.extend(overlay, &ranges, version)?;
-                overlay.covers(version);
-                Ok(overlay.clone())
-            }
-            None => {
-                // Commits that were published before a live overlay stood passed it by. Read before asking what is live: where a
-                // commit gave the table another content, that content is live by the time the commit counts as published.
-                let published = Version(self.published.load(Ordering::SeqCst));
-                let upto = if self.is_live(table.id, &slot) { version.max(published) } else { version };
-                let overlay = Arc::new(self.build(content, &ranges, slot.counters.clone(), upto)?);
-                overlay.covers(version);
-                *built = Some(overlay.clone());
-                Ok(overlay)
-            }
+        let slot = self.slot(&ranges, content);
+        if let Some(overlay) = self.built(&slot, &ranges, version)? {
+            return Ok(overlay);
         }
+        // Much may have to be read: commits go on meanwhile, and pass by what does not stand yet.
+        let _only_here = slot.building.lock();
+        if let Some(overlay) = self.built(&slot, &ranges, version)? {
+            return Ok(overlay);
+        }
+        slot.counters.reach(content);
+        let overlay = Arc::new(self.build(&ranges, slot.counters.clone(), version)?);
+        let mut built = slot.overlay.lock();
+        // Those that passed it by. Read before asking what is live: where a commit gave the table another content, that content
+        // is live by the time the commit counts as published.
+        let published = Version(self.published.load(Ordering::SeqCst));
+        let upto = if self.is_live(table.id, &slot) { version.max(published) } else { version };
+        self.extend(&overlay, &ranges, upto)?;
+        overlay.covers(version);
+        *built = Some(overlay.clone());
+        Ok(overlay)
+    }
+
+    /// Returns the overlay of a slot if it stands, complete up to `version`.
+    fn built(&self, slot: &Arc<Slot>, ranges: &Ranges, version: Version) -> Result<Option<Arc<Overlay>>> {
+        let built = slot.overlay.lock();
+        let Some(overlay) = &*built else { return Ok(None) };
+        // A commit is laid over the live overlay before anybody reads its version: the log has nothing to add.
+        if overlay.upto() < version && !self.is_live(ranges.table, slot) {
+            self.extend(overlay, ranges, version)?;
+            overlay.covers(version);
+        }
+        Ok(Some(overlay.clone()))
     }
 
     /// Lays a commit over the live overlays: the last step before it becomes visible. `catalog` is as the commit left it.
@@ -155,7 +177,8 @@ impl Hot {
         self.published.store(newest.0, Ordering::SeqCst);
         let mut live = self.live.write();
         for (table, content) in contents {
-            live.insert(table.id, Live { ranges: Ranges::of(&table, &content), slot: Arc::default() });
+            let slot = Arc::new(Slot::of(&content));
+            live.insert(table.id, Live { ranges: Ranges::of(&table, &content), slot });
         }
     }
 
@@ -166,7 +189,7 @@ impl Hot {
         let sizes: Vec<_> = slots
             .into_iter()
             .filter_map(|(table, slot)| {
-                // One that is being built has its lock held: nobody waits here for what is read from the log.
+                // Nobody waits here for what is read from the log.
                 let overlay = slot.overlay.try_lock()?.clone()?;
                 let (rows, bytes) = overlay.size();
                 Some((table, rows, bytes))
@@ -181,19 +204,17 @@ impl Hot {
         let ranges = Ranges::of(table, content);
         let old = self.live.read().get(&table.id).map(|live| (live.ranges.clone(), live.slot.clone()));
         let slot = match old {
-            Some((old, _)) if old == ranges => return,
+            // A load handed numbers out without writing a row into the log.
+            Some((old, slot)) if old == ranges => return slot.counters.reach(content),
             Some((old, slot)) => {
                 let overlay = slot.overlay.lock().clone();
-                let counters = overlay.as_ref().map(|overlay| overlay.counters().clone()).or(slot.counters.clone());
-                if let Some(counters) = &counters {
-                    counters.go_on_from(content);
-                }
+                slot.counters.go_on_from(content);
                 // A flush, or a content without a log behind it: what came after is all there is.
                 let same_key = old.key == ranges.key;
                 let after = overlay.filter(|_| same_key && content.inherited.is_empty());
-                Slot { overlay: Mutex::new(after.map(|old| Arc::new(old.after(content.flushed)))), counters }
+                Slot::with(after.map(|old| old.after(content.flushed)), slot.counters.clone())
             }
-            None => Slot::default(),
+            None => Slot::of(content),
         };
         if let Some(old) = self.live.write().insert(table.id, Live { ranges, slot: Arc::new(slot) }) {
             self.retire(old);
@@ -211,8 +232,8 @@ impl Hot {
         self.live.read().get(&table).is_some_and(|live| Arc::ptr_eq(&live.slot, slot))
     }
 
-    /// Returns the slot of these ranges.
-    fn slot(&self, ranges: &Ranges) -> Arc<Slot> {
+    /// Returns the slot of these ranges, which are those of `content`.
+    fn slot(&self, ranges: &Ranges, content: &Content) -> Arc<Slot> {
         if let Some(live) = self.live.read().get(&ranges.table)
             && live.ranges == *ranges
         {
@@ -221,7 +242,7 @@ impl Hot {
         let mut past = self.past.lock();
         let entry = match past.iter().position(|(known, _)| known == ranges) {
             Some(at) => past.remove(at),
-            None => (ranges.clone(), Arc::default()),
+            None => (ranges.clone(), Arc::new(Slot::of(content))),
         };
         let slot = entry.1.clone();
         past.push(entry);
@@ -236,7 +257,6 @@ impl Hot {
         let mut bytes = 0;
         let mut kept = 0;
         for (_, slot) in past.iter().rev() {
-            // A slot that is being built is in use.
             bytes += slot.overlay.try_lock().and_then(|overlay| overlay.as_ref().map(|o| o.size().1)).unwrap_or(0);
             if kept > 0 && (bytes > self.past_bytes_max || kept >= PAST_MAX) {
                 break;
@@ -247,15 +267,8 @@ impl Hot {
         past.drain(..surplus);
     }
 
-    fn build(
-        &self,
-        content: &Content,
-        ranges: &Ranges,
-        counters: Option<Arc<Counters>>,
-        upto: Version,
-    ) -> Result<Overlay> {
+    fn build(&self, ranges: &Ranges, counters: Arc<Counters>, upto: Version) -> Result<Overlay> {
         let key = ranges.key.iter().map(|id| id.physical_name()).collect();
-        let counters = counters.unwrap_or_else(|| Arc::new(Counters::new(content.next_row_id, content.next_auto)));
         let overlay = Overlay::new(key, Version::default(), counters);
         for range in &ranges.inherited {
             for (at, body) in self.metastore.deltas(range.origin, range.after, range.upto)? {

@@ -55,12 +55,17 @@ impl Counters {
 
     /// Goes on under a new content of the table.
     pub fn go_on_from(&self, content: &Content) {
-        self.next_row_id.fetch_max(content.next_row_id, Ordering::Relaxed);
-        match content.next_auto {
-            // A table that is emptied counts from the start.
-            1 => self.next_auto.store(1, Ordering::Relaxed),
-            next => _ = self.next_auto.fetch_max(next, Ordering::Relaxed),
+        self.reach(content);
+        // A table that is emptied counts from the start.
+        if content.next_auto == 1 {
+            self.next_auto.store(1, Ordering::Relaxed);
         }
+    }
+
+    /// Leaves behind what a content says was handed out.
+    pub fn reach(&self, content: &Content) {
+        self.next_row_id.fetch_max(content.next_row_id, Ordering::Relaxed);
+        self.next_auto.fetch_max(content.next_auto, Ordering::Relaxed);
     }
 }
 

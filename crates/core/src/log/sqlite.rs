@@ -12,6 +12,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -60,6 +61,9 @@ const GIVE_BACKS_MAX: usize = 16;
 
 /// How many idle read connections are kept.
 const READERS_MAX: usize = 8;
+
+/// How long a connection waits for another of this process.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
 
 /// The oldest SQLite without the bug that loses commits when a WAL is reset under a second connection.
 const SQLITE_OLDEST: i32 = 3_051_003;
@@ -505,7 +509,7 @@ fn migrate(writer: &mut Connection, format: u32) -> Result<()> {
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sql_error)?;
     connection.set_prepared_statement_cache_capacity(64);
-    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(sql_error)?;
+    connection.busy_timeout(BUSY_WAIT).map_err(sql_error)?;
     // Pages are checked a little more when they are read; views and triggers, of which there are none, are not trusted.
     connection.execute_batch("PRAGMA cell_size_check = ON; PRAGMA trusted_schema = OFF").map_err(sql_error)?;
     Ok(connection)

@@ -114,7 +114,7 @@ impl Database {
             if bytes >= options.flush_bytes || crowded || (aged && rows >= AGED_ROWS) {
                 // Somebody flushes it already.
                 let Some(turn) = self.0.store.turns.try_take(table) else { continue };
-                let flushed = self.lay_out(&turn, table, None).await;
+                let flushed = self.lay_out_recent(&turn, table).await;
                 self.0.store.flush_fails.store(flushed.is_err(), Ordering::Relaxed);
                 match flushed {
                     Ok(_) => total -= bytes,

@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::health::Damage;
 use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Version};
 use crate::log::delta::Delta;
-use crate::log::{FileKind, Metastore};
+use crate::log::{EntryQuery, FileKind};
 use crate::upkeep::collect::{Fate, FileVerdict};
 use crate::upkeep::keep::{KeeperKind, Keepers};
 
@@ -70,11 +70,46 @@ pub(super) struct Touched {
     pub is_unclear: bool,
 }
 
+/// What a table is read through.
+#[derive(Default)]
+struct Reads {
+    manifests: BTreeSet<Digest>,
+    /// Per table whose log they stand in, ranges of the log.
+    deltas: HashMap<TableId, Vec<(Version, Version)>>,
+}
+
+impl Reads {
+    fn need(&self, lost: &Lost) -> bool {
+        match lost {
+            Lost::Manifest(digest) => self.manifests.contains(digest),
+            Lost::Deltas(table, after, upto) => {
+                let ranges = self.deltas.get(table).into_iter().flatten();
+                ranges.into_iter().any(|range| range.0 < *upto && *after < range.1)
+            }
+        }
+    }
+}
+
+/// What is not there, and was needed when the check began.
+struct Missing {
+    what: Lost,
+    line: String,
+}
+
+enum Lost {
+    Manifest(Digest),
+    /// Of a table, in `(after, upto]`.
+    Deltas(TableId, Version, Version),
+}
+
 /// The metastore's file, as damage names it.
 pub(super) const METASTORE: &str = "metastore.db";
 
 /// How many entries of the log are decoded by one call.
 const ENTRIES: u64 = 500;
+
+/// How many commits on one table are verified by one call.
+const DELTAS: usize = 64;
 
 /// How many files are looked for at the same time.
 const LOOKS_MAX: usize = 32;
@@ -114,48 +149,29 @@ impl Database {
 
     /// Verifies what is kept of one table: its present, and its past as far as a window or a snapshot needs it.
     pub async fn check_table(&self, table: TableId, depth: Depth) -> Result<Checked> {
-        let this = self.clone();
-        let (digests, deltas) = blocking(move || {
-            let (mut digests, mut deltas): (BTreeSet<Digest>, HashMap<TableId, Vec<(Version, Version)>>) =
-                Default::default();
-            Keepers::of(&this)?.each_of(&this, table, |held| {
-                // What was thinned out is read through the content before it.
-                let upto = held.keepers.iter().filter(|_| !held.is_thinned).map(|keeper| keeper.upto).max();
-                let Some(upto) = upto else { return };
-                digests.extend(held.content.manifest);
-                if !held.is_copy {
-                    deltas.entry(held.table).or_default().push((held.content.flushed, upto));
-                }
-                for range in &held.content.inherited {
-                    deltas.entry(range.origin).or_default().push((range.after, range.upto));
-                }
-            })?;
-            Ok((digests, deltas))
-        })
-        .await?;
+        let reads = self.reads_of(table).await?;
         let mut found = Checked::default();
+        let mut missing = Vec::new();
         if depth >= Depth::Bytes {
-            let this = self.clone();
-            let lines = blocking(move || {
-                let mut lines = Vec::new();
-                for (origin, ranges) in deltas {
-                    for (after, upto) in joined(ranges) {
-                        check_deltas(&**this.metastore(), origin, (after, upto), depth, &mut lines)?;
-                    }
+            let mut lines = Vec::new();
+            for (origin, ranges) in &reads.deltas {
+                for range in joined(ranges.clone()) {
+                    missing.extend(self.check_deltas(*origin, range, depth, &mut lines).await?);
                 }
-                Ok(lines)
-            })
-            .await?;
+            }
             let name = vec![self.newest_name(table)?];
             for line in lines {
                 found.add(Damage { tables: name.clone(), ..of_metastore(line) });
             }
         }
         let mut parts: HashMap<FileId, Option<Part>> = HashMap::new();
-        for digest in digests {
+        for digest in reads.manifests {
             match self.cold().files().record_by_digest(FileKind::Manifest, digest).await {
                 Ok(Some(record)) => drop(parts.insert(record.id, None)),
-                Ok(None) => found.add(of_metastore(format!("The store has no manifest {digest}."))),
+                Ok(None) => missing.push(Missing {
+                    what: Lost::Manifest(digest),
+                    line: format!("The store has no manifest {digest}."),
+                }),
                 Err(error) => found.damage(error)?,
             }
             // One that cannot be read is found where its file is verified.
@@ -171,8 +187,18 @@ impl Database {
         for (file, part) in parts {
             match self.verify(file, part.as_ref(), depth).await {
                 Ok(verified) => found.count(verified),
+                // Unless it was collected meanwhile.
+                Err(error) if is_damage(&error) && matches!(self.metastore().file(file), Ok(None)) => drop(error),
                 Err(error) if is_damage(&error) => failed.push((file, error)),
                 Err(error) => return Err(error),
+            }
+        }
+        if !missing.is_empty() {
+            // A check takes its time, and what is needed no more may go meanwhile.
+            let reads = self.reads_of(table).await?;
+            let name = vec![self.newest_name(table)?];
+            for missing in missing.into_iter().filter(|missing| reads.need(&missing.what)) {
+                found.add(Damage { tables: name.clone(), ..of_metastore(missing.line) });
             }
         }
         failed.sort_by_key(|(file, _)| *file);
@@ -181,6 +207,70 @@ impl Database {
             found.add(self.damage_of(file, &error, &touched)?);
         }
         Ok(found)
+    }
+
+    /// Returns what a table is read through: its present, and its past as far as a window or a snapshot needs it.
+    async fn reads_of(&self, table: TableId) -> Result<Reads> {
+        let this = self.clone();
+        let collect = move || {
+            let mut reads = Reads::default();
+            Keepers::of(&this)?.each_of(&this, table, |held| {
+                // An open moment holds a whole version, of which perhaps one other table was kept until then. What was thinned
+                // out is read through the content before it.
+                let kept = |kind: KeeperKind| kind != KeeperKind::Open && !held.is_thinned;
+                let keepers = held.keepers.iter().filter(|keeper| kept(keeper.kind));
+                let Some(upto) = keepers.map(|keeper| keeper.upto).max() else { return };
+                reads.manifests.extend(held.content.manifest);
+                if !held.is_copy {
+                    reads.deltas.entry(held.table).or_default().push((held.content.flushed, upto));
+                }
+                for range in &held.content.inherited {
+                    reads.deltas.entry(range.origin).or_default().push((range.after, range.upto));
+                }
+            })?;
+            Ok(reads)
+        };
+        blocking(collect).await
+    }
+
+    /// Verifies the deltas of a table in `(after, upto]`, some commits at a time. Returns those that are not there.
+    async fn check_deltas(
+        &self,
+        table: TableId,
+        (after, mut upto): (Version, Version),
+        depth: Depth,
+        lines: &mut Vec<String>,
+    ) -> Result<Option<Missing>> {
+        while upto > after {
+            let (this, page) = (self.clone(), upto);
+            let query = EntryQuery { from: after.next(), upto, tables: Some(vec![table]), upkeep: true, limit: DELTAS };
+            let read = move || {
+                let entries = this.metastore().entries(&query)?;
+                let least = match entries.len() < query.limit {
+                    true => after,
+                    false => entries.last().map_or(after, |entry| Version(entry.head.version.0 - 1)),
+                };
+                Ok((least, this.metastore().deltas(table, least, page)?))
+            };
+            match blocking(read).await {
+                Ok((least, deltas)) => {
+                    for (version, body) in deltas.iter().filter(|_| depth == Depth::Rows) {
+                        decode(table, *version, body, lines);
+                    }
+                    upto = least;
+                }
+                Err(error) if error.kind() == Kind::OutOfWindow => {
+                    let what = Lost::Deltas(table, after, upto);
+                    return Ok(Some(Missing { what, line: error.to_string() }));
+                }
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    lines.push(error.to_string());
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     async fn check_files(
@@ -392,30 +482,6 @@ pub(super) fn of_metastore(what: String) -> Damage {
     let words = || what.split_whitespace().map(|word| word.trim_matches(|c: char| "'.,:".contains(c)));
     let file = words().find(|word| word.starts_with("segments/")).unwrap_or(METASTORE).to_owned();
     Damage { what, file, tables: Vec::new(), snapshots: Vec::new() }
-}
-
-/// Verifies the deltas of a table in `(after, upto]`.
-fn check_deltas(
-    metastore: &dyn Metastore,
-    table: TableId,
-    (after, upto): (Version, Version),
-    depth: Depth,
-    lines: &mut Vec<String>,
-) -> Result<()> {
-    match metastore.deltas(table, after, upto) {
-        Ok(deltas) => {
-            for (version, body) in deltas.iter().filter(|_| depth == Depth::Rows) {
-                decode(table, *version, body, lines);
-            }
-            Ok(())
-        }
-        // What a kept content reads is never trimmed.
-        Err(error) if matches!(error.kind(), Kind::Corrupt | Kind::OutOfWindow) => {
-            lines.push(error.to_string());
-            Ok(())
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn decode(table: TableId, version: Version, body: &[u8], lines: &mut Vec<String>) {

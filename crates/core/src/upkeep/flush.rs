@@ -64,6 +64,15 @@ pub(super) struct Merged {
     _claim: Claim,
 }
 
+/// What becomes of a table's parts while its recent rows are laid out.
+enum Parts<'a> {
+    /// Small ones are merged with what is recent.
+    MergeSmall,
+    Keep,
+    /// What was merged takes the place of what it was made from.
+    Replace(&'a mut Merged),
+}
+
 /// How often OPTIMIZE begins anew.
 const OPTIMIZE_TRIES: usize = 5;
 
@@ -83,7 +92,7 @@ impl Database {
     /// Flushes one table; tells whether there was anything to do.
     pub async fn flush_table(&self, id: TableId) -> Result<bool> {
         let turn = self.0.store.turns.take(id).await;
-        Ok(self.lay_out(&turn, id, None).await? == Done::LaidOut)
+        Ok(self.lay_out_recent(&turn, id).await? == Done::LaidOut)
     }
 
     /// Merges what is worth it of one table; tells whether anything was.
@@ -114,7 +123,7 @@ impl Database {
         let Some(mut merged) = self.merge_parts(id, merge).await? else { return Ok(Done::Nothing) };
         for _ in 0..PLACE_TRIES {
             let turn = self.0.store.turns.take(id).await;
-            match self.lay_out(&turn, id, Some(&mut merged)).await? {
+            match self.lay_out(&turn, id, Parts::Replace(&mut merged)).await? {
                 Done::Overtaken => {}
                 done => return Ok(done),
             }
@@ -170,14 +179,23 @@ impl Database {
         Ok(parts)
     }
 
+    /// Writes a table's recent rows into parts, and merges small ones on the way.
+    pub(super) async fn lay_out_recent(&self, turn: &OwnedMutexGuard<()>, id: TableId) -> Result<Done> {
+        match self.lay_out(turn, id, Parts::MergeSmall).await {
+            // Recent rows must leave memory, whatever state the files beside them are in.
+            Err(error) if error.kind() == Kind::Corrupt => self.lay_out(turn, id, Parts::Keep).await,
+            done => done,
+        }
+    }
+
     /// Writes a table's recent rows into parts, in its turn: of two, the second would find another content than it began
-    /// with. What was `merged` takes the place of what it was made from.
-    pub(super) async fn lay_out(
-        &self,
-        _turn: &OwnedMutexGuard<()>,
-        id: TableId,
-        mut merged: Option<&mut Merged>,
-    ) -> Result<Done> {
+    /// with.
+    async fn lay_out(&self, _turn: &OwnedMutexGuard<()>, id: TableId, parts: Parts<'_>) -> Result<Done> {
+        let (mut merged, may_merge) = match parts {
+            Parts::MergeSmall => (None, true),
+            Parts::Keep => (None, false),
+            Parts::Replace(merged) => (Some(merged), false),
+        };
         let nothing = if merged.is_some() { Done::GaveWay } else { Done::Nothing };
         let moment = self.now();
         let Some(table) = moment.catalog().table_by_id(id).cloned() else { return Ok(nothing) };
@@ -192,9 +210,9 @@ impl Database {
         }
         let cold = self.cold();
         let excluded = excluded(&layers).await?;
-        let chosen = match &merged {
-            Some(_) => BTreeSet::new(),
-            None => {
+        let chosen = match may_merge {
+            false => BTreeSet::new(),
+            true => {
                 let mut chosen = self.options().merging.for_flush(&candidates(&layers, &excluded));
                 chosen.retain(|at| !self.0.store.turns.is_claimed(layers.manifest.parts[*at].file));
                 chosen

@@ -9,7 +9,7 @@
 //! Every flush and every merge writes rows anew, and a window keeps every version in it; but it keeps the log of all of them
 //! anyway. So of the manifests that upkeep made and that nothing but windows keeps, those go for which a reader finds the
 //! same in the manifest before and the log since (`store::thinning`), as long as it has little to lay over it: at most the
-//! bytes of recent rows that a table may have before it is flushed, or a quarter of the parts below. What a snapshot keeps
+//! bytes of recent rows that a table may have before it is flushed, or a quarter of the parts below, up to four times the former. What a snapshot keeps
 //! stays as it is. A manifest that has gone stays gone, and one that others lean on is as good as kept by each of them:
 //! so the choice is the same in every run, and what leans on a key frame never leans further back later.
 
@@ -185,7 +185,8 @@ impl Database {
         Ok(thinnable)
     }
 
-    /// Tells whether what the log brings to a content up to a version is little beside it.
+    /// Tells whether what the log brings to a content up to a version is little: beside it, and for the memory that it takes to
+    /// lay it over.
     async fn is_little(&self, content: &Held, upto: Version) -> Result<bool> {
         let (this, table, below) = (self.clone(), content.table, content.content.clone());
         let key = (table, below.flushed, upto);
@@ -212,7 +213,7 @@ impl Database {
                 Err(error) => return Err(error),
             },
         };
-        let is_little = bytes <= parts / 4;
+        let is_little = bytes <= (parts / 4).min(4 * self.options().flush_bytes as u64);
         if !is_little {
             let mut much = self.0.much.lock();
             if much.len() > MUCH_MAX {

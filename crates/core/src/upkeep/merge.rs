@@ -57,6 +57,12 @@ struct Source {
 }
 
 impl Source {
+    /// Lets go of the last rows.
+    fn end(&mut self) {
+        self.stream = stream::empty().boxed();
+        (self.batch, self.keys, self.at) = (RecordBatch::new_empty(self.batch.schema()), Keys::new(), 0);
+    }
+
     fn key(&self) -> &[u8] {
         self.keys.get(self.at)
     }
@@ -86,7 +92,11 @@ impl Merger {
             if upto == source.keys.len() {
                 of_source[least] = None;
                 let last = source.keys.get(upto - 1).to_vec();
-                let Some((batch, keys)) = next_batch(&self.table, &mut source.stream).await? else { continue };
+                let Some((batch, keys)) = next_batch(&self.table, &mut source.stream).await? else {
+                    // Of many inputs, one after the other, only the rows that are still to come stay in memory.
+                    source.end();
+                    continue;
+                };
                 (source.row_bytes, source.batch, source.keys, source.at) = (row_bytes(&batch), batch, keys, 0);
                 if source.key() <= last.as_slice() {
                     return Err(Error::corrupt(format!("Rows of table '{}' are out of order.", self.table.name)));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use strandline_core::cold::Merging;
 use strandline_core::db::{Database, Options};
 use strandline_core::error::Kind;
 use strandline_core::history::snapshot::SnapshotSpec;
@@ -207,4 +208,53 @@ async fn the_scrubber_reads_the_log() {
     let [found] = health.damages.as_slice() else { panic!("{health:?}") };
     assert_eq!(found.damage.file, "metastore.db");
     assert!(found.damage.what.contains("Entry"), "{found:?}");
+}
+
+/// What an open moment alone holds of a table may be gone: whoever opened it reads another.
+#[tokio::test]
+async fn what_only_an_open_moment_holds_is_not_missed() {
+    let store = Store::new().await;
+    let when = strandline_core::when::When::Snapshot("a".to_owned());
+    let resolved = store.db.resolve(&when, strandline_core::db::SYS).unwrap();
+    insert(&store.db, &store.u, &[(2, 2)]).await;
+    store.db.flush().await.unwrap();
+    store.options.env.advance(48 * 3600 * SECOND);
+    for _ in 0..2 {
+        store.db.collect().await.unwrap();
+        store.options.env.advance(3600 * SECOND);
+    }
+    // The snapshot is of `t`; what `u` held then is gone.
+    let open = store.db.moment(&resolved).unwrap();
+    for table in [&store.t, &store.u] {
+        let found = store.db.check_table(table.id, Depth::Rows).await.unwrap();
+        assert_eq!(found.damages, [], "{}", table.name);
+    }
+    drop(open);
+}
+
+/// Small parts are merged on the way, where they can be read.
+#[tokio::test]
+async fn a_damaged_part_keeps_no_recent_rows_in_memory() {
+    let merging = Merging { small_parts: 3, ..Merging::default() };
+    let (folder, options) = (tempfile::tempdir().unwrap(), Options { merging, ..options() });
+    let db = Database::open(folder.path(), options.clone()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let t = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    for id in 0..2 {
+        insert(&db, &t, &[(id, id)]).await;
+        db.flush().await.unwrap();
+    }
+    let digest = db.now().catalog().content(t.id).unwrap().manifest.unwrap();
+    let parts = db.cold().manifest(digest).await.unwrap().parts.clone();
+    assert_eq!(parts.len(), 2);
+    db.close().await.unwrap();
+    drop(db);
+    flip(&folder.path().join(strandline_core::log::FileKind::Part.path(parts[0].file)));
+    let db = Database::open(folder.path(), options).await.unwrap();
+    for id in 2..5 {
+        insert(&db, &t, &[(id, id)]).await;
+        assert!(db.flush_table(t.id).await.unwrap(), "whatever the others are like");
+    }
+    assert_eq!(db.unflushed().iter().map(|(_, rows, _)| rows).sum::<usize>(), 0);
+    assert!(db.compact_table(t.id).await.is_err(), "that needs them");
 }

@@ -170,7 +170,9 @@ fn check_segments<'a>(
             },
         );
         let inside: Vec<Version> = aged.range(segment.first..=segment.last).copied().collect();
-        aged.retain(|version| !inside.contains(version));
+        for version in &inside {
+            aged.remove(version);
+        }
         let complete = || match inside.iter().find(|version| !held.contains(version)) {
             Some(version) => Err(segment.damaged(&format!("lacks the deltas of version {version}"))),
             None if next != segment.last.next() => Err(segment.damaged("lacks entries")),
@@ -230,7 +232,7 @@ fn check_bodies(connection: &Connection, row: &LogRow, aged: &mut BTreeSet<Versi
     }
 }
 
-/// Verifies some entries: each by itself, its deltas, and that it follows the one before it; and the segments that begin
+/// Verifies some entries: each by itself, its deltas, and that it follows the one before it; and the segments that end
 /// with one of them. Returns about how many bytes that was, and one line per damage.
 pub(super) fn check_entries(
     connection: &Connection,
@@ -271,7 +273,7 @@ pub(super) fn check_entries(
         }
         Err(error) => return Err(error),
     };
-    for segment in known.values().filter(|segment| from <= segment.first && segment.first <= upto) {
+    for segment in known.values().filter(|segment| from <= segment.last && segment.last <= upto) {
         let mut replay = Replay::default();
         for version in segment.first.0..=segment.last.0 {
             if let Ok(row) = read::log_row(connection, Version(version)) {

@@ -7,6 +7,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::hooks::Wal;
 use rusqlite::types::Value;
@@ -27,6 +28,8 @@ use super::{clamp, disk_full, end_to_sql, name_taken, run, sql_error, to_sql};
 const WAL_BYTES_MAX: u64 = 16 << 20;
 /// When readers kept the WAL from being reset until it was this long, the writer waits for them.
 const WAL_BYTES_FORCED: u64 = 256 << 20;
+/// How long that waits for readers.
+const READER_WAIT: Duration = Duration::from_millis(100);
 /// How far the WAL is extended at a time, before commits fill it: to sync pages over bytes that a file has already takes
 /// half as long as to sync a file that grew, for the file system need not write down that it did.
 const WAL_ROOM_BYTES: u64 = 1 << 20;
@@ -214,7 +217,11 @@ impl Writer {
         fail::fail_point!("checkpoint::before", crate::error::failing);
         let (frames, moved) = self.run_checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
         if frames != moved && frames * FRAME_BYTES > WAL_BYTES_FORCED {
-            self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)")?;
+            // Commits wait meanwhile: for a reader that ends soon, and not for one that takes its time.
+            self.connection.busy_timeout(READER_WAIT).map_err(sql_error)?;
+            let outcome = self.run_checkpoint("PRAGMA wal_checkpoint(RESTART)");
+            self.connection.busy_timeout(super::BUSY_WAIT).map_err(sql_error)?;
+            outcome?;
         }
         fail::fail_point!("checkpoint::after", crate::error::failing);
         Ok(())
