@@ -86,6 +86,12 @@ const VERBS: &[Verb] = &[
         about: "which anomalies concurrent transactions can see, beside MariaDB",
         run: isolation,
     },
+    Verb {
+        name: "adya",
+        arguments: "[RUNS] [SEED]",
+        about: "random transactions under kills and upkeep, 200 runs of 10,000: does any order explain what they saw",
+        run: adya,
+    },
     Verb { name: "demo", arguments: "", about: "a server, real data, an accident and the way back", run: demo },
     Verb {
         name: "bench",
@@ -266,6 +272,11 @@ fn flood(context: &Context, arguments: &[String]) -> Result<(), String> {
 fn isolation(context: &Context, arguments: &[String]) -> Result<(), String> {
     build_release(context)?;
     workbench(context, "isolation", arguments)
+}
+
+fn adya(context: &Context, arguments: &[String]) -> Result<(), String> {
+    build_release(context)?;
+    workbench(context, "adya", arguments)
 }
 
 fn demo(context: &Context, arguments: &[String]) -> Result<(), String> {

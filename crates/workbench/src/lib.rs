@@ -3,6 +3,7 @@
 //! It speaks to a server as any client does and depends on none of our crates, so that it builds quickly and measures
 //! the binary that users run.
 
+pub mod adya;
 pub mod isolation;
 pub mod network;
 pub mod process;

@@ -1,12 +1,12 @@
-//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | flood [SECONDS] | memory [MIB…] | bench [NAME]`: run by
-//! `cargo xtask`.
+//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] | flood [SECONDS] | memory [MIB…]
+//! | bench [NAME]`: run by `cargo xtask`.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use strandline_workbench::isolation;
 use strandline_workbench::network::{flood, hostile};
 use strandline_workbench::process::Result;
+use strandline_workbench::{adya, isolation};
 
 mod bench;
 mod demo;
@@ -37,6 +37,11 @@ async fn run() -> Result<()> {
         }
         ["memory", rest @ ..] => memory::run(rest).await,
         ["isolation"] => isolation::run().await,
+        ["adya", rest @ ..] => {
+            let runs = rest.first().map_or(Ok(200), |text| text.parse())?;
+            let seed = rest.get(1).map_or(Ok(rand::random()), |text| text.parse())?;
+            adya::run(runs, seed, adya::TRANSACTIONS).await
+        }
         ["flood", rest @ ..] => {
             let seconds = rest.first().map_or(Ok(600), |text| text.parse())?;
             hostile::run(Duration::from_secs(seconds), rand::random()).await?;
@@ -45,8 +50,8 @@ async fn run() -> Result<()> {
         }
         ["bench", rest @ ..] => bench::run(rest).await,
         _ => {
-            let usage = "usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | flood [SECONDS] \
-                         | memory [MIB…] | bench [NAME]";
+            let usage = "usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] \
+                         | flood [SECONDS] | memory [MIB…] | bench [NAME]";
             Err(usage.into())
         }
     }

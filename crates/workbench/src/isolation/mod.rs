@@ -273,7 +273,7 @@ async fn prepare(conn: &mut Conn, state: State, name: &str) -> Result<()> {
 }
 
 /// Writes a table's rows to files. OPTIMIZE TABLE tells of a failure in a row, not by an error.
-async fn optimize(conn: &mut Conn, table: &str) -> Result<()> {
+pub(crate) async fn optimize(conn: &mut Conn, table: &str) -> Result<()> {
     let answer: Vec<(String, String, String, String)> = conn.query(format!("OPTIMIZE TABLE {table}")).await?;
     match answer.as_slice() {
         [(_, _, kind, text)] if kind == "status" && text == "OK" => Ok(()),

@@ -1,0 +1,106 @@
+//! What happens around the clients: kill -9, and the upkeep and the verbs of history that none of them may notice.
+//!
+//! Both go by the number of transactions that have ended, not by time. They return only when they fail.
+
+use std::error::Error;
+use std::path::Path;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+
+use super::Plan;
+use super::session::Shared;
+use crate::isolation::optimize;
+use crate::process::{Result, Server};
+
+/// How many transactions end between two steps of upkeep.
+const UPKEEP_EVERY: usize = 100;
+
+/// Kills the server and starts it again, at moments that the seed says.
+pub async fn kill(
+    plan: &Plan,
+    shared: &Shared,
+    server: &mut Option<Server>,
+    data: &Path,
+    address: &watch::Sender<Option<Opts>>,
+) -> Box<dyn Error + Send + Sync> {
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let mut moments: Vec<usize> = (0..plan.kills).map(|_| random.random_range(1..plan.transactions)).collect();
+    moments.sort_unstable();
+    for moment in moments {
+        shared.wait_for(moment).await;
+        address.send_replace(None);
+        let restarted = async {
+            server.take().ok_or("the last start has failed")?.kill()?;
+            Server::strandline(data).await
+        };
+        match restarted.await {
+            Ok(restarted) => {
+                address.send_replace(Some(restarted.opts(Some("d"))));
+                *server = Some(restarted);
+            }
+            Err(error) => return error,
+        }
+    }
+    std::future::pending().await
+}
+
+/// Takes one step after another, on a connection of its own, and counts them in `done`.
+pub async fn upkeep(plan: &Plan, shared: &Shared, done: &watch::Sender<u64>) -> Box<dyn Error + Send + Sync> {
+    let mut random = StdRng::seed_from_u64(plan.seed);
+    let mut conn = None;
+    for number in 1.. {
+        shared.wait_for(number * UPKEEP_EVERY).await;
+        let step = random.random_range(0..STEPS);
+        let taken = async {
+            let mut open = match conn.take() {
+                Some(open) => open,
+                None => shared.connect().await?,
+            };
+            take(&mut open, step, number).await?;
+            conn = Some(open);
+            Ok::<(), Box<dyn Error + Send + Sync>>(())
+        };
+        match taken.await {
+            Ok(()) => done.send_modify(|done| *done += 1),
+            // Killed in the middle of it.
+            Err(error) if is_lost(error.as_ref()) => {}
+            Err(error) => return format!("upkeep, step {step}: {error}").into(),
+        }
+    }
+    std::future::pending().await
+}
+
+const STEPS: u32 = 7;
+
+async fn take(conn: &mut Conn, step: u32, number: usize) -> Result<()> {
+    let statements = match step {
+        // Writes the rows of a table to files, and merges what lies over one another.
+        0 => return optimize(conn, "lists_0").await,
+        1 => return optimize(conn, "registers_1").await,
+        2 => vec!["COLLECT GARBAGE".to_owned()],
+        3 => vec![format!("CREATE SNAPSHOT s_{number} FOR DATABASE d")],
+        4 => vec![format!("CREATE SNAPSHOT t_{number} FOR CLUSTER"), format!("DROP SNAPSHOT t_{number}")],
+        5 => vec![
+            format!("CREATE SNAPSHOT o_{number} FOR TABLE d.other"),
+            "UPDATE other SET v = v + 1".to_owned(),
+            format!("RESTORE TABLE d.other FROM SNAPSHOT o_{number}"),
+        ],
+        _ => vec![format!("CREATE DATABASE c_{number} CLONE d"), format!("DROP DATABASE c_{number}")],
+    };
+    for statement in statements {
+        conn.query_drop(&statement).await.map_err(|error| match error {
+            mysql_async::Error::Server(error) => format!("{statement}: {error}").into(),
+            lost => Box::<dyn Error + Send + Sync>::from(lost),
+        })?;
+    }
+    Ok(())
+}
+
+/// Tells whether the connection broke, rather than that the server said something.
+fn is_lost(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<mysql_async::Error>().is_some_and(|error| !matches!(error, mysql_async::Error::Server(_)))
+}
