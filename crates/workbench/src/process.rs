@@ -1,4 +1,4 @@
-//! Servers in processes of their own, for tests and benches: Strandline itself, and MariaDB to compare with.
+//! Servers in processes of their own, for tests and benches: Strandline itself, and MariaDB and PostgreSQL to compare with.
 //!
 //! Each listens on a free port of 127.0.0.1 over a folder of its own, and ends with its handle. They never touch a
 //! server that was running before.
@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mysql_async::{Conn, Opts, OptsBuilder};
+
+use crate::isolation::postgres::Postgres;
 
 pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
@@ -26,7 +28,7 @@ pub struct Server {
     pub port: u16,
     /// The store or data folder.
     pub data: PathBuf,
-    /// `strandline` or `mariadb`.
+    /// `strandline`, `mariadb` or `postgres`.
     pub name: &'static str,
     /// What root logs in with.
     pub password: String,
@@ -155,7 +157,8 @@ impl Server {
         let init = data.join("init.sql");
         fs::write(&init, format!("ALTER USER root@localhost IDENTIFIED BY '{PASSWORD}';\n"))?;
         let port = free_port()?;
-        let mut command = Command::new("mariadbd");
+        let mut command =
+            Command::new(Server::find_mariadb().ok_or("MariaDB is not installed: apt-get install mariadb-server")?);
         command
             .arg("--no-defaults")
             .args(as_root())
@@ -168,6 +171,74 @@ impl Server {
             .arg("--collation-server=utf8mb4_bin");
         let server = Server::spawn(&mut command, log, port, data, "mariadb")?;
         server.wait_until_ready().await
+    }
+
+    /// Returns where MariaDB's server is, if it is installed.
+    pub fn find_mariadb() -> Option<PathBuf> {
+        let folders = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from).into_iter();
+        let folders =
+            std::env::var_os("PATH").iter().flat_map(std::env::split_paths).chain(folders).collect::<Vec<_>>();
+        folders.into_iter().map(|folder| folder.join("mariadbd")).find(|path| path.is_file())
+    }
+
+    /// Returns where PostgreSQL's programs are, if they are installed: Debian keeps each version's in a folder of its own.
+    pub fn find_postgres() -> Option<PathBuf> {
+        let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+        let folders = versions.flatten().map(|version| version.path().join("bin"));
+        folders.filter(|folder| folder.join("postgres").is_file()).max()
+    }
+
+    /// Starts PostgreSQL over a new folder in `folder`, otherwise with its defaults. It listens on a socket in that folder only,
+    /// and looks for deadlocks sooner, so that a script need not wait for it.
+    ///
+    /// It refuses to run as root: then it runs as the user that Debian has made for it, who gets `folder`.
+    pub async fn postgres(folder: &Path) -> Result<Server> {
+        let programs = Server::find_postgres().ok_or("PostgreSQL is not installed: apt-get install postgresql")?;
+        let data = folder.join("data");
+        let log = log_file(&data, "postgres")?;
+        let command = |program: &str| {
+            if as_root().is_empty() {
+                return Command::new(programs.join(program));
+            }
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(programs.join(program));
+            command
+        };
+        if !as_root().is_empty() && !Command::new("chown").arg("postgres:postgres").arg(folder).status()?.success() {
+            return Err(format!("cannot give {} to the user postgres", folder.display()).into());
+        }
+        let made = command("initdb")
+            .args(["--username=postgres", "--auth=trust", "--pgdata"])
+            .arg(&data)
+            .current_dir(folder)
+            .stdout(Stdio::from(log.try_clone()?))
+            .stderr(Stdio::from(log.try_clone()?))
+            .status()?;
+        if !made.success() {
+            let text = fs::read_to_string(log_path(&data, "postgres")).unwrap_or_default();
+            return Err(format!("initdb failed ({made}):\n{text}").into());
+        }
+        let mut serve = command("postgres");
+        serve
+            .arg("-D")
+            .arg(&data)
+            .args(["-c", "listen_addresses=", "-c", "port=5432", "-c", "deadlock_timeout=10ms", "-k"])
+            .arg(&data);
+        let mut server = Server::spawn(serve.current_dir(folder), log, 5432, &data, "postgres")?;
+        let start = Instant::now();
+        loop {
+            let error = match Postgres::connect(&data).await {
+                Ok(_) => return Ok(server),
+                Err(error) => error,
+            };
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("postgres ended at once ({status}):\n{}", server.log()?).into());
+            }
+            if start.elapsed() > Duration::from_secs(START_SECONDS_MAX) {
+                return Err(format!("postgres does not answer: {error}\n{}", server.log()?).into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn spawn(command: &mut Command, log: File, port: u16, data: &Path, name: &'static str) -> Result<Server> {
@@ -236,9 +307,11 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the process in order (SIGTERM) and waits for it.
+    /// Ends the process in order and waits for it.
     pub fn stop(mut self) -> Result<()> {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        // PostgreSQL would wait at SIGTERM until all clients are gone.
+        let signal = if self.name == "postgres" { "-INT" } else { "-TERM" };
+        let asked = Command::new("kill").args([signal, &self.child.id().to_string()]).status()?;
         if !asked.success() {
             return Err(format!("cannot signal {}", self.name).into());
         }

@@ -1,22 +1,26 @@
-//! Which anomalies transactions can see: scripts of two to four sessions, at each level, beside MariaDB.
+//! Which anomalies transactions can see: scripts of two to four sessions, at each level, beside MariaDB and PostgreSQL.
 //!
-//! What snapshot isolation forbids must not happen, and what it allows must be seen. Each script is also played with
-//! every statement as a commit of its own: then each anomaly must be seen, or its judge is blind. In MariaDB's
-//! SERIALIZABLE none may be, or its judge sees what is not there.
+//! What snapshot isolation forbids must not happen, and what it allows must be seen: here, and in PostgreSQL's REPEATABLE
+//! READ, which is snapshot isolation too. Each script is also played with every statement as a commit of its own: then
+//! each anomaly must be seen, or its judge is blind. In the SERIALIZABLE of the others none may be, or its judge sees what
+//! is not there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::process::{Result, Server};
 
 mod cases;
+mod connection;
+pub(crate) mod postgres;
 mod script;
 
 use cases::{CASES, Case, Claim};
-use script::{Rows, play};
+pub(crate) use connection::optimize;
+use connection::{Connection, Rows};
+use script::play;
 
 /// How the sessions of a script are isolated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +47,8 @@ impl Level {
         Level::RepeatableReadSnapshot,
         Level::Serializable,
     ];
+    pub const POSTGRES: &[Level] =
+        &[Level::Statements, Level::ReadUncommitted, Level::ReadCommitted, Level::RepeatableRead, Level::Serializable];
 
     /// Returns the statements that set it for a session.
     fn set(self) -> &'static [&'static str] {
@@ -100,7 +106,7 @@ impl State {
 /// What became of one case.
 struct Cell {
     case: usize,
-    /// The state of Strandline's rows, or MariaDB.
+    /// The state of Strandline's rows, or the name of another server.
     place: String,
     level: Level,
     seen: bool,
@@ -114,20 +120,31 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
-/// Plays everything, here and in MariaDB, and prints the table.
+/// Plays everything, here and in the other servers that are installed, and prints the tables.
 pub async fn run() -> Result<()> {
     let mut report = strandline(State::ALL, Level::STRANDLINE).await?;
     let places = State::ALL.iter().map(|state| format!("{state:?}")).collect::<Vec<_>>();
     println!("Strandline: the three levels alike unless told apart; `none`: every statement a commit of its own\n");
     print(&report, &places.iter().map(|place| (place.as_str(), Level::STRANDLINE)).collect::<Vec<_>>());
-    let mariadb = mariadb().await?;
-    println!("\nMariaDB\n");
-    print(
-        &mariadb,
-        &Level::MARIADB.iter().map(std::slice::from_ref).map(|level| ("MariaDB", level)).collect::<Vec<_>>(),
-    );
-    report.cells.extend(mariadb.cells);
-    report.problems.extend(mariadb.problems);
+    for (name, program, package, levels) in [
+        ("MariaDB", Server::find_mariadb(), "mariadb-server", Level::MARIADB),
+        ("PostgreSQL", Server::find_postgres(), "postgresql", Level::POSTGRES),
+    ] {
+        if program.is_none() {
+            println!("\n{name} is not installed and left out: apt-get install {package}");
+            continue;
+        }
+        let folder = tempfile::tempdir()?;
+        let server = match name {
+            "MariaDB" => Server::mariadb(&folder.path().join("data")).await?,
+            _ => Server::postgres(folder.path()).await?,
+        };
+        let seen = other(server, levels).await?;
+        println!("\n{name}\n");
+        print(&seen, &levels.iter().map(std::slice::from_ref).map(|level| (name, level)).collect::<Vec<_>>());
+        report.cells.extend(seen.cells);
+        report.problems.extend(seen.problems);
+    }
     let (all, failed) = (report.cells.len(), report.problems.len());
     let blind = report.cells.iter().filter(|cell| cell.level == Level::Statements && !cell.seen).count();
     let controls = report.cells.iter().filter(|cell| cell.level == Level::Statements).count();
@@ -145,23 +162,23 @@ pub async fn strandline(states: &[State], levels: &[Level]) -> Result<Report> {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("store");
         let mut server = Server::strandline(&data).await?;
-        let mut conn = server.connect(None).await?;
-        refuses_serializable(&mut conn).await?;
+        refuses_serializable(&server).await?;
+        let mut conn = Connection::open(&server, None).await?;
         for level in levels {
             for case in 0..CASES.len() {
                 prepare(&mut conn, *state, &database(*level, case)).await?;
             }
         }
         if *state == State::Restart {
-            conn.query_drop("BEGIN").await?;
+            conn.query("BEGIN").await?;
             for level in levels {
                 for case in 0..CASES.len() {
-                    conn.query_drop(format!("UPDATE {}.t SET v = 999", database(*level, case))).await?;
+                    conn.query(&format!("UPDATE {}.t SET v = 999", database(*level, case))).await?;
                 }
             }
             server.kill()?;
             server = Server::strandline(&data).await?;
-            conn = server.connect(None).await?;
+            conn = Connection::open(&server, None).await?;
         }
         for level in levels {
             for (at, case) in CASES.iter().enumerate() {
@@ -187,19 +204,18 @@ pub async fn strandline(states: &[State], levels: &[Level]) -> Result<Report> {
     Ok(report)
 }
 
-/// Plays every case in MariaDB.
-async fn mariadb() -> Result<Report> {
+/// Plays every case in another server.
+async fn other(server: Server, levels: &[Level]) -> Result<Report> {
     let mut report = Report::default();
-    let folder = tempfile::tempdir()?;
-    let server = Server::mariadb(&folder.path().join("data")).await?;
-    let mut conn = server.connect(None).await?;
-    for level in Level::MARIADB {
+    let mut conn = Connection::open(&server, None).await?;
+    for level in levels {
         for (at, case) in CASES.iter().enumerate() {
             let name = database(*level, at);
             prepare(&mut conn, State::Hot, &name).await?;
             report.play(&server, &mut conn, State::Hot, *level, (at, case), &name).await?;
         }
     }
+    drop(conn);
     server.stop()?;
     Ok(report)
 }
@@ -208,13 +224,17 @@ impl Report {
     async fn play(
         &mut self,
         server: &Server,
-        conn: &mut Conn,
+        conn: &mut Connection,
         state: State,
         level: Level,
         (at, case): (usize, &Case),
         database: &str,
     ) -> Result<()> {
-        let place = if server.name == "mariadb" { "MariaDB".to_owned() } else { format!("{state:?}") };
+        let place = match server.name {
+            "mariadb" => "MariaDB".to_owned(),
+            "postgres" => "PostgreSQL".to_owned(),
+            _ => format!("{state:?}"),
+        };
         let where_it_is = format!("{} ({}), {place}, {level:?}", case.name, case.about);
         let before = rows(conn, database).await?;
         if before != ROWS {
@@ -227,6 +247,7 @@ impl Report {
             (Level::Statements, _) => Some(true),
             (Level::Serializable, _) => Some(false),
             _ if server.name == "mariadb" => None,
+            _ if server.name == "postgres" && level != Level::RepeatableRead => None,
             (_, claim) => Some(claim == Claim::Allowed),
         };
         if must.is_some_and(|must| must != seen) {
@@ -246,47 +267,41 @@ fn database(level: Level, case: usize) -> String {
 }
 
 /// Makes a database with a case's table.
-async fn prepare(conn: &mut Conn, state: State, name: &str) -> Result<()> {
+async fn prepare(conn: &mut Connection, state: State, name: &str) -> Result<()> {
     let target = name;
     let source = format!("source_{name}");
     let name = if state == State::Clone { &source } else { name };
-    conn.query_drop(format!("CREATE DATABASE {name}")).await?;
-    conn.query_drop(format!("CREATE TABLE {name}.t (id INT PRIMARY KEY, v INT NOT NULL)")).await?;
+    conn.query(&format!("CREATE DATABASE {name}")).await?;
+    conn.query(&format!("CREATE TABLE {name}.t (id INT PRIMARY KEY, v INT NOT NULL)")).await?;
     let insert = format!("INSERT INTO {name}.t VALUES ");
     let table = format!("{name}.t");
     match state {
-        State::Hot => conn.query_drop(insert + "(1, 100), (2, 200)").await?,
+        State::Hot => {
+            conn.query(&(insert + "(1, 100), (2, 200)")).await?;
+        }
         State::Flushed | State::Flushing => {
-            conn.query_drop(insert + "(1, 100), (2, 200)").await?;
-            optimize(conn, &table).await?;
+            conn.query(&(insert + "(1, 100), (2, 200)")).await?;
+            conn.optimize(&table).await?;
         }
         State::Mixed | State::Clone | State::Restart => {
-            conn.query_drop(insert + "(1, 0), (2, 200)").await?;
-            optimize(conn, &table).await?;
-            conn.query_drop(format!("UPDATE {name}.t SET v = 100 WHERE id = 1")).await?;
+            conn.query(&(insert + "(1, 0), (2, 200)")).await?;
+            conn.optimize(&table).await?;
+            conn.query(&format!("UPDATE {name}.t SET v = 100 WHERE id = 1")).await?;
         }
     }
     if state == State::Clone {
-        conn.query_drop(format!("CREATE DATABASE {target} CLONE {source}")).await?;
+        conn.query(&format!("CREATE DATABASE {target} CLONE {source}")).await?;
     }
     Ok(())
 }
 
-/// Writes a table's rows to files. OPTIMIZE TABLE tells of a failure in a row, not by an error.
-pub(crate) async fn optimize(conn: &mut Conn, table: &str) -> Result<()> {
-    let answer: Vec<(String, String, String, String)> = conn.query(format!("OPTIMIZE TABLE {table}")).await?;
-    match answer.as_slice() {
-        [(_, _, kind, text)] if kind == "status" && text == "OK" => Ok(()),
-        other => Err(format!("OPTIMIZE TABLE {table}: {other:?}").into()),
-    }
-}
-
-async fn rows(conn: &mut Conn, database: &str) -> Result<Rows> {
-    Ok(conn.query(format!("SELECT id, v FROM {database}.t ORDER BY id")).await?)
+async fn rows(conn: &mut Connection, database: &str) -> Result<Rows> {
+    Ok(conn.query(&format!("SELECT id, v FROM {database}.t ORDER BY id")).await?)
 }
 
 /// A level that is not there is refused: nobody gets less than was asked for.
-async fn refuses_serializable(conn: &mut Conn) -> Result<()> {
+async fn refuses_serializable(server: &Server) -> Result<()> {
+    let mut conn = server.connect(None).await?;
     for sql in [
         "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
         "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
@@ -297,7 +312,7 @@ async fn refuses_serializable(conn: &mut Conn) -> Result<()> {
             other => return Err(format!("{sql} must fail with 1235: {other:?}").into()),
         }
     }
-    Ok(())
+    Ok(conn.disconnect().await?)
 }
 
 fn parquet_files(folder: &Path) -> Result<usize> {

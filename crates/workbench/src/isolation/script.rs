@@ -8,35 +8,25 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 use tokio::sync::{mpsc, oneshot};
 
 use super::cases::Case;
-use super::{Level, State, optimize};
+use super::connection::{Connection, Failure, Reply, Rows};
+use super::{Level, State};
 use crate::process::{Result, Server};
 
 /// How long an answer may take that waits for no lock.
 const ANSWER_SECONDS_MAX: u64 = 30;
 
-/// How often MariaDB is asked who waits: what it answers is renewed when nobody asked for a tenth of a second.
+/// How often a server is asked who waits. What MariaDB answers is renewed when nobody asked for a tenth of a second.
 const ASK_MILLIS: u64 = 130;
-
-/// A transaction that fails with one of these has lost against another: deadlock or conflict, and the row that changed
-/// since it was read.
-const LOST: &[u16] = &[1213, 1020];
-
-/// Rows as the scripts read them: `id` and `v`.
-pub type Rows = Vec<(i64, i64)>;
-
-type Reply = Result<Rows, mysql_async::Error>;
 
 /// What the sessions of one script saw, and what was left.
 #[derive(Default, Debug)]
 pub struct Trace {
     reads: BTreeMap<char, Vec<Rows>>,
     committed: BTreeSet<char>,
-    errors: BTreeSet<u16>,
+    errors: BTreeSet<String>,
     waited: bool,
     last: Rows,
 }
@@ -73,7 +63,7 @@ impl Trace {
     /// Returns what kept the anomaly away.
     pub fn how(&self) -> String {
         if !self.errors.is_empty() {
-            return self.errors.iter().map(u16::to_string).collect::<Vec<_>>().join("+");
+            return self.errors.iter().map(String::as_str).collect::<Vec<_>>().join("+");
         }
         if self.waited { "waits" } else { "unseen" }.to_owned()
     }
@@ -90,8 +80,7 @@ struct Session {
     is_over: bool,
 }
 
-struct Stage<'a> {
-    server: &'a Server,
+struct Stage {
     level: Level,
     sessions: BTreeMap<char, Session>,
     trace: Trace,
@@ -101,8 +90,8 @@ struct Stage<'a> {
 ///
 /// With [`State::Flushing`] the table is flushed after every step, from a connection of its own.
 pub async fn play(server: &Server, level: Level, database: &str, case: &Case, state: State) -> Result<Trace> {
-    let mut watcher = server.connect(Some(database)).await?;
-    let mut stage = Stage { server, level, sessions: BTreeMap::new(), trace: Trace::default() };
+    let mut watcher = Connection::open(server, Some(database)).await?;
+    let mut stage = Stage { level, sessions: BTreeMap::new(), trace: Trace::default() };
     let steps = case.script.lines().map(str::trim).filter(|line| !line.is_empty());
     for step in steps {
         let (name, sql) = step.split_once(' ').ok_or("a step is a session and a statement")?;
@@ -113,38 +102,37 @@ pub async fn play(server: &Server, level: Level, database: &str, case: &Case, st
         stage.step(name, sql)?;
         stage.settle(&mut watcher).await?;
         if state == State::Flushing {
-            optimize(&mut watcher, "t").await?;
+            watcher.optimize("t").await?;
         }
     }
     if let Some((sql, _)) = stage.sessions.values().find_map(|session| session.pending.as_ref()) {
         return Err(format!("all others are through, and it still waits: {sql}").into());
     }
     stage.trace.last = watcher.query("SELECT id, v FROM t ORDER BY id").await?;
-    watcher.disconnect().await?;
     Ok(stage.trace)
 }
 
 /// Connects and begins a transaction. The task ends with the session.
 async fn open(server: &Server, level: Level, database: &str) -> Result<Session> {
-    let mut conn = server.connect(Some(database)).await?;
+    let mut conn = Connection::open(server, Some(database)).await?;
     for sql in level.set() {
-        conn.query_drop(*sql).await?;
+        conn.query(sql).await?;
     }
     if level.has_transactions() {
-        conn.query_drop("BEGIN").await?;
+        conn.query("BEGIN").await?;
     }
     let (statements, mut inbox) = mpsc::unbounded_channel::<(String, oneshot::Sender<Reply>)>();
     let id = conn.id();
     tokio::spawn(async move {
         while let Some((sql, reply)) = inbox.recv().await {
             // Nobody takes the answer when the script broke off.
-            let _ = reply.send(conn.query(sql).await);
+            let _ = reply.send(conn.query(&sql).await);
         }
     });
     Ok(Session { id, statements, pending: None, behind: VecDeque::new(), is_over: false })
 }
 
-impl Stage<'_> {
+impl Stage {
     /// Sends a step, or puts it behind the statement that the session waits for.
     fn step(&mut self, name: char, sql: &'static str) -> Result<()> {
         let session = self.sessions.get_mut(&name).ok_or("an open session")?;
@@ -165,7 +153,7 @@ impl Stage<'_> {
     }
 
     /// Returns when every session has answered or waits for a lock.
-    async fn settle(&mut self, watcher: &mut Conn) -> Result<()> {
+    async fn settle(&mut self, watcher: &mut Connection) -> Result<()> {
         let names: Vec<char> = self.sessions.keys().copied().collect();
         loop {
             let mut moved = false;
@@ -180,14 +168,14 @@ impl Stage<'_> {
     }
 
     /// Takes a session's answer and sends the step behind it. Tells whether there was an answer.
-    async fn advance(&mut self, name: char, watcher: &mut Conn) -> Result<bool> {
+    async fn advance(&mut self, name: char, watcher: &mut Connection) -> Result<bool> {
         let session = self.sessions.get_mut(&name).ok_or("an open session")?;
         let Some((sql, mut receiver)) = session.pending.take() else { return Ok(false) };
         let start = Instant::now();
         let reply = loop {
             match tokio::time::timeout(Duration::from_millis(ASK_MILLIS), &mut receiver).await {
                 Ok(reply) => break reply?,
-                Err(_) if waits_for_lock(self.server, watcher, session.id).await? => {
+                Err(_) if watcher.sees_waiting(session.id).await? => {
                     session.pending = Some((sql, receiver));
                     self.trace.waited = true;
                     return Ok(false);
@@ -212,8 +200,8 @@ impl Stage<'_> {
                 // Those after it stand behind it in turn.
                 behind.into_iter().try_for_each(|next| self.step(name, next))?;
             }
-            Err(mysql_async::Error::Server(error)) if LOST.contains(&error.code) => {
-                self.trace.errors.insert(error.code);
+            Err(Failure::Lost(code)) => {
+                self.trace.errors.insert(code);
                 session.is_over = true;
                 session.behind.clear();
                 // The rest of its locks, where the error left some.
@@ -231,15 +219,4 @@ impl Session {
         self.statements.send((sql.to_owned(), reply)).map_err(|_| "the session's task has ended")?;
         Ok(receiver)
     }
-}
-
-/// Asks the server whether a connection waits for a lock. In Strandline none ever does.
-async fn waits_for_lock(server: &Server, watcher: &mut Conn, id: u32) -> Result<bool> {
-    if server.name != "mariadb" {
-        return Ok(false);
-    }
-    let sql = "SELECT COUNT(*) FROM information_schema.innodb_trx \
-               WHERE trx_mysql_thread_id = ? AND trx_state = 'LOCK WAIT'";
-    let count: Option<u64> = watcher.exec_first(sql, (id,)).await?;
-    Ok(count == Some(1))
 }
