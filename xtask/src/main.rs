@@ -83,7 +83,7 @@ const VERBS: &[Verb] = &[
     Verb {
         name: "isolation",
         arguments: "",
-        about: "which anomalies concurrent transactions can see, beside MariaDB",
+        about: "which anomalies concurrent transactions can see, beside MariaDB and PostgreSQL",
         run: isolation,
     },
     Verb {

@@ -92,7 +92,7 @@ pub struct Plan {
     pub clients: usize,
     pub transactions: usize,
     pub kills: usize,
-    /// What every fifth transaction of each client does.
+    /// What every second transaction of each client does.
     pub lie: Option<Lie>,
 }
 
@@ -213,7 +213,7 @@ pub async fn lies(seed: u64) -> Result<usize> {
             level: "REPEATABLE READ",
             keys: 5,
             clients: 8,
-            transactions: 300,
+            transactions: 120,
             kills: 0,
             lie,
         };
@@ -294,7 +294,7 @@ fn check(history: &History, plan: &Plan, model: &str) -> Report {
     let options = Opts {
         models: vec![model.to_owned()],
         timeout: Duration::from_secs(SEARCH_SECONDS_MAX),
-        // Of two transactions that write a row, the later has seen the earlier.
+        // What a transaction writes comes after what it read.
         wfr_keys: true,
         ..Opts::default()
     };

@@ -17,7 +17,7 @@ use super::{Lie, Plan, Reads};
 const CONFLICT: u16 = 1213;
 
 /// One in so many transactions of a liar is a lie.
-const LIE_EVERY: u64 = 5;
+const LIE_EVERY: u64 = 2;
 
 /// What all clients of a run share.
 pub struct Shared {
@@ -139,8 +139,7 @@ impl Session {
                     None
                 }
                 TxnOp::Write(k, v) => {
-                    let insert = format!("INSERT INTO registers_{} VALUES ({k}, {v})", k % 2);
-                    self.conn.query_drop(format!("{insert} ON DUPLICATE KEY UPDATE v = {v}")).await?;
+                    self.conn.query_drop(format!("REPLACE INTO registers_{} VALUES ({k}, {v})", k % 2)).await?;
                     None
                 }
             };

@@ -16,8 +16,9 @@ use super::session::Shared;
 use crate::isolation::optimize;
 use crate::process::{Result, Server};
 
-/// How many transactions end between two steps of upkeep.
-const UPKEEP_EVERY: usize = 100;
+/// How many steps of upkeep a run has, as long as so many transactions end between two of them.
+const UPKEEP_STEPS: usize = 100;
+const UPKEEP_EVERY_MIN: usize = 20;
 
 /// Kills the server and starts it again, at moments that the seed says.
 pub async fn kill(
@@ -51,9 +52,10 @@ pub async fn kill(
 /// Takes one step after another, on a connection of its own, and counts them in `done`.
 pub async fn upkeep(plan: &Plan, shared: &Shared, done: &watch::Sender<u64>) -> Box<dyn Error + Send + Sync> {
     let mut random = StdRng::seed_from_u64(plan.seed);
+    let every = (plan.transactions / UPKEEP_STEPS).max(UPKEEP_EVERY_MIN);
     let mut conn = None;
     for number in 1.. {
-        shared.wait_for(number * UPKEEP_EVERY).await;
+        shared.wait_for(number * every).await;
         let step = random.random_range(0..STEPS);
         let taken = async {
             let mut open = match conn.take() {
