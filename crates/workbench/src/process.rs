@@ -1,4 +1,4 @@
-//! Servers in processes of their own, for tests and benches: Strandline itself, and MariaDB and PostgreSQL to compare with.
+//! Servers in processes of their own, for tests and benches: Strandline itself, and MariaDB and PostgreSQL to compare.
 //!
 //! Each listens on a free port of 127.0.0.1 over a folder of its own, and ends with its handle. They never touch a
 //! server that was running before.
@@ -181,15 +181,15 @@ impl Server {
         folders.into_iter().map(|folder| folder.join("mariadbd")).find(|path| path.is_file())
     }
 
-    /// Returns where PostgreSQL's programs are, if they are installed: Debian keeps each version's in a folder of its own.
+    /// Returns where PostgreSQL's programs are, if they are installed: Debian has a folder for each version's.
     pub fn find_postgres() -> Option<PathBuf> {
         let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
         let folders = versions.flatten().map(|version| version.path().join("bin"));
         folders.filter(|folder| folder.join("postgres").is_file()).max()
     }
 
-    /// Starts PostgreSQL over a new folder in `folder`, otherwise with its defaults. It listens on a socket in that folder only,
-    /// and looks for deadlocks sooner, so that a script need not wait for it.
+    /// Starts PostgreSQL over a new folder in `folder`, with its defaults but for two things: it listens on a socket in
+    /// that folder only, and looks for deadlocks sooner than after a second, before a script takes them for waiting.
     ///
     /// It refuses to run as root: then it runs as the user that Debian has made for it, who gets `folder`.
     pub async fn postgres(folder: &Path) -> Result<Server> {

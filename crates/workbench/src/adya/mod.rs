@@ -117,8 +117,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.kind == Kind::ListAppend { "lists" } else { "registers" };
         let reads = if self.reads == Reads::Plain { "" } else { " FOR UPDATE" };
-        let Plan { level, keys, clients, kills, .. } = self;
-        write!(f, "{kind}{reads}, {level}, {keys} keys, {clients} clients, {kills} kills")
+        let Plan { seed, level, keys, clients, kills, .. } = self;
+        write!(f, "{kind}{reads}, {level}, {keys} keys, {clients} clients, {kills} kills, seed {seed}")
     }
 }
 
@@ -150,6 +150,9 @@ impl Outcome {
 }
 
 /// Makes `runs` runs with the seeds from `seed` on, after every lie was caught once, and prints what was seen.
+///
+/// A seed makes the same transactions, troubles and moments again, but not the same order of what runs side by side: so
+/// the history of a run that fails is kept.
 pub async fn run(runs: u64, seed: u64, transactions: usize) -> Result<()> {
     println!(
         "adya: {runs} runs of {transactions} transactions, seed {seed}; again with `cargo xtask adya {runs} {seed}`"
@@ -318,8 +321,8 @@ fn keep(history: &str) -> Result<String> {
     Ok(file.keep()?.1.display().to_string())
 }
 
-/// Makes the tables: two of each kind, so that a transaction spans tables that are flushed one by one, and another that is
-/// restored meanwhile.
+/// Makes the tables: two of each kind, so that a transaction spans tables that are flushed one by one, and another that
+/// is restored meanwhile.
 async fn prepare(server: &Server, plan: &Plan) -> Result<()> {
     let mut conn = server.connect(None).await?;
     conn.query_drop("CREATE DATABASE d").await?;

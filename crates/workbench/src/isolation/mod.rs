@@ -1,9 +1,9 @@
-//! Which anomalies transactions can see: scripts of two to four sessions, at each level, beside MariaDB and PostgreSQL.
+//! Which anomalies transactions can see: scripts of two to four sessions, at each level; so in MariaDB and PostgreSQL.
 //!
-//! What snapshot isolation forbids must not happen, and what it allows must be seen: here, and in PostgreSQL's REPEATABLE
-//! READ, which is snapshot isolation too. Each script is also played with every statement as a commit of its own: then
-//! each anomaly must be seen, or its judge is blind. In the SERIALIZABLE of the others none may be, or its judge sees what
-//! is not there.
+//! What snapshot isolation forbids must not happen, and what it allows must be seen: here, and in PostgreSQL's
+//! REPEATABLE READ, which is snapshot isolation too. Each script is also played with every statement as a commit of its
+//! own: then each anomaly must be seen, or its judge is blind. In the SERIALIZABLE of the others none may be, or its
+//! judge sees what is not there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
