@@ -199,7 +199,7 @@ pub async fn run(runs: u64, seed: u64, transactions: usize) -> Result<()> {
         listed(&forbidden),
         Lie::ALL.len(),
     );
-    let is_blind = caught < Lie::ALL.len() || skewed < plain;
+    let is_blind = caught < Lie::ALL.len() || (plain > 0 && skewed == 0);
     let word = if failed == 0 && !is_blind { "ok" } else { "FAILED" };
     println!("test result: {word}. {} passed; {} failed; seed {seed}", runs - failed, failed + u64::from(is_blind));
     if word == "ok" { Ok(()) } else { Err("a transaction saw what it must not, or the rig is blind".into()) }
