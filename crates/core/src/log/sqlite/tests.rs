@@ -250,6 +250,46 @@ fn invariant_9_damage_of_the_write_ahead_log_loses_no_commit() {
     assert_eq!(SqliteMetastore::open(&copy).unwrap().newest().unwrap().unwrap().version, Version(10));
 }
 
+/// A long commit is torn; after the crash a short one is written over its begin, and the next one is torn too.
+#[test]
+fn two_torn_commits_are_no_damage() {
+    const FRAME: usize = 24 + 4096;
+    let (directory, path) = scratch();
+    let of = |name: &str| directory.path().join(name);
+    // Returns the number of the first frame that differs.
+    let differs = |before: &[u8], after: &[u8]| {
+        let at = before.iter().zip(after).position(|(before, after)| before != after).unwrap();
+        32 + (at - 32) / FRAME * FRAME
+    };
+    let wal = |path: &Path| std::fs::read(beside(path, "-wal")).unwrap();
+    let store = SqliteMetastore::open(&path).unwrap();
+    fill(&store);
+    let before = wal(&path);
+    store.put_setting("long", &"x".repeat(100_000)).unwrap();
+    let mut torn = wal(&path);
+    let first = differs(&before, &torn);
+    torn[first..first + FRAME].fill(0);
+    let once = of("once.db");
+    std::fs::copy(&path, &once).unwrap();
+    std::fs::write(beside(&once, "-wal"), torn).unwrap();
+
+    let store = SqliteMetastore::open(&once).unwrap();
+    assert_eq!(store.setting("long").unwrap(), None);
+    store.put_setting("short", "is there").unwrap();
+    let before = wal(&once);
+    store.put_setting("other", "is not").unwrap();
+    let mut torn = wal(&once);
+    let first = differs(&before, &torn);
+    torn[first..first + FRAME].copy_from_slice(&before[first..first + FRAME]);
+    let twice = of("twice.db");
+    std::fs::copy(&once, &twice).unwrap();
+    std::fs::write(beside(&twice, "-wal"), torn).unwrap();
+
+    let store = SqliteMetastore::open(&twice).unwrap();
+    assert_eq!(store.setting("short").unwrap().as_deref(), Some("is there"));
+    assert_eq!(store.setting("other").unwrap(), None);
+}
+
 /// Returns the files of segments, by name.
 fn segment_files(path: &Path) -> Vec<PathBuf> {
     let Ok(listing) = std::fs::read_dir(path.with_file_name("segments")) else { return Vec::new() };

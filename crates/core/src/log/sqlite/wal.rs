@@ -8,7 +8,9 @@
 //!   header   magic, format, page size, count, salt × 2, checksum × 2        32 bytes, big-endian
 //!   frame    page, commit?, salt × 2, checksum × 2, then the page           24 bytes and a page; as often as it takes
 //! ```
-//! Frames of another salt are left over from before the log was last reset.
+//! Frames of another salt are left over from before the log was last reset. Of this salt are also those that a torn commit
+//! left behind where a shorter one was written over it after an earlier crash: they follow nothing that stands before them,
+//! and only commits that follow one another count.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -36,24 +38,35 @@ pub(super) fn verify(path: &Path) -> Result<()> {
         0x377f_0683 => true,
         _ => return Err(damaged(path)),
     };
-    let mut sums = checksum((0, 0), &header[..24], big_endian);
-    if sums != (word(&header, 24), word(&header, 28)) {
+    let begin = checksum((0, 0), &header[..24], big_endian);
+    if begin != (word(&header, 24), word(&header, 28)) {
         return Err(damaged(path));
     }
     let mut frame = vec![0; FRAME_BYTES + word(&header, 8) as usize];
-    let mut broken = false;
+    // The checksums of the frame before, as they stand there and as they should: either may be what is damaged.
+    let (mut stands, mut should) = (begin, begin);
+    let (mut broken, mut broken_before) = (false, false);
     let mut commits_after = 0;
     while read_whole(&mut file, &mut frame)? {
+        let sums = |from| checksum(checksum(from, &frame[..8], big_endian), &frame[FRAME_BYTES..], big_endian);
         let same_salt = frame[8..16] == header[16..24];
-        if !broken {
-            sums = checksum(checksum(sums, &frame[..8], big_endian), &frame[FRAME_BYTES..], big_endian);
-            broken = !same_salt || sums != (word(&frame, 16), word(&frame, 20));
+        let (after_stands, after_should) = (sums(stands), sums(should));
+        stands = (word(&frame, 16), word(&frame, 20));
+        should = after_should;
+        let follows = same_salt && (stands == after_stands || stands == after_should);
+        broken |= !same_salt || stands != after_should;
+        if broken_before && !follows {
+            commits_after = 0;
         }
+        broken_before = broken;
         if broken && same_salt && word(&frame, 4) != 0 {
             commits_after += 1;
         }
+        if commits_after > 1 {
+            return Err(damaged(path));
+        }
     }
-    if commits_after > 1 { Err(damaged(path)) } else { Ok(()) }
+    Ok(())
 }
 
 fn damaged(path: &Path) -> Error {
