@@ -212,6 +212,9 @@ fn damage_is_named() {
     assert_eq!(error.to_string(), "Pin 2 does not match its checksum.");
 }
 
+/// A page with what SQLite writes in front of it.
+const WAL_FRAME: usize = 24 + 4096;
+
 /// Flips bytes of the log that a crash left behind. Its last commits cannot be told from a torn end.
 #[test]
 fn invariant_9_damage_of_the_write_ahead_log_loses_no_commit() {
@@ -227,12 +230,15 @@ fn invariant_9_damage_of_the_write_ahead_log_loses_no_commit() {
     };
     let sure = frames().len();
     store.append(&[entry(10)]).unwrap();
+    let last_but_one = 32 + (frames().len() - 33) / WAL_FRAME * WAL_FRAME;
     store.append(&[entry(11)]).unwrap();
     let expected = texts(&answers(&store));
     let (whole, bytes) = (std::fs::read(&path).unwrap(), frames());
     let copy = directory.path().join("copy.db");
     let mut refused = 0;
-    for at in (0..sure).step_by(61).chain(0..32) {
+    // Where a commit ends, its salt and its checksums too.
+    let end_of_a_commit = last_but_one..last_but_one + 24;
+    for at in (0..sure).step_by(61).chain(0..32).chain(end_of_a_commit) {
         std::fs::write(&copy, &whole).unwrap();
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
@@ -253,13 +259,12 @@ fn invariant_9_damage_of_the_write_ahead_log_loses_no_commit() {
 /// A long commit is torn; after the crash a short one is written over its begin, and the next one is torn too.
 #[test]
 fn two_torn_commits_are_no_damage() {
-    const FRAME: usize = 24 + 4096;
     let (directory, path) = scratch();
     let of = |name: &str| directory.path().join(name);
     // Returns the number of the first frame that differs.
     let differs = |before: &[u8], after: &[u8]| {
         let at = before.iter().zip(after).position(|(before, after)| before != after).unwrap();
-        32 + (at - 32) / FRAME * FRAME
+        32 + (at - 32) / WAL_FRAME * WAL_FRAME
     };
     let wal = |path: &Path| std::fs::read(beside(path, "-wal")).unwrap();
     let store = SqliteMetastore::open(&path).unwrap();
@@ -268,7 +273,7 @@ fn two_torn_commits_are_no_damage() {
     store.put_setting("long", &"x".repeat(100_000)).unwrap();
     let mut torn = wal(&path);
     let first = differs(&before, &torn);
-    torn[first..first + FRAME].fill(0);
+    torn[first..first + WAL_FRAME].fill(0);
     let once = of("once.db");
     std::fs::copy(&path, &once).unwrap();
     std::fs::write(beside(&once, "-wal"), torn).unwrap();
@@ -280,7 +285,7 @@ fn two_torn_commits_are_no_damage() {
     store.put_setting("other", "is not").unwrap();
     let mut torn = wal(&once);
     let first = differs(&before, &torn);
-    torn[first..first + FRAME].copy_from_slice(&before[first..first + FRAME]);
+    torn[first..first + WAL_FRAME].copy_from_slice(&before[first..first + WAL_FRAME]);
     let twice = of("twice.db");
     std::fs::copy(&once, &twice).unwrap();
     std::fs::write(beside(&twice, "-wal"), torn).unwrap();

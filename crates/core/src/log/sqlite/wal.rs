@@ -9,8 +9,8 @@
 //!   frame    page, commit?, salt × 2, checksum × 2, then the page           24 bytes and a page; as often as it takes
 //! ```
 //! Frames of another salt are left over from before the log was last reset. Of this salt are also those that a torn commit
-//! left behind where a shorter one was written over it after an earlier crash: they follow nothing that stands before them,
-//! and only commits that follow one another count.
+//! left behind where a shorter one was written over it after an earlier crash: their checksums follow from nothing that
+//! stands before them, and only commits that follow one another count.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -45,7 +45,7 @@ pub(super) fn verify(path: &Path) -> Result<()> {
     let mut frame = vec![0; FRAME_BYTES + word(&header, 8) as usize];
     // The checksums of the frame before, as they stand there and as they should: either may be what is damaged.
     let (mut stands, mut should) = (begin, begin);
-    let (mut broken, mut broken_before) = (false, false);
+    let (mut broken, mut is_own) = (false, true);
     let mut commits_after = 0;
     while read_whole(&mut file, &mut frame)? {
         let sums = |from| checksum(checksum(from, &frame[..8], big_endian), &frame[FRAME_BYTES..], big_endian);
@@ -53,13 +53,14 @@ pub(super) fn verify(path: &Path) -> Result<()> {
         let (after_stands, after_should) = (sums(stands), sums(should));
         stands = (word(&frame, 16), word(&frame, 20));
         should = after_should;
-        let follows = same_salt && (stands == after_stands || stands == after_should);
-        broken |= !same_salt || stands != after_should;
-        if broken_before && !follows {
+        let follows = stands == after_stands || stands == after_should;
+        // The salt itself may be damaged: the checksums do not cover it.
+        is_own = same_salt || (is_own && follows);
+        if broken && !(is_own && follows) {
             commits_after = 0;
         }
-        broken_before = broken;
-        if broken && same_salt && word(&frame, 4) != 0 {
+        broken |= !same_salt || stands != should;
+        if broken && is_own && word(&frame, 4) != 0 {
             commits_after += 1;
         }
         if commits_after > 1 {
