@@ -282,6 +282,11 @@ impl Files {
         Ok(names)
     }
 
+    /// Tells whether the place where the files lie answers at all.
+    pub async fn are_reachable(&self) -> bool {
+        self.inner.store.list(None).try_next().await.is_ok()
+    }
+
     /// Returns a read-only object store over these files in which every read is verified. Names are those of
     /// [`FileKind::path`]; a read of damaged bytes is an error that names the file. Its readers hold about `room_bytes` of
     /// what they read at a time: who wants more waits for a while, and then gets `Unavailable`.

@@ -189,7 +189,7 @@ impl Database {
                 Ok(verified) => found.count(verified),
                 // Unless it was collected meanwhile.
                 Err(error) if is_damage(&error) && matches!(self.metastore().file(file), Ok(None)) => drop(error),
-                Err(error) if is_damage(&error) => failed.push((file, error)),
+                Err(error) if self.is_damage(&error).await => failed.push((file, error)),
                 Err(error) => return Err(error),
             }
         }
@@ -316,7 +316,7 @@ impl Database {
             progress(Progress { what: "files", done, total });
             match outcome {
                 Ok(verified) => found.count(verified),
-                Err(error) if is_damage(&error) => {
+                Err(error) if self.is_damage(&error).await => {
                     // Unless it was collected meanwhile.
                     if !matches!(self.metastore().file(file.id), Ok(None)) {
                         failed.push((file, error));
@@ -437,6 +437,16 @@ impl Database {
         Ok(touched)
     }
 
+    /// Tells whether an error is damage of one file, and not of the way to all of them.
+    pub(super) async fn is_damage(&self, error: &Error) -> bool {
+        match error.kind() {
+            Kind::Corrupt => true,
+            // A file that is not there cannot be told from one that cannot be read; neither can be answered from.
+            Kind::Unavailable => self.cold().files().are_reachable().await,
+            _ => false,
+        }
+    }
+
     /// Says what is wrong with a file, and what that touches.
     pub(super) fn damage_of(&self, file: FileId, error: &Error, touched: &Touched) -> Result<Damage> {
         let record = self.metastore().file(file).ok().flatten();
@@ -470,11 +480,6 @@ impl Touched {
     pub fn may_need(&self, file: FileId) -> bool {
         self.is_unclear || self.by_file.contains_key(&file)
     }
-}
-
-/// A file that is not there cannot be told from one that cannot be reached; neither can be answered from.
-pub(super) fn is_damage(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Corrupt | Kind::Unavailable)
 }
 
 /// Returns damage of the metastore itself.

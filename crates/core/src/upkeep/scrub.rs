@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::health::{Cycle, Damage, Found, HEALTH_SETTING, Health, Running};
 use crate::ids::{FileId, Version};
 use crate::log::FileHead;
-use crate::upkeep::check::{is_damage, of_metastore};
+use crate::upkeep::check::of_metastore;
 
 /// A reading is spread over so long; with a quarter of its pace it takes four times that.
 const CYCLE_SECONDS: u64 = 24 * 3600;
@@ -29,7 +29,7 @@ const SAVE_SECONDS: u64 = 600;
 /// How many entries of the log are read at a time.
 const ENTRIES: u64 = 64;
 
-/// So often a file is tried that cannot be reached, once a second, until it is taken for lost.
+/// So often a file is tried that cannot be read while others may be, once a second, until it is taken for lost.
 const TRIES: u32 = 60;
 
 /// How many damages are remembered.
@@ -182,7 +182,7 @@ impl Work {
 
     /// Takes note of a file that is damaged, if it is still there and anything needs it.
     async fn failed(&mut self, database: &Database, id: FileId, error: Error) -> Result<()> {
-        if !is_damage(&error) {
+        if !database.is_damage(&error).await {
             return Err(error);
         }
         let (this, metastore) = (database.clone(), database.metastore().clone());

@@ -104,6 +104,8 @@ struct Inner {
 #[derive(Default)]
 struct State {
     calm: bool,
+    /// Nothing answers.
+    away: bool,
     /// How often a call was made under a name.
     asked: HashMap<(String, Call), u64>,
     late: Vec<Late>,
@@ -149,6 +151,11 @@ impl Faulty {
     /// Ends all faults. What is late still comes.
     pub fn calm(&self) {
         self.0.state.lock().calm = true;
+    }
+
+    /// Takes the whole store away, or brings it back.
+    pub fn set_away(&self, away: bool) {
+        self.0.state.lock().away = away;
     }
 
     /// Returns how often each fault was met.
@@ -210,7 +217,9 @@ impl Faulty {
         let nth = *nth;
         let roll = hash(&(inner.seed, call, path, nth));
         let span = inner.env.now().0 / 10_000_000;
-        let fault = if state.calm {
+        let fault = if state.away {
+            Fault::Storm
+        } else if state.calm {
             return None;
         } else if hash(&(inner.seed, "storm", span)) % 1000 < inner.storms {
             Fault::Storm

@@ -41,12 +41,15 @@ use strandline_core::log::{EntryQuery, FileKind, Metastore};
 use strandline_core::moment::Moment;
 use strandline_core::txn::bulk::BulkLoad;
 use strandline_core::txn::{Author, OnDuplicate, Txn};
+use strandline_core::upkeep::check::Depth;
+use strandline_core::upkeep::scrub::Scrubber;
 use strandline_core::when::When;
 
 use crate::faults::in_parallel;
 use crate::faulty::{Faulty, Turns, hash};
 use crate::script::{
-    Answers, GRACE, SHAPE, START, author, definition, in_d, of_d, read_moment, read_tables, rows, scratch, table_named,
+    Answers, GRACE, SHAPE, START, author, block_on, definition, in_d, of_d, read_moment, read_tables, rows, scratch,
+    table_named,
 };
 use crate::{all, seed};
 
@@ -801,6 +804,32 @@ fn an_object_store_may_misbehave() {
     let met: u64 = faults.values().sum();
     println!("object store: {count} runs in {seconds:.1} s, {met} faults of {} sorts: {faults:?}", faults.len());
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+}
+
+#[test]
+fn storage_that_is_away_is_no_damage() {
+    let world = World::new(1, None, None);
+    world.faulty.calm();
+    block_on(async {
+        let db = world.open().await.unwrap();
+        set_up(&world).await.unwrap();
+        db.flush().await.unwrap();
+        let bank = db.now().catalog().all_tables().find(|table| table.name == "bank").unwrap().id;
+        world.faulty.set_away(true);
+        let mut scrubber = Scrubber::default();
+        for _ in 0..100 {
+            assert_eq!(scrubber.read(&db, u64::MAX).await.unwrap_err().kind(), Kind::Unavailable);
+        }
+        assert_eq!(db.check(None).await.unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(db.check_table(bank, Depth::Rows).await.unwrap_err().kind(), Kind::Unavailable);
+        assert!(db.health().damages.is_empty(), "{:?}", db.health());
+        world.faulty.set_away(false);
+        scrubber.read(&db, u64::MAX).await.unwrap();
+        let health = db.health();
+        assert!(health.damages.is_empty() && health.last.is_some_and(|reading| reading.files > 0), "{health:?}");
+        let checked = db.check(None).await.unwrap();
+        assert!(checked.damages.is_empty() && checked.files > 0, "{checked:?}");
+    });
 }
 
 #[test]
