@@ -281,7 +281,11 @@ impl Database {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<()> {
         // What could be thinned out is read meanwhile, and has to be whole.
-        let plan = self.plan_without(HashSet::new(), &[]).await?;
+        let plan = {
+            // What is collected while it is planned would look like damage.
+            let _none = self.0.collecting.lock().await;
+            self.plan_without(HashSet::new(), &[]).await?
+        };
         let this = self.clone();
         let digests = blocking(move || {
             let mut digests = HashSet::new();

@@ -158,6 +158,8 @@ struct World {
     answers: Mutex<Vec<String>>,
     wrong: Mutex<Vec<String>>,
     next: Mutex<i64>,
+    /// Who checks and who collects wait for one another, and whoever waits takes no turns.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl World {
@@ -183,6 +185,7 @@ impl World {
             answers: Mutex::default(),
             wrong: Mutex::default(),
             next: Mutex::new(0),
+            looking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -449,6 +452,7 @@ async fn lay_out(world: &World, rng: &mut StdRng) -> (String, Result<()>) {
 
 async fn collect(world: &World, rng: &mut StdRng) -> (String, Result<()>) {
     world.env.advance(rng.random_range(1..12 * 60) * SECOND);
+    let Ok(_alone) = world.looking.try_lock() else { return ("no collect".to_owned(), Ok(())) };
     match world.defect {
         Some(Defect::SweepsByList) => {
             let listed: Vec<ObjectMeta> = world.faulty.list(None).try_collect().await.unwrap_or_default();
@@ -477,6 +481,7 @@ async fn collect(world: &World, rng: &mut StdRng) -> (String, Result<()>) {
 async fn audit(world: &World, who: &str, rng: &mut StdRng) -> (String, Result<()>) {
     let db = world.db();
     if rng.random_bool(0.3) {
+        let Ok(_alone) = world.looking.try_lock() else { return ("no check".to_owned(), Ok(())) };
         let checked = db.check(None).await;
         if let Ok(checked) = &checked {
             // A file that cannot be read for the moment is told from one that is damaged.
