@@ -3,6 +3,7 @@
 //! Positions count the rows of a part from 0. Nothing here looks at deletion vectors unless it is given one: the caller
 //! decides what is visible. Every byte comes through verified reads.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,6 +52,9 @@ pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
 
 /// Up to so many blocks that are not in memory are read one by one, whole, and kept; more are streamed past the caches.
 const BLOCKS_KEPT_MAX: usize = 32;
+
+/// How many new blocks are read for one that was in memory.
+const WARMED_MAX: usize = 8;
 
 /// How many blocks are read at the same time.
 const READS_MAX: usize = 8;
@@ -371,6 +375,42 @@ impl Cold {
             }
         });
         Ok(batches.boxed())
+    }
+
+    /// Reads blocks of `parts` into memory where those blocks of `from` whose rows they hold are in memory: who reads these
+    /// rows goes on without waiting for the disk.
+    pub async fn warm(&self, table: &Table, from: &[&Part], parts: &[Part], parts_version: Version) -> Result<()> {
+        let footers = try_join_all(parts.iter().map(|part| self.footer(part))).await?;
+        let mut wanted: BTreeSet<(usize, u32)> = BTreeSet::new();
+        for old in from {
+            let Some(footer) = self.caches.footers.peek(&old.file) else { continue };
+            for block in 0..footer.blocks.len() {
+                let Some(first) = footer.blocks.first_key(block) else { continue };
+                if self.caches.blocks.peek(&(old.file, block)).is_none() {
+                    continue;
+                }
+                let next = footer.blocks.first_key(block + 1);
+                let mut new_blocks = Vec::new();
+                for (number, (part, new)) in parts.iter().zip(&footers).enumerate() {
+                    if first > part.max_key.as_slice() || next.is_some_and(|next| next <= part.min_key.as_slice()) {
+                        continue;
+                    }
+                    let begin = new.blocks.of_key(first).unwrap_or(0);
+                    let last = next.map_or(Some(new.blocks.len() - 1), |next| new.blocks.of_key(next)).unwrap_or(0);
+                    new_blocks.extend((begin..=last).map(|block| (number, block)));
+                }
+                // One whose rows are all over the place says little of where they are read.
+                if new_blocks.len() <= WARMED_MAX {
+                    wanted.extend(new_blocks);
+                }
+            }
+        }
+        for (number, block) in wanted {
+            let (part, footer) = (&parts[number], &footers[number]);
+            self.block_keys(footer, block).await?;
+            self.block(table, footer, block, part.common_version(parts_version)).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn footer(&self, part: &Part) -> Result<Arc<Footer>> {

@@ -188,7 +188,7 @@ impl Database {
             match self.verify(file, part.as_ref(), depth).await {
                 Ok(verified) => found.count(verified),
                 // Unless it was collected meanwhile.
-                Err(error) if is_damage(&error) && matches!(self.metastore().file(file), Ok(None)) => drop(error),
+                Err(_) if matches!(self.metastore().file(file), Ok(None)) => {}
                 Err(error) if self.is_damage(&error).await => failed.push((file, error)),
                 Err(error) => return Err(error),
             }

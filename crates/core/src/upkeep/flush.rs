@@ -162,6 +162,8 @@ impl Database {
         }
         let mut files = self.cold().files().drafts();
         let parts = self.write_merged(&table, inputs, &mut files).await?;
+        let old: Vec<&Part> = from.iter().map(|(part, _)| part).collect();
+        self.cold().warm(&table, &old, &parts, content.parts_version).await?;
         Ok(Some(Merged { from, parts, files, _claim: claim }))
     }
 

@@ -66,6 +66,20 @@ async fn parts_that_lie_over_one_another_come_to_lie_side_by_side() {
     assert!(!db.compact_table(t.id).await.unwrap(), "nothing is left to do");
 }
 
+/// Rows that are read keep being found in memory.
+#[tokio::test]
+async fn what_was_in_memory_is_in_memory_after_a_merge() {
+    let (db, t) = store(5).await;
+    let key = |id: i32| key_of(&t, &row(&t, id, 0));
+    for id in 40..45 {
+        assert!(db.now().get(&t, &key(id)).await.unwrap().is_some());
+    }
+    assert!(db.now().try_get(&t, &key(41)).is_some());
+    assert!(db.now().try_get(&t, &key(ROWS - 1)).is_none(), "its block is on the disk");
+    assert!(db.compact_table(t.id).await.unwrap());
+    assert!(matches!(db.now().try_get(&t, &key(41)), Some(Ok(Some(_)))));
+}
+
 /// Writers wait by this measure.
 #[tokio::test]
 async fn memory_is_measured_as_it_grows_and_shrinks() {
