@@ -19,7 +19,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
@@ -104,25 +104,21 @@ impl ObjectStore for DurableLocal {
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let (local, flusher) = (self.local.clone(), self.flusher.clone());
-        let staging = self.local.clone();
-        let locations = locations.and_then(move |location| {
-            let path = staging.path_to_filesystem(&location);
-            async move {
-                let staged = staged(&path?);
-                fail::fail_point!("delete::before");
-                blocking(move || remove(&staged)).await?;
-                Ok(location)
-            }
-        });
-        self.local
-            .delete_stream(locations.boxed())
+        locations
             .and_then(move |location| {
                 let (local, flusher) = (local.clone(), flusher.clone());
                 async move {
                     let path = local.path_to_filesystem(&location)?;
-                    fail::fail_point!("delete::unlinked");
-                    blocking(move || flusher.directories(&path)).await?;
-                    Ok(location)
+                    let staged = staged(&path);
+                    fail::fail_point!("delete::before");
+                    blocking(move || remove(&staged)).await?;
+                    let deleted = local.delete(&location).await;
+                    // One that is gone may have gone a moment ago, and its folder not have been flushed.
+                    if matches!(deleted, Ok(()) | Err(object_store::Error::NotFound { .. })) {
+                        fail::fail_point!("delete::unlinked");
+                        blocking(move || flusher.directories_left(&path)).await?;
+                    }
+                    deleted.map(|()| location)
                 }
             })
             .boxed()
@@ -259,6 +255,14 @@ impl Flusher {
         }
         Ok(())
     }
+
+    /// As `directories`, of a file that is gone. So may be its folder, and then the name is in none.
+    fn directories_left(&self, path: &FsPath) -> std::io::Result<()> {
+        match path.parent() {
+            Some(folder) if folder.try_exists()? => self.directories(path),
+            _ => Ok(()),
+        }
+    }
 }
 
 async fn flush_file(flusher: &Arc<Flusher>, path: PathBuf) -> Result<()> {
@@ -299,8 +303,6 @@ fn failed(source: IoError) -> object_store::Error {
 
 #[cfg(test)]
 mod tests {
-    use object_store::ObjectStoreExt;
-
     use super::*;
 
     fn flushed(store: &DurableLocal) -> Vec<String> {
@@ -356,6 +358,22 @@ mod tests {
         std::fs::write(root.path().join("parts/a#1"), "hal").unwrap();
         assert!(matches!(store.delete(&path).await, Err(object_store::Error::NotFound { .. })));
         assert_eq!(std::fs::read_dir(root.path().join("parts")).unwrap().count(), 0);
+    }
+
+    /// The folder's flush failed after the file went: whoever deletes it again must not take that as done.
+    #[tokio::test]
+    async fn a_file_that_is_gone_is_deleted_durably_all_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let store = DurableLocal::open(root.path()).unwrap();
+        let path = Path::from("parts/a");
+        store.put(&path, "hello".into()).await.unwrap();
+        std::fs::remove_file(root.path().join("parts/a")).unwrap();
+        flushed(&store);
+        assert!(matches!(store.delete(&path).await, Err(object_store::Error::NotFound { .. })));
+        assert_eq!(flushed(&store), ["parts", ""]);
+        std::fs::remove_dir(root.path().join("parts")).unwrap();
+        assert!(matches!(store.delete(&path).await, Err(object_store::Error::NotFound { .. })));
+        assert_eq!(flushed(&store), [""; 0]);
     }
 
     #[tokio::test]
