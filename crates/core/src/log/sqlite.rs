@@ -10,6 +10,7 @@
 //! The store is this process's alone: another writer is noticed, and refused, by the serial number in `head`. Nothing
 //! here ever answers from a row that does not verify.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct SqliteMetastore {
     unaged: Unaged,
     /// Held by whoever ages the log or trims it: so that nothing is trimmed of what is being packed.
     ageing: Mutex<()>,
+    /// Segments that could not be written anew, and how many of their bytes were trimmed then.
+    damaged: Mutex<HashMap<u64, u64>>,
 }
 
 /// How often [`Writer::give_back`] is called at a time: commits come in between.
@@ -118,6 +121,7 @@ impl SqliteMetastore {
             segments,
             unaged: Unaged::unknown(),
             ageing: Mutex::new(()),
+            damaged: Mutex::default(),
         };
         if let Err(error) = store.clear_away() {
             // The next ageing tries again; on a full disk the store must open all the same.

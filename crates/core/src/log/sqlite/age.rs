@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, params};
 
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, Version};
 use crate::log::integrity;
 
-use super::read::{self, AGED};
+use super::read::{self, AGED, LogRow};
 use super::segments::{Packer, Segment, Segments, State};
 use super::write::{Draft, Space};
 use super::{SqliteMetastore, clamp, sql_error, to_sql};
@@ -48,13 +48,11 @@ impl SqliteMetastore {
         if self.unaged.bytes() <= kept {
             return Ok(());
         }
-        let mut bytes = self.unaged.measure(|| {
-            let emptied = self.known.read().head.emptied;
-            self.read(|connection| unaged_bytes(connection, emptied, kept))
-        })?;
+        let mut bytes = self.count_unaged(kept.saturating_add(SEGMENTS_MAX as u64 * SEGMENT_BYTES))?;
         if bytes <= kept {
             return Ok(());
         }
+        let mut damaged = Ok(());
         for _ in 0..SEGMENTS_MAX {
             let head = self.known.read().head;
             // The newest entry is read when the store is opened: no segment may keep that from it.
@@ -71,12 +69,26 @@ impl SqliteMetastore {
                     self.empty_recorded()?;
                 }
                 // Nothing but entries without deltas.
-                None => self.write(Space::Trims, |draft| draft.skip_to(run.last))?,
+                None if run.last > head.emptied => self.write(Space::Trims, |draft| draft.skip_to(run.last))?,
+                None => {}
+            }
+            if let Some(error) = run.damage {
+                // Its row keeps what it has, and is not tried again.
+                self.write(Space::Trims, |draft| draft.skip_to(run.last.next()))?;
+                damaged = damaged.and(Err(error));
             }
             bytes = bytes.saturating_sub(run.bytes);
             self.unaged.took(run.bytes);
         }
-        Ok(())
+        damaged
+    }
+
+    /// Counts the bytes of deltas in SQLite, but no further than `enough`.
+    pub(super) fn count_unaged(&self, enough: u64) -> Result<u64> {
+        self.unaged.measure(|| {
+            let emptied = self.known.read().head.emptied;
+            self.read(|connection| unaged_bytes(connection, emptied, enough))
+        })
     }
 
     /// Writes a segment's file, then records it, and that `old` goes.
@@ -123,8 +135,17 @@ impl SqliteMetastore {
         if segment.trimmed == segment.bodies {
             return gone();
         }
+        let mut damaged = self.damaged.lock();
+        if damaged.get(&segment.number) == Some(&segment.trimmed) {
+            return Ok(());
+        }
         let range = (Version(segment.first.0 - 1), segment.last);
         let run = self.read(|connection| pack(connection, &self.segments, range, u64::MAX))?;
+        if let Some(error) = run.damage {
+            // It is tried again when more of it was trimmed: that may be what cannot be read.
+            damaged.insert(segment.number, segment.trimmed);
+            return Err(error);
+        }
         match run.packed {
             Some((renewed, file)) => self.publish(renewed, &file, Some(segment)),
             None => gone(),
@@ -149,41 +170,63 @@ struct Run {
     /// Of deltas.
     bytes: u64,
     packed: Option<(Segment, Vec<u8>)>,
+    /// Why the entry behind the last cannot be read, if the run ends for that.
+    damage: Option<Error>,
 }
 
-/// Packs entries in `(after, upto]`: until there are so many bytes of deltas, or as many entries as go into a segment.
+/// Packs entries in `(after, upto]`: until there are so many bytes of deltas, or as many entries as go into a segment, or
+/// until one cannot be read.
 fn pack(connection: &Connection, segments: &Segments, (after, upto): (Version, Version), goal: u64) -> Result<Run> {
     let mut packer = Packer::new();
     let mut bytes = 0;
     let mut last = after;
+    let mut damage = None;
     while last < upto && bytes < goal && last.0 - after.0 < SEGMENT_ENTRIES {
-        last = last.next();
-        let row = read::log_row(connection, last)?;
-        let body = match read::bodies(connection, segments, &row) {
-            Ok(bodies) => bodies.concat(),
-            Err(error) if error.kind() == Kind::OutOfWindow => Vec::new(),
+        let (row, body) = match whole(connection, segments, last.next()) {
+            Ok(whole) => whole,
+            Err(error) if error.kind() == Kind::Corrupt => {
+                damage = Some(error);
+                break;
+            }
             Err(error) => return Err(error),
         };
+        last = last.next();
         bytes += body.len() as u64;
         packer.add(&row, &body)?;
     }
-    Ok(Run { last, bytes, packed: packer.finish()? })
+    Ok(Run { last, bytes, packed: packer.finish()?, damage })
 }
 
-/// Returns how many bytes of deltas are in SQLite, without reading them, and counts no further than one call can age.
-fn unaged_bytes(connection: &Connection, emptied: Version, kept: u64) -> Result<u64> {
+/// Reads an entry with its deltas; of one that was trimmed there are none.
+fn whole(connection: &Connection, segments: &Segments, version: Version) -> Result<(LogRow, Vec<u8>)> {
+    let row = read::log_row(connection, version)?;
+    match read::bodies(connection, segments, &row) {
+        Ok(bodies) => Ok((row, bodies.concat())),
+        Err(error) if error.kind() == Kind::OutOfWindow => Ok((row, Vec::new())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes that were counted.
+struct Count {
+    bytes: u64,
+    /// There may be more.
+    is_cut_short: bool,
+}
+
+/// Returns how many bytes of deltas are in SQLite, without reading them, and counts no further than `enough`.
+fn unaged_bytes(connection: &Connection, emptied: Version, enough: u64) -> Result<Count> {
     const LENGTHS: &str = "SELECT length(body) FROM log WHERE version > ?1 ORDER BY version";
-    let enough = kept.saturating_add(SEGMENTS_MAX as u64 * SEGMENT_BYTES);
     let mut statement = connection.prepare_cached(LENGTHS).map_err(sql_error)?;
     let mut rows = statement.query([clamp(emptied)]).map_err(sql_error)?;
     let mut bytes = 0;
     while let Some(row) = rows.next().map_err(sql_error)? {
         bytes += read::number(row, 0)?;
         if bytes > enough {
-            break;
+            return Ok(Count { bytes, is_cut_short: true });
         }
     }
-    Ok(bytes)
+    Ok(Count { bytes, is_cut_short: false })
 }
 
 impl Draft<'_> {
@@ -268,10 +311,13 @@ impl Draft<'_> {
 /// About how many bytes of deltas are in SQLite: never less than there are, so that nobody counts in vain.
 pub(super) struct Unaged(AtomicU64);
 
+/// More than any store has.
+const UNKNOWN: u64 = u64::MAX / 2;
+
 impl Unaged {
     /// Nobody has counted yet.
     pub(super) fn unknown() -> Unaged {
-        Unaged(AtomicU64::new(u64::MAX / 2))
+        Unaged(AtomicU64::new(UNKNOWN))
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -282,16 +328,17 @@ impl Unaged {
         self.0.fetch_add(bytes, Ordering::SeqCst);
     }
 
-    fn took(&self, bytes: u64) {
+    pub(super) fn took(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::SeqCst);
     }
 
-    /// Counts anew. What is added meanwhile may be counted twice.
-    fn measure(&self, count: impl FnOnce() -> Result<u64>) -> Result<u64> {
+    /// Counts anew. What is added meanwhile may be counted twice. Where the count was cut short, nobody knows still.
+    fn measure(&self, count: impl FnOnce() -> Result<Count>) -> Result<u64> {
         let before = self.bytes();
-        let bytes = count()?;
-        self.0.fetch_add(bytes, Ordering::SeqCst);
+        let counted = count()?;
+        let known = if counted.is_cut_short { UNKNOWN } else { counted.bytes };
+        self.0.fetch_add(known, Ordering::SeqCst);
         self.took(before);
-        Ok(bytes)
+        Ok(counted.bytes)
     }
 }

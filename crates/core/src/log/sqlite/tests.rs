@@ -406,6 +406,91 @@ fn little_does_not_age() {
     assert!((1500..2000).contains(&emptied), "half of what may stay stays: {emptied}");
 }
 
+/// What one call counts may be less than there is: nobody takes that for all of it.
+#[test]
+fn a_count_that_was_cut_short_is_not_taken_for_all() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=100);
+    let counted = store.count_unaged(50 * 900).unwrap();
+    assert_eq!(counted, 51 * 900);
+    store.unaged.took(counted);
+    assert!(store.unaged.bytes() >= 100 * 900, "{}", store.unaged.bytes());
+    assert_eq!(store.count_unaged(1 << 30).unwrap(), 100 * 900);
+    assert_eq!(store.unaged.bytes(), 100 * 900);
+}
+
+/// Zeroes the deltas of an entry of a closed store.
+fn damage_deltas(path: &Path, version: u64) {
+    let connection = Connection::open(path).unwrap();
+    let zeroed = "UPDATE log SET body = zeroblob(length(body)) WHERE version = ?1";
+    assert_eq!(connection.execute(zeroed, [version.cast_signed()]).unwrap(), 1);
+}
+
+/// They stay where they are, and the log ages before and behind them.
+#[test]
+fn deltas_that_cannot_be_read_do_not_end_ageing() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=3000);
+    let expected = all_deltas(&store, 3000);
+    drop(store);
+    [1, 1000, 1001].into_iter().for_each(|version| damage_deltas(&path, version));
+    let store = SqliteMetastore::open(&path).unwrap();
+    assert_eq!(store.age(0).unwrap_err().to_string(), "The delta of table 2 in entry 1 is damaged.");
+    assert_eq!(store.known.read().head.emptied, Version(2999));
+    assert_eq!(segment_files(&path).len(), 2);
+    store.age(0).unwrap();
+    let segments: Vec<_> = store.known.read().segments.values().map(|s| (s.first.0, s.last.0)).collect();
+    assert_eq!(segments, [(2, 999), (1002, 2999)]);
+    // Versions of table 1 are those that are divided by three.
+    assert_eq!(store.deltas(TableId(1), Version(0), Version(3000)).unwrap(), expected[0]);
+    for (version, table) in [(1, 2), (1000, 2), (1001, 3)] {
+        let error = store.deltas(TableId(table), Version(version - 1), Version(version)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+    }
+    // Nothing reads them any more.
+    assert_eq!(store.trim(&[Version(1000)]).unwrap().entries, 1);
+    assert_eq!(store.check().unwrap().len(), 2);
+}
+
+#[test]
+fn a_damaged_segment_is_written_anew_when_what_is_damaged_was_trimmed() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=2000);
+    store.age(0).unwrap();
+    let file = segment_files(&path).remove(0);
+    let whole = std::fs::read(&file).unwrap();
+    let unreadable = || -> Vec<u64> {
+        store.segments.forget();
+        (1..2000).filter(|version| store.entry(Version(*version)).is_err()).collect()
+    };
+    // In one of the blocks of deltas.
+    let damage = |place: usize| {
+        let mut flipped = whole.clone();
+        flipped[place] ^= 1;
+        std::fs::write(&file, &flipped).unwrap();
+        flipped
+    };
+    let flipped = (0..whole.len()).step_by(199).map(damage).find(|_| (1..500).contains(&unreadable().len()));
+    let (flipped, unreadable) = (flipped.expect("a block is damaged"), unreadable());
+    let others: Vec<Version> = (1..2000).filter(|v| !unreadable.contains(v)).map(Version).collect();
+    store.trim(&others[..1200]).unwrap();
+    assert_eq!(store.age(0).unwrap_err().kind(), Kind::Corrupt);
+    for _ in 0..2 {
+        store.segments.forget();
+        std::fs::remove_file(&file).unwrap();
+        store.age(0).unwrap();
+        std::fs::write(&file, &flipped).unwrap();
+    }
+    assert_eq!(segment_files(&path), [file.clone()], "it is not read again for nothing");
+    store.trim(&unreadable.iter().copied().map(Version).collect::<Vec<_>>()).unwrap();
+    store.age(0).unwrap();
+    assert!(!file.exists());
+    assert_eq!(store.check().unwrap(), Vec::<String>::new());
+}
+
 #[test]
 fn a_crash_while_the_log_ages_loses_nothing() {
     let (_directory, path) = scratch();
