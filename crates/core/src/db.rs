@@ -28,14 +28,14 @@ use crate::ids::{AccountId, Digest, FileId, TableId, Time, Version};
 use crate::jobs::Jobs;
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
-use crate::log::{FileKind, Metastore, Scope, TableDelta};
+use crate::log::{EntryHead, FileKind, Metastore, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
 use crate::store::turns::Turns;
-use crate::store::{Head, Stamps, Store, Thinned};
+use crate::store::{Clock, Head, Stamps, Store, Thinned};
 use crate::txn::sequencer::{Prepared, Sequencer};
 use crate::txn::{Author, Ids, Txn, footprint::Footprint};
-use crate::when::{self, Resolved, When, Window};
+use crate::when::{self, KeptWindow, Resolved, When, Window};
 
 /// The account that exists from the first commit on.
 pub const SYS: AccountId = AccountId(1);
@@ -57,6 +57,7 @@ pub struct Options {
     pub merging: Merging,
     /// A large load writes a run of rows to a part when it has gathered this many.
     pub load_rows: usize,
+    /// How far back every commit stays recoverable. Made longer, it reaches back no further than what was kept before.
     pub window: Window,
     /// A file that nothing reaches any more is deleted after so many microseconds.
     pub grace_micros: i64,
@@ -101,15 +102,18 @@ pub(crate) struct Inner {
     pub policies: Mutex<()>,
     pub holdings: Holdings,
     /// Since when nothing reaches a file. It begins anew with the process: a restart only delays the collector.
-    pub condemned: Mutex<HashMap<FileId, Time>>,
+    pub condemned: Mutex<HashMap<FileId, Passed>>,
     /// Since when nothing reads these entries of the log, oldest first.
-    pub condemned_trims: Mutex<Vec<(Time, HashSet<Version>)>>,
-    /// Ranges of the log that are too much to be laid over what stands below them: a content and a version. That stays so.
+    pub condemned_trims: Mutex<Vec<(Passed, HashSet<Version>)>>,
+    /// Ranges of the log that are too much to be laid over what stands below them, or not all there: the content of a table
+    /// that stood from a version, and another version. That stays so.
     pub much: Mutex<HashSet<(TableId, Version, Version)>>,
     /// What the scrubber has found.
     pub health: Mutex<Health>,
-    /// Held by the collection that runs: the time of day when the last began, and how much time had passed then.
-    pub collecting: tokio::sync::Mutex<(Time, i64)>,
+    /// Held by the collection that runs.
+    pub collecting: tokio::sync::Mutex<()>,
+    /// The default window.
+    pub window: KeptWindow,
     jobs: Jobs,
     /// Where the store lies on disk.
     root: OnceLock<PathBuf>,
@@ -120,6 +124,12 @@ pub(crate) struct Inner {
 /// The files that each manifest names, as far as somebody has asked what is kept: a manifest never changes.
 #[derive(Default)]
 pub(crate) struct Holdings(pub Mutex<HashMap<Digest, Arc<[FileId]>>>);
+
+/// How much time had passed (`Env::passed`): no clock that is set ends a grace.
+pub(crate) type Passed = i64;
+
+/// The setting that holds the default window.
+const WINDOW_SETTING: &str = "window";
 
 /// How many catalogs of the past are kept.
 const CATALOGS_MAX: usize = 64;
@@ -175,8 +185,11 @@ impl Database {
         hot.start(head.version, contents.into_iter());
         let ids = Arc::new(Ids::load(&*metastore)?);
         fail::fail_point!("open::ids", crate::error::failing);
+        let clock = Clock::open(&options.env, &*metastore, newest.as_ref().map(|entry| entry.time))?;
+        let window = open_window(&*metastore, &options, newest.as_ref())?;
         let store = Arc::new(Store {
             env: options.env.clone(),
+            clock,
             metastore,
             hot,
             cold,
@@ -197,7 +210,6 @@ impl Database {
         let sequencer = Arc::new(Sequencer::start(store.clone())?);
         fail::fail_point!("open::sequencer", crate::error::failing);
         let jobs = Jobs::new(options.env.clone());
-        let begun = (options.env.now(), options.env.passed());
         let database = Database(Arc::new(Inner {
             store,
             sequencer,
@@ -213,7 +225,8 @@ impl Database {
             background: AtomicUsize::new(0),
             condemned_trims: Mutex::default(),
             health: Mutex::new(health.unwrap_or_default()),
-            collecting: tokio::sync::Mutex::new(begun),
+            collecting: tokio::sync::Mutex::new(()),
+            window,
             jobs,
             root: OnceLock::new(),
             _lock: lock,
@@ -239,12 +252,12 @@ impl Database {
 
     /// Returns the moment of a version, if it can be recovered.
     pub async fn at(&self, version: Version) -> Result<Moment> {
-        self.moment(&when::resolve(&self.0.store, self.0.options.window, &When::Version(version), SYS)?)
+        self.moment(&when::resolve(&self.0.store, self.0.window, &When::Version(version), SYS)?)
     }
 
     /// Turns an address into a version, for somebody of `account`.
     pub fn resolve(&self, when: &When, account: AccountId) -> Result<Resolved> {
-        when::resolve(&self.0.store, self.0.options.window, when, account)
+        when::resolve(&self.0.store, self.0.window, when, account)
     }
 
     /// Returns the moment that an address came to: of a compressed snapshot, its copy.
@@ -309,12 +322,18 @@ impl Database {
 
     /// Returns the first time from which every commit to a scope is recoverable.
     pub fn window_start_of(&self, account: AccountId, scope: &Scope) -> Result<Time> {
-        when::window_start_of(&self.0.store, self.0.options.window, account, scope)
+        when::window_start_of(&self.0.store, self.0.window, account, scope)
     }
 
     /// Returns the first time from which every commit is recoverable, whatever it changed.
     pub fn window_start(&self) -> Time {
-        when::window_start(&self.0.store, self.0.options.window)
+        when::window_start(&self.0.store, self.0.window)
+    }
+
+    /// Returns the time of day as far as it is to be believed (see `store::Clock`): what goes because time has passed goes by
+    /// this.
+    pub fn sure_time(&self) -> Time {
+        self.0.store.sure_time()
     }
 
     /// Returns the long work that runs now, or did lately.
@@ -351,6 +370,8 @@ impl Database {
         self.0.closing.store(true, Ordering::SeqCst);
         self.0.jobs.cancel_all();
         drop(self.0.looking_after.write().await);
+        // A collection ends between two of its steps.
+        drop(self.0.collecting.lock().await);
         fail::fail_point!("close::before", crate::error::failing);
         self.0.sequencer.close();
         fail::fail_point!("close::sequencer", crate::error::failing);
@@ -415,6 +436,18 @@ impl Database {
     pub(crate) fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<crate::log::ObjectRow>> {
         self.0.store.metastore.named(kind, parent, name)
     }
+}
+
+/// Returns the default window, and remembers it: one that is longer than the last reaches back no further than that did.
+fn open_window(metastore: &dyn Metastore, options: &Options, newest: Option<&EntryHead>) -> Result<KeptWindow> {
+    let known: Option<KeptWindow> =
+        metastore.setting(WINDOW_SETTING)?.map(|text| serde_json::from_str(&text)).transpose()?;
+    let now = options.env.now().max(newest.map_or(Time(0), |entry| entry.time));
+    let window = known.map_or(KeptWindow::of(options.window), |known| known.changed_to(options.window, now));
+    if known != Some(window) {
+        metastore.put_setting(WINDOW_SETTING, &serde_json::to_string(&window)?)?;
+    }
+    Ok(window)
 }
 
 /// Makes a folder, with those above it that are missing, and its name durable.

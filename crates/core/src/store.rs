@@ -1,5 +1,6 @@
 //! What every open database is made of, below moments and transactions.
 
+mod clock;
 mod thinning;
 pub(crate) mod turns;
 
@@ -18,12 +19,15 @@ use crate::hot::Hot;
 use crate::ids::{TableId, Time, Version};
 use crate::log::{EntryHead, EntryQuery, Metastore};
 
+pub use clock::{Clock, Doubt};
 pub use thinning::Thinned;
 use turns::Turns;
 
 /// The parts of an open database that moments and transactions share.
 pub struct Store {
     pub env: Env,
+    /// How far the time of day is to be believed: nothing goes by any other.
+    pub clock: Clock,
     pub metastore: Arc<dyn Metastore>,
     pub hot: Hot,
     pub cold: Cold,
@@ -99,6 +103,11 @@ struct Asked {
 }
 
 impl Store {
+    /// Returns the time of day as far as it is to be believed: it is never later than the clock's.
+    pub fn sure_time(&self) -> Time {
+        self.clock.look(&self.env, &*self.metastore).0
+    }
+
     /// Returns the head of one entry, without the rest of it.
     pub fn entry_head(&self, version: Version) -> Result<Option<EntryHead>> {
         let query = EntryQuery { from: version, upto: version, tables: None, upkeep: true, limit: 1 };

@@ -201,6 +201,42 @@ impl Window {
     pub const DEFAULT: Window = Window(24 * 60 * 60 * 1_000_000);
 }
 
+/// The default window, and what of it was kept: one that is made longer when the store is opened again reaches back no
+/// further than what was kept before, until time has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptWindow {
+    /// In microseconds.
+    length: i64,
+    /// What is older may be gone.
+    kept_from: Time,
+    /// The shortest that it ever was: so much is kept whatever a clock said when it was made longer.
+    shortest: i64,
+}
+
+impl KeptWindow {
+    /// Returns the window of a store that never had another.
+    pub(crate) fn of(window: Window) -> KeptWindow {
+        KeptWindow { length: window.0, kept_from: Time(i64::MIN), shortest: window.0 }
+    }
+
+    /// Returns the window when its length is changed at a time.
+    pub(crate) fn changed_to(self, window: Window, now: Time) -> KeptWindow {
+        let kept_from = if window.0 > self.length { self.start(now) } else { self.kept_from };
+        KeptWindow { length: window.0, kept_from, shortest: self.shortest.min(window.0) }
+    }
+
+    /// Returns the first time from which every commit is kept.
+    pub fn start(self, now: Time) -> Time {
+        now.plus_micros(-self.length).max(self.kept_from).min(now.plus_micros(-self.shortest))
+    }
+}
+
+impl std::fmt::Display for KeptWindow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Window(self.length).fmt(f)
+    }
+}
+
 impl std::fmt::Display for Window {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let seconds = self.0 / 1_000_000;
@@ -213,7 +249,7 @@ impl std::fmt::Display for Window {
 }
 
 /// Resolves an address for somebody of `account`, and holds what it comes to: from here on nothing of it is collected.
-pub fn resolve(store: &Store, window: Window, when: &When, account: AccountId) -> Result<Resolved> {
+pub fn resolve(store: &Store, window: KeptWindow, when: &When, account: AccountId) -> Result<Resolved> {
     let _together = store.addressing.read();
     let found = find(store, window, when, account)?;
     let copy = found.limit.as_ref().and_then(Limit::pin).and_then(|pin| pin.terms.copy.as_deref());
@@ -229,7 +265,7 @@ struct Found {
     why: String,
 }
 
-fn find(store: &Store, window: Window, when: &When, account: AccountId) -> Result<Found> {
+fn find(store: &Store, window: KeptWindow, when: &When, account: AccountId) -> Result<Found> {
     let head = store.head.load();
     let now = store.env.now();
     match when {
@@ -323,8 +359,8 @@ pub fn pitrs(store: &Store) -> Result<Vec<Pitr>> {
 }
 
 /// Returns the first time from which every commit is recoverable, whatever it changed.
-pub fn window_start(store: &Store, window: Window) -> Time {
-    store.env.now().plus_micros(-window.0)
+pub fn window_start(store: &Store, window: KeptWindow) -> Time {
+    window.start(store.env.now())
 }
 
 /// Returns the policies that lengthen the window of something in `account`.
@@ -341,7 +377,7 @@ pub fn pitrs_over(store: &Store, account: AccountId) -> Result<Vec<Pitr>> {
 }
 
 /// Returns the first time from which every commit to a scope is recoverable.
-pub fn window_start_of(store: &Store, window: Window, account: AccountId, scope: &Scope) -> Result<Time> {
+pub fn window_start_of(store: &Store, window: KeptWindow, account: AccountId, scope: &Scope) -> Result<Time> {
     let now = store.env.now();
     let over = pitrs_over(store, account)?.into_iter().filter(|policy| policy.scope.holds(scope));
     Ok(over.map(|policy| policy.start(now)).fold(window_start(store, window), Time::min))
@@ -484,7 +520,7 @@ fn is_inside(store: &Store, entry: &EntryHead, time: Time, start: Time) -> Resul
 /// one at which it was the newest.
 fn limit_of(
     store: &Store,
-    window: Window,
+    window: KeptWindow,
     now: Time,
     account: AccountId,
     entry: &EntryHead,
@@ -492,7 +528,7 @@ fn limit_of(
     asked: &str,
 ) -> Result<Option<Limit>> {
     let inside = |start: Time| is_inside(store, entry, time, start);
-    if inside(now.plus_micros(-window.0))? {
+    if inside(window.start(now))? {
         return Ok(None);
     }
     kept(store, window, now, account, entry, asked, inside).map(Some)
@@ -501,7 +537,7 @@ fn limit_of(
 /// Finds what keeps a moment outside the default window: policies that reach it, and snapshots of just its version.
 fn kept(
     store: &Store,
-    window: Window,
+    window: KeptWindow,
     now: Time,
     account: AccountId,
     entry: &EntryHead,
@@ -522,12 +558,12 @@ fn kept(
     if snapshots.is_empty() && !policies.iter().any(|keeper| keeper.reaches) {
         return Err(outside(store, window, now, asked, &policies)?);
     }
-    let window_start = now.plus_micros(-window.0);
+    let window_start = window.start(now);
     Ok(Limit::Kept(Kept { asked: asked.to_owned(), window_start, policies, snapshots }))
 }
 
-fn outside(store: &Store, window: Window, now: Time, asked: &str, policies: &[Keeper]) -> Result<Error> {
-    let start = now.plus_micros(-window.0);
+fn outside(store: &Store, window: KeptWindow, now: Time, asked: &str, policies: &[Keeper]) -> Result<Error> {
+    let start = window.start(now);
     let first = store.metastore.newest_at(start)?;
     let from = match first {
         Some(_) => format!("{start} UTC"),

@@ -231,7 +231,7 @@ impl Database {
                 groups.entry(group).or_default().push(pin.clone());
             }
         }
-        let now = self.env().now();
+        let now = self.sure_time();
         for ((rule, ..), pins) in groups {
             let (_, keep, zone) = &rules[rule];
             decisions.extend(decide(pins, keep, zone, now));
@@ -244,7 +244,7 @@ impl Database {
     pub(crate) fn plan_own_retention(&self, schedule: &Schedule, keep: &Keep) -> Result<Vec<Decision>> {
         let pins = self.snapshots(schedule.account)?;
         let own = pins.iter().filter(|pin| taken_by(pin, schedule)).cloned().collect();
-        let mut decisions = decide(own, keep, &when::zone(&schedule.zone)?, self.env().now());
+        let mut decisions = decide(own, keep, &when::zone(&schedule.zone)?, self.sure_time());
         keep_bases(&mut decisions, &pins);
         Ok(decisions)
     }

@@ -313,7 +313,8 @@ impl Database {
     /// Drops the snapshots whose term has ended, of all accounts. A base stays as long as what is based on it.
     pub fn drop_expired(&self) -> Result<Vec<Pin>> {
         fail::fail_point!("snapshot::expired", crate::error::failing);
-        let now = self.env().now();
+        // What is dropped does not come back when the clock is set right.
+        let now = self.sure_time();
         let pins = self.metastore().pins()?;
         let expired = |pin: &&Pin| pin.terms.retain_until.is_some_and(|until| until <= now);
         let mut decisions: Vec<Decision> = pins

@@ -44,12 +44,27 @@ impl Database {
                 }
             }
         });
-        // Apart from the flushes: memory is emptied also while a long merge goes on.
+        // Apart from the flushes, as what follows: memory is emptied also while a long collection or merge goes on.
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            while let Some(database) = later(&inner, COLLECT_SECONDS).await {
+                match without_panic(database.collect()).await {
+                    Err(error) if !database.is_closing() => {
+                        tracing::warn!(%error, "what nothing reaches could not be collected; it will be tried again");
+                    }
+                    _ => {}
+                }
+            }
+        });
         let (inner, mut looked) = (Arc::downgrade(&self.0), HashMap::new());
         tokio::spawn(async move {
             while let Some(database) = later(&inner, COMPACT_SECONDS).await {
-                if let Err(error) = without_panic(database.compact_changed(&mut looked)).await {
-                    tracing::warn!(%error, "a background compaction failed; it will be tried again");
+                let compacted = async {
+                    database.compact_changed(&mut looked).await;
+                    Ok(())
+                };
+                if let Err(error) = without_panic(compacted).await {
+                    tracing::warn!(%error, "background compactions failed; they will be tried again");
                 }
             }
         });
@@ -83,23 +98,34 @@ impl Database {
         tables.filter_map(|table| Some((table.id, now.catalog().content(table.id)?.manifest?))).collect()
     }
 
-    /// Compacts the tables whose manifests are not those that were `looked` at.
-    async fn compact_changed(&self, looked: &mut HashMap<TableId, Digest>) -> Result<()> {
+    /// Compacts the tables whose manifests are not those that were `looked` at. What fails for one holds up no other.
+    async fn compact_changed(&self, looked: &mut HashMap<TableId, Digest>) {
         for (table, digest) in self.manifests() {
             if looked.get(&table) == Some(&digest) {
                 continue;
             }
-            let manifest = self.cold().manifest(digest).await?;
-            let parts = manifest.parts.iter();
-            let parts: Vec<_> = parts.map(|part| Candidate { part, dead: part.rows - part.live_rows() }).collect();
-            if !self.options().merging.for_compaction(&parts).is_empty() {
-                // What it leaves is looked at next time.
-                self.compact_table(table).await?;
+            match self.compact_worn(table, digest).await {
+                Ok(()) => drop(looked.insert(table, digest)),
+                Err(_) if self.is_closing() => return,
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::warn!(%error, %table, "a table was not compacted; it will be when it has changed");
+                    looked.insert(table, digest);
+                }
+                Err(error) => tracing::warn!(%error, %table, "a table was not compacted; it will be tried again"),
             }
-            looked.insert(table, digest);
         }
         let present = self.manifests();
         looked.retain(|table, _| present.contains_key(table));
+    }
+
+    async fn compact_worn(&self, table: TableId, digest: Digest) -> Result<()> {
+        let manifest = self.cold().manifest(digest).await?;
+        let parts = manifest.parts.iter();
+        let parts: Vec<_> = parts.map(|part| Candidate { part, dead: part.rows - part.live_rows() }).collect();
+        if !self.options().merging.for_compaction(&parts).is_empty() {
+            // What it leaves is looked at next time.
+            self.compact_table(table).await?;
+        }
         Ok(())
     }
 
@@ -123,9 +149,6 @@ impl Database {
                     Err(error) => tracing::warn!(%error, %table, "a background flush failed; it will be tried again"),
                 }
             }
-        }
-        if seconds.is_multiple_of(COLLECT_SECONDS) {
-            self.collect().await?;
         }
         Ok(())
     }
@@ -181,8 +204,123 @@ async fn without_panic<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{Int32Array, RecordBatch};
+    use futures::StreamExt;
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
     use super::*;
-    use crate::db::Options;
+    use crate::cold::Merging;
+    use crate::db::{Options, SYS};
+    use crate::ids::ColumnId;
+    use crate::log::memory::MemoryMetastore;
+    use crate::schema::{Column, Table, Type};
+    use crate::txn::OnDuplicate;
+
+    /// Makes a table with a key alone, in a database of its name.
+    async fn table(database: &Database, name: &str) -> Arc<Table> {
+        let mut txn = database.begin(database.system());
+        let home = txn.create_database(SYS, name, "").unwrap().id;
+        let id = Column {
+            id: ColumnId(1),
+            name: "id".to_owned(),
+            ty: Type::Int32,
+            nullable: false,
+            declared: String::new(),
+            default: None,
+            initial: None,
+            auto_increment: false,
+            on_update: None,
+            comment: String::new(),
+        };
+        let table = Table {
+            id: TableId(0),
+            database: home,
+            name: name.to_owned(),
+            columns: vec![id],
+            primary_key: vec![ColumnId(1)],
+            indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+            view: None,
+            comment: String::new(),
+            options: Default::default(),
+            next_column: ColumnId(2),
+        };
+        let table = txn.create_table(table).unwrap();
+        txn.commit().await.unwrap();
+        table
+    }
+
+    async fn insert(database: &Database, table: &Arc<Table>, ids: &[i32]) {
+        let ids = Arc::new(Int32Array::from(ids.to_vec()));
+        let rows = RecordBatch::try_new(table.physical_schema(), vec![ids]).unwrap();
+        let mut txn = database.begin(database.system());
+        txn.insert(table, &rows, OnDuplicate::Error).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn memory_is_emptied_while_a_collection_runs() {
+        let database = Database::in_memory(Options { flush_bytes: 1, ..Options::default() }).await.unwrap();
+        let table = table(&database, "t").await;
+        insert(&database, &table, &[1]).await;
+        let collection = database.0.collecting.lock().await;
+        tokio::time::timeout(Duration::from_secs(60), database.tick(600)).await.expect("it waits for nobody").unwrap();
+        assert!(database.unflushed().iter().all(|(_, rows, _)| *rows == 0), "{:?}", database.unflushed());
+        drop(collection);
+    }
+
+    #[tokio::test]
+    async fn a_collection_ends_before_the_database_is_closed() {
+        let database = Database::in_memory(Options::default()).await.unwrap();
+        let collection = database.0.collecting.lock().await;
+        let mut closing = Box::pin(database.close());
+        assert!(futures::poll!(&mut closing).is_pending(), "it waits for the collection");
+        assert_eq!(database.check_open().unwrap_err().kind(), Kind::Closed, "which goes no further");
+        drop(collection);
+        closing.await.unwrap();
+        assert_eq!(database.collect().await.unwrap_err().kind(), Kind::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_table_is_tried_once_and_holds_up_no_other() {
+        let merging = Merging { depth: 2, ..Merging::default() };
+        let (metastore, objects) = (Arc::new(MemoryMetastore::new()), Arc::new(InMemory::new()));
+        let options = Options { merging, ..Options::default() };
+        let open = || Database::start(metastore.clone(), objects.clone(), options.clone(), None);
+        let database = open().await.unwrap();
+        let mut tables = Vec::new();
+        for at in 0..6 {
+            let table = table(&database, &format!("t{at}")).await;
+            for ids in [[1, 9], [2, 8], [3, 7]] {
+                insert(&database, &table, &ids).await;
+                database.flush_table(table.id).await.unwrap();
+            }
+            tables.push(table);
+        }
+        let before = database.manifests();
+        let worst = database.cold().manifest(before[&tables[0].id]).await.unwrap();
+        assert!(worst.parts.len() > 1, "there is something to merge");
+        let path = crate::log::FileKind::Part.path(worst.parts[0].file);
+        let whole = objects.get(&path.as_str().into()).await.unwrap().bytes().await.unwrap();
+        let other: Vec<u8> = whole.iter().map(|byte| !byte).collect();
+        objects.put(&path.as_str().into(), other.into()).await.unwrap();
+        // What was read before stands in caches.
+        drop(database);
+        let database = open().await.unwrap();
+        let mut looked = HashMap::new();
+        database.compact_changed(&mut looked).await;
+        let after = database.manifests();
+        assert_eq!(after[&tables[0].id], before[&tables[0].id]);
+        for table in &tables[1..] {
+            assert_ne!(after[&table.id], before[&table.id], "'{}' was merged", table.name);
+        }
+        assert_eq!(looked[&tables[0].id], before[&tables[0].id], "it is not read again until it changes");
+        let listed = objects.list(None).count().await;
+        database.compact_changed(&mut looked).await;
+        assert_eq!(database.manifests(), after);
+        assert!(objects.list(None).count().await <= listed, "nothing was begun");
+    }
 
     #[tokio::test]
     async fn a_panic_in_the_background_is_a_failure() {

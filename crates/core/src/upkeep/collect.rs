@@ -8,7 +8,8 @@
 //! ```
 //! What is a root, and why that is all, is said by [`keep`](super::keep). A withdrawn file has an intent again, so that a
 //! crash before its deletion leaves no file that nobody knows. When in doubt a file stays: if one root cannot be read,
-//! nothing is collected at all. Only names that the metastore holds are ever deleted.
+//! nothing is collected at all; if an entry of the log cannot be, nothing is trimmed of it. Only names that the metastore
+//! holds are ever deleted, and nothing goes by a time that is not believed (`store::Clock`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::cold::{Manifest, blocking};
-use crate::db::Database;
+use crate::db::{Database, Passed};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
 use crate::log::{EntryQuery, FileHead, FileKind};
@@ -31,17 +32,90 @@ pub struct Collection {
     pub trims: Vec<Version>,
     /// What cannot be read of the roots. Nothing is collected while there is any.
     pub damages: Vec<Error>,
-    /// Where the next collection begins to look through the log.
-    looked: Looked,
+    /// What stays although its time may be over.
+    pub notes: Vec<Note>,
+    /// What of the log was looked through; `None` if it could not be.
+    seen: Option<Seen>,
     /// Manifests that were thinned out of what is kept.
     thinned: HashSet<Digest>,
 }
 
-/// Up to where the log was looked through for snapshots and policies that were these.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Why something stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What speaks here: the log, or the clock.
+    pub what: &'static str,
+    pub why: String,
+}
+
+/// How far the log was looked through by earlier collections: of the entries up to there, each was trimmed, or is read by
+/// snapshots that there were. So there is nothing to find but where one of those has gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Looked {
-    terms: Digest,
     upto: Version,
+    /// The snapshots that there were, and what each read. `None` was written by a version that did not say.
+    #[serde(default)]
+    pins: Option<Vec<(PinId, Span)>>,
+    /// What is to be looked at again: snapshots that read it have gone, and not all of it has yet.
+    #[serde(default)]
+    again: Vec<Span>,
+}
+
+/// Entries of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Span {
+    /// Exclusive.
+    after: Version,
+    /// Inclusive.
+    upto: Version,
+}
+
+/// What a collection has seen of the log.
+#[derive(Debug)]
+struct Seen {
+    /// From where it looked, to where, and the first entry there that is read now and will not be for ever.
+    from: Version,
+    upto: Version,
+    passing: Option<Version>,
+    /// What it looked at again, and the first and last entry there that is read and will not be for ever.
+    again: Vec<(Span, Option<Span>)>,
+    /// What it would have looked at again, behind the end of what may be trimmed.
+    rest: Vec<Span>,
+    pins: Vec<(PinId, Span)>,
+}
+
+impl Seen {
+    /// Returns where the next collection looks if of what may be trimmed these entries wait, oldest first.
+    fn looked(self, waiting: &[Version]) -> Looked {
+        let waits = waiting.iter().find(|version| **version > self.from);
+        let first = waits.into_iter().chain(&self.passing).min();
+        let again = self.again.into_iter().filter_map(|(span, passing)| {
+            let begin = waiting.partition_point(|version| *version <= span.after);
+            let inside = &waiting[begin..waiting.partition_point(|version| *version <= span.upto).max(begin)];
+            let waits = inside.first().zip(inside.last()).map(|(first, last)| Span::of(*first, *last));
+            waits.into_iter().chain(passing).reduce(Span::with)
+        });
+        Looked {
+            upto: first.map_or(self.upto.max(self.from), |first| Version(first.0 - 1)),
+            pins: Some(self.pins),
+            again: again.chain(self.rest).collect(),
+        }
+    }
+}
+
+impl Span {
+    fn of(first: Version, last: Version) -> Span {
+        Span { after: Version(first.0 - 1), upto: last }
+    }
+
+    /// Returns what holds both.
+    fn with(self, other: Span) -> Span {
+        Span { after: self.after.min(other.after), upto: self.upto.max(other.upto) }
+    }
+
+    fn is_empty(self) -> bool {
+        self.after >= self.upto
+    }
 }
 
 /// What becomes of a file, and why.
@@ -84,9 +158,6 @@ pub struct Collected {
 /// The setting that holds [`Looked`].
 const LOOKED_SETTING: &str = "collector";
 
-/// By how much a clock may be set forward, in microseconds, without the collector minding.
-const CLOCK_MICROS: i64 = 5 * 60 * 1_000_000;
-
 /// How many files are withdrawn by one write.
 const FILES_MAX: usize = 1000;
 /// How many entries are trimmed by one write. Commits wait for it.
@@ -100,6 +171,8 @@ struct Roots {
     manifests: BTreeMap<Digest, Root>,
     /// What is read of the log, by the table in whose name it stands there.
     ranges: HashMap<TableId, Vec<Range>>,
+    /// What snapshots read of it.
+    pins: BTreeMap<PinId, Span>,
     /// Manifests that were thinned out of what is kept.
     thinned: HashSet<Digest>,
 }
@@ -140,6 +213,14 @@ impl Roots {
             let root = self.manifests.entry(manifest).or_insert_with(new);
             root.is_open_only &= held.keepers.iter().all(|keeper| keeper.kind == KeeperKind::Open);
         }
+        for keeper in &held.keepers {
+            let KeeperKind::Pinned(pin) = keeper.kind else { continue };
+            let own = Span { after: content.flushed, upto: keeper.upto };
+            let inherited = content.inherited.iter().map(|range| Span { after: range.after, upto: range.upto });
+            for span in inherited.chain([own]).filter(|span| !span.is_empty()) {
+                self.pins.entry(pin).and_modify(|known| *known = known.with(span)).or_insert(span);
+            }
+        }
         for is_pinned in [false, true] {
             let of_kind = held.keepers.iter().filter(|keeper| keeper.kind.is_pinned() == is_pinned);
             let Some(upto) = of_kind.map(|keeper| keeper.upto).max() else { continue };
@@ -179,6 +260,7 @@ impl Database {
         let mut kept: HashMap<FileId, Arc<str>> = HashMap::new();
         let mut damages = Vec::new();
         for (digest, root) in &roots.manifests {
+            self.check_open()?;
             match self.manifest_of(*digest, root).await {
                 Ok(manifest) => manifest.files().for_each(|file| {
                     kept.entry(file).or_insert_with(|| root.why.clone());
@@ -202,7 +284,7 @@ impl Database {
             // No manifest names another.
             move |kind: FileKind| Fate::Unclear(if kind == FileKind::Manifest { other.clone() } else { named.clone() })
         });
-        let (now, grace) = (self.env().now(), self.options().grace_micros);
+        let (now, passed, grace) = (self.env().now(), self.env().passed(), self.options().grace_micros);
         let condemned = self.0.condemned.lock().clone();
         let verdict = |file: &FileHead| {
             let why = match file.kind {
@@ -212,9 +294,9 @@ impl Database {
             let fate = match (why, &unclear) {
                 (Some(why), _) => Fate::Kept(why.clone()),
                 (None, Some(unclear)) => unclear(file.kind),
-                (None, None) => match condemned.get(&file.id).copied().unwrap_or(now).plus_micros(grace) {
-                    over if over <= now => Fate::Goes("nothing reaches it"),
-                    until => Fate::Waits(until),
+                (None, None) => match condemned.get(&file.id).copied().unwrap_or(passed) + grace - passed {
+                    ..=0 => Fate::Goes("nothing reaches it"),
+                    left => Fate::Waits(now.plus_micros(left)),
                 },
             };
             FileVerdict { id: file.id, kind: file.kind, length: file.length, fate }
@@ -231,11 +313,45 @@ impl Database {
         }));
         let this = self.clone();
         let thinned = std::mem::take(&mut roots.thinned);
-        let (mut trims, looked) = blocking(move || this.trims(&keepers, &roots)).await?;
+        let mut notes: Vec<Note> = self.clock_note().into_iter().collect();
+        let (mut trims, seen) = match blocking(move || this.trims(&keepers, &roots)).await {
+            Ok((trims, seen)) => (trims, Some(seen)),
+            // It is no root: of the files it is known what reaches them.
+            Err(error) if error.kind() == Kind::Corrupt => {
+                let why = format!("the rows of no commit leave the log while an entry of it cannot be read: {error}");
+                notes.push(Note { what: "log", why });
+                (Vec::new(), None)
+            }
+            Err(error) => return Err(error),
+        };
         if !damages.is_empty() {
             trims.clear();
         }
-        Ok(Collection { files, trims, damages, looked, thinned })
+        Ok(Collection { files, trims, damages, notes, seen, thinned })
+    }
+
+    /// Says that the clock is not believed, if so.
+    fn clock_note(&self) -> Option<Note> {
+        let store = &self.0.store;
+        let (sure, doubt) = store.clock.look(&store.env, &*store.metastore);
+        let doubt = doubt?;
+        let why = format!(
+            "the clock is {} minutes ahead of what is believed, {sure} UTC, and nothing goes because of that time; set it \
+             right if it is wrong; if it runs on, it is believed at {} UTC",
+            doubt.ahead / 60_000_000,
+            doubt.until
+        );
+        Some(Note { what: "clock", why })
+    }
+
+    /// Refuses to go on while the database is closed: a collection ends between two of its steps.
+    pub(super) fn check_open(&self) -> Result<()> {
+        match self.is_closing() {
+            true => {
+                Err(Error::new(Kind::Closed, "The database is being closed.").with_hint("Collect when it is open."))
+            }
+            false => Ok(()),
+        }
     }
 
     /// Returns the manifest that a root reads. An open moment holds a whole version, of which perhaps one table was kept until
@@ -252,24 +368,10 @@ impl Database {
         })
     }
 
-    /// Refuses to collect once where the clock went ahead of the time that has passed: if it is wrong, windows seem to be
-    /// over that are not, and there is until the next collection to set it right.
-    fn check_clock(&self, last: &mut (Time, i64)) -> Result<()> {
-        let (now, passed) = (self.env().now(), self.env().passed());
-        let ahead = (now.0 - last.0.0) - (passed - last.1);
-        *last = (now, passed);
-        if ahead <= self.options().grace_micros.max(CLOCK_MICROS) {
-            return Ok(());
-        }
-        let message = format!("The clock went {} minutes ahead since the last collection.", ahead / 60_000_000);
-        Err(Error::new(Kind::Unavailable, message)
-            .with_hint("Nothing was collected. If the clock is right, collect again: the next time is taken for good."))
-    }
-
     /// Deletes what nothing has reached for the length of the grace, and trims the log.
     pub async fn collect(&self) -> Result<Collected> {
-        let mut last = self.0.collecting.lock().await;
-        self.check_clock(&mut last)?;
+        let _alone = self.0.collecting.lock().await;
+        self.check_open()?;
         self.flush_older_than_the_window().await?;
         fail::fail_point!("collect::flushed", crate::error::failing);
         // Whoever opens a version after this reads it through what stays. Who did before is found by the plan, which asks for
@@ -281,7 +383,10 @@ impl Database {
             return Err(plan.damages.swap_remove(0));
         }
         fail::fail_point!("collect::planned", crate::error::failing);
-        let now = self.env().now();
+        for note in &plan.notes {
+            tracing::warn!(what = note.what, "something stays: {}", note.why);
+        }
+        let passed = self.env().passed();
         let mut done = Collected::default();
         let mut going = Vec::new();
         {
@@ -291,7 +396,7 @@ impl Database {
                 match file.fate {
                     Fate::Kept(_) | Fate::Unclear(_) => {}
                     Fate::Waits(_) => {
-                        since.insert(file.id, condemned.get(&file.id).copied().unwrap_or(now));
+                        since.insert(file.id, condemned.get(&file.id).copied().unwrap_or(passed));
                         done.waiting += 1;
                     }
                     Fate::Goes(_) => going.push(file),
@@ -300,6 +405,11 @@ impl Database {
             *condemned = since;
         }
         fail::fail_point!("collect::condemned", crate::error::failing);
+        let condemned = plan.seen.is_some().then(|| self.condemn(&plan.trims, passed));
+        let (trims, waiting) = condemned.unwrap_or_default();
+        if !going.is_empty() || !trims.is_empty() {
+            self.0.store.clock.goes_by(&**self.metastore(), self.sure_time())?;
+        }
         // Manifests first: while one stands, so does what it names.
         going.sort_by_key(|file| file.kind != FileKind::Manifest);
         let mut failed = Ok(());
@@ -313,6 +423,7 @@ impl Database {
             let of_kind = going.iter().take_while(|file| (file.kind == FileKind::Manifest) == is_manifest);
             let batch: Vec<_> = of_kind.take(few).copied().collect();
             fail::fail_point!("collect::batch", crate::error::failing);
+            self.check_open()?;
             match self.delete_files(&batch, &mut done).await {
                 Err(error) if is_too_much(&error, batch.len()) => {
                     few = batch.len() / 4 + 1;
@@ -323,12 +434,12 @@ impl Database {
             going.drain(..batch.len());
         }
         fail::fail_point!("collect::cleared", crate::error::failing);
-        let (trims, waiting) = self.condemn(&plan.trims, now);
-        if self.trim_all(&trims, &mut done).await? {
+        if self.trim_all(&trims, &mut done).await?
+            && let Some(seen) = plan.seen
+        {
             fail::fail_point!("collect::trimmed", crate::error::failing);
             // The next collection looks at those again that wait.
-            let upto = waiting.map_or(plan.looked.upto, |first| plan.looked.upto.min(Version(first.0 - 1)));
-            let looked = serde_json::to_string(&Looked { upto, ..plan.looked })?;
+            let looked = serde_json::to_string(&seen.looked(&waiting))?;
             if self.metastore().setting(LOOKED_SETTING)?.as_ref() != Some(&looked) {
                 self.metastore().put_setting(LOOKED_SETTING, &looked)?;
                 fail::fail_point!("collect::looked", crate::error::failing);
@@ -348,12 +459,14 @@ impl Database {
 
     /// Flushes tables whose rows have stood in the log for longer than anybody may ask for them: it can be trimmed then.
     async fn flush_older_than_the_window(&self) -> Result<()> {
-        let Some(window) = self.metastore().newest_at(self.window_start())?.map(|entry| entry.version) else {
+        let start = self.0.window.start(self.sure_time());
+        let Some(window) = self.metastore().newest_at(start)?.map(|entry| entry.version) else {
             return Ok(());
         };
         let now = self.now();
         for table in now.catalog().all_tables() {
             let Some(content) = now.catalog().content(table.id) else { continue };
+            self.check_open()?;
             let inherits = content.inherited.iter().any(|range| range.after < window);
             if inherits || (content.flushed < window && self.logged(table.id, content.flushed, window)?) {
                 // Its rows stay in the log, and are kept there: the rest need not wait for it.
@@ -366,20 +479,22 @@ impl Database {
     }
 
     /// Condemns entries of the log whose deltas nothing reads. Returns those that nothing has read for the length of the
-    /// grace, and the oldest of those that wait.
-    fn condemn(&self, trims: &[Version], now: Time) -> (Vec<Version>, Option<Version>) {
+    /// grace, and those that wait, each oldest first.
+    fn condemn(&self, trims: &[Version], passed: Passed) -> (Vec<Version>, Vec<Version>) {
         let mut condemned = self.0.condemned_trims.lock();
         let mut rest: HashSet<Version> = trims.iter().copied().collect();
         for (_, versions) in condemned.iter_mut() {
             versions.retain(|version| rest.remove(version));
         }
-        condemned.push((now, rest));
+        condemned.push((passed, rest));
         let grace = self.options().grace_micros;
-        let is_over = |(since, _): &mut (Time, HashSet<Version>)| since.plus_micros(grace) <= now;
+        let is_over = |(since, _): &mut (Passed, HashSet<Version>)| *since + grace <= passed;
         let mut going: Vec<Version> = condemned.extract_if(.., is_over).flat_map(|(_, versions)| versions).collect();
-        going.sort_unstable();
         condemned.retain(|(_, versions)| !versions.is_empty());
-        (going, condemned.iter().flat_map(|(_, versions)| versions).min().copied())
+        let mut waiting: Vec<Version> = condemned.iter().flat_map(|(_, versions)| versions).copied().collect();
+        going.sort_unstable();
+        waiting.sort_unstable();
+        (going, waiting)
     }
 
     /// Trims entries. Tells whether it came to the end: on a full disk, what is deleted may have to make room first.
@@ -388,6 +503,7 @@ impl Database {
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(few.min(rest.len()));
             fail::fail_point!("collect::trim", crate::error::failing);
+            self.check_open()?;
             let (metastore, versions) = (self.metastore().clone(), batch.to_vec());
             match blocking(move || metastore.trim(&versions)).await {
                 Ok(trimmed) => {
@@ -396,6 +512,11 @@ impl Database {
                     rest = after;
                 }
                 Err(error) if is_too_much(&error, batch.len()) => few = batch.len() / 4 + 1,
+                Err(error) if error.kind() == Kind::Corrupt && batch.len() > 1 => few = batch.len() / 2,
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::warn!(%error, version = %batch[0], "the rows of a commit stay in the log: its entry is damaged");
+                    (rest, few) = (after, TRIMS_MAX);
+                }
                 Err(error) if error.kind() == Kind::Unavailable => {
                     tracing::warn!(%error, "the log was not trimmed to the end; it will be tried again");
                     return Ok(false);
@@ -420,18 +541,40 @@ impl Database {
     }
 
     /// Returns the entries before the window whose deltas no root reads, as far as they were not looked at before.
-    fn trims(&self, keepers: &Keepers, roots: &Roots) -> Result<(Vec<Version>, Looked)> {
-        let (window, terms) = (keepers.log_from, keepers.terms);
-        let before = match self.metastore().setting(LOOKED_SETTING)? {
+    fn trims(&self, keepers: &Keepers, roots: &Roots) -> Result<(Vec<Version>, Seen)> {
+        let window = keepers.log_from;
+        let mut before: Looked = match self.metastore().setting(LOOKED_SETTING)? {
             Some(looked) => serde_json::from_str(&looked)?,
             None => Looked::default(),
         };
-        let mut after = if before.terms == terms { before.upto } else { Version(0) };
-        let mut trims = Vec::new();
-        // Where something is read now that will not be for ever: there the next collection begins.
-        let mut passing = window.next();
-        while after < window {
-            let upto = Version((after.0 + PAGE).min(window.0));
+        if before.pins.is_none() {
+            before.upto = Version(0);
+        }
+        let gone = before.pins.iter().flatten().filter(|(pin, _)| !roots.pins.contains_key(pin)).map(|(_, span)| *span);
+        let again = disjoint(before.again.iter().copied().chain(gone), before.upto);
+        let (mut seen_again, mut rest, mut trims) = (Vec::new(), Vec::new(), Vec::new());
+        for span in again {
+            let (now, later) =
+                (Span { upto: span.upto.min(window), ..span }, Span { after: span.after.max(window), ..span });
+            if !now.is_empty() {
+                seen_again.push((now, self.look(now, roots, &mut trims)?));
+            }
+            rest.extend(Some(later).filter(|later| !later.is_empty()));
+        }
+        let (from, upto) = (before.upto, window);
+        let passing = self.look(Span { after: from, upto }, roots, &mut trims)?;
+        let passing = passing.map(|span| span.after.next());
+        let pins = roots.pins.iter().map(|(pin, span)| (*pin, *span)).collect();
+        Ok((trims, Seen { from, upto, passing, again: seen_again, rest, pins }))
+    }
+
+    /// Finds entries whose deltas no root reads. Returns what lies between the first and the last, both included, that is
+    /// read now and will not be for ever.
+    fn look(&self, span: Span, roots: &Roots, trims: &mut Vec<Version>) -> Result<Option<Span>> {
+        let (mut after, mut passing) = (span.after, None::<Span>);
+        while after < span.upto {
+            self.check_open()?;
+            let upto = Version((after.0 + PAGE).min(span.upto.0));
             let query = EntryQuery { from: after.next(), upto, tables: None, upkeep: true, limit: PAGE as usize };
             for entry in self.metastore().entries(&query)? {
                 let version = entry.head.version;
@@ -439,13 +582,29 @@ impl Database {
                 if readers.peek().is_none() && !entry.tables.is_empty() {
                     trims.push(version);
                 } else if readers.any(|range| !range.is_pinned) {
-                    passing = passing.min(version);
+                    let own = Span::of(version, version);
+                    passing = Some(passing.map_or(own, |known| known.with(own)));
                 }
             }
             after = upto;
         }
-        Ok((trims, Looked { terms, upto: Version(passing.0 - 1) }))
+        Ok(passing)
     }
+}
+
+/// Returns what these hold, oldest first, each entry once, and none behind `upto`.
+fn disjoint(spans: impl Iterator<Item = Span>, upto: Version) -> Vec<Span> {
+    let cut = spans.map(|span| Span { upto: span.upto.min(upto), ..span });
+    let mut spans: Vec<Span> = cut.filter(|span| !span.is_empty()).collect();
+    spans.sort_unstable();
+    let mut disjoint: Vec<Span> = Vec::with_capacity(spans.len());
+    for span in spans {
+        match disjoint.last_mut() {
+            Some(last) if span.after <= last.upto => *last = last.with(span),
+            _ => disjoint.push(span),
+        }
+    }
+    disjoint
 }
 
 /// Tells whether less at a time may find the room on the disk that was missing.

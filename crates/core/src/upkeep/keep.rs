@@ -90,8 +90,6 @@ pub(super) struct Keepers {
     pub pins: Vec<Pinned>,
     opened: BTreeMap<Version, Arc<str>>,
     copies: Vec<(Version, Arc<Copied>)>,
-    /// Names the snapshots and policies that there are.
-    pub terms: Digest,
     /// Manifests that are taken as thinned out, beside those that are.
     thinned: HashSet<Digest>,
 }
@@ -189,8 +187,8 @@ impl Database {
     /// lay it over.
     async fn is_little(&self, content: &Held, upto: Version) -> Result<bool> {
         let (this, table, below) = (self.clone(), content.table, content.content.clone());
-        let key = (table, below.flushed, upto);
-        if self.0.much.lock().contains(&key) {
+        let range = (table, content.begin, upto);
+        if self.0.much.lock().contains(&range) {
             return Ok(false);
         }
         let bytes = blocking(move || {
@@ -200,7 +198,7 @@ impl Database {
             bytes.try_fold(Some(0), |sum: Option<u64>, bytes| Ok(sum.zip(bytes?).map(|(sum, bytes)| sum + bytes)))
         });
         // What was trimmed is there no more.
-        let Some(bytes) = bytes.await? else { return Ok(false) };
+        let Some(bytes) = bytes.await? else { return Ok(self.is_much(range)) };
         if bytes <= self.options().flush_bytes as u64 {
             return Ok(true);
         }
@@ -213,15 +211,18 @@ impl Database {
                 Err(error) => return Err(error),
             },
         };
-        let is_little = bytes <= (parts / 4).min(4 * self.options().flush_bytes as u64);
-        if !is_little {
-            let mut much = self.0.much.lock();
-            if much.len() > MUCH_MAX {
-                much.clear();
-            }
-            much.insert(key);
+        let limit = (parts / 4).min(4 * self.options().flush_bytes as u64);
+        Ok(bytes <= limit || self.is_much(range))
+    }
+
+    /// Remembers that what the log brings to a content is much, or not all there. Returns `false`: it is not little.
+    fn is_much(&self, range: (TableId, Version, Version)) -> bool {
+        let mut much = self.0.much.lock();
+        if much.len() > MUCH_MAX {
+            much.clear();
         }
-        Ok(is_little)
+        much.insert(range);
+        false
     }
 }
 
@@ -239,31 +240,31 @@ impl Keepers {
     /// between what an address means and the hold on that (`Store::addressing`): whatever anybody reads at this instant is
     /// held, and found here. What somebody comes to read afterwards is one of these:
     /// - an address that is read afterwards, by a snapshot or policy that is there now, so it is found; or within a window,
-    ///   and no window begins earlier later on, as long as the clock does not go back (see `Database::collect`), for a new
-    ///   policy reaches back no further than what was kept before it;
+    ///   and no window begins earlier later on, as long as the clock does not go back (see `store::Clock`), for a new
+    ///   policy, or a longer window, reaches back no further than what was kept before it;
     /// - what is made afterwards, a snapshot or a commit, of a moment that is open meanwhile: one that is open now is found,
     ///   and of one that is opened later the same holds again;
     /// - a newest moment: what stands at `head`, which is read first, or later. It stands now, or ends after `head` and so
     ///   inside every window.
     pub fn of(database: &Database) -> Result<Keepers> {
         let store = &database.0.store;
-        let (head, now, opened, copies, oldest_read, pins, policies) = {
+        // Windows end by a time that is surely over.
+        let now = store.sure_time();
+        let (head, opened, copies, oldest_read, pins, policies) = {
             let _alone = store.addressing.write();
             let head = store.head.load().version;
             let opened = store.opens.versions().into_iter().chain(store.transactions.versions());
             let opened: Vec<Version> = opened.collect();
             let oldest_read = store.transactions.oldest(head);
             let (pins, policies) = (store.metastore.pins()?, when::pitrs(store)?);
-            (head, store.env.now(), opened, store.opens.copies(), oldest_read, pins, policies)
+            (head, opened, store.opens.copies(), oldest_read, pins, policies)
         };
-        let ids: Vec<_> = pins.iter().map(|pin| pin.id.0).collect();
-        let terms = Digest::of(serde_json::to_string(&(ids, &policies))?.as_bytes());
         // Whoever was told just now since when everything can be recovered has time to ask for it.
         let from = |start: Time| -> Result<Version> {
             let start = start.plus_micros(-database.options().grace_micros);
             Ok(store.metastore.newest_at(start)?.map_or(Version(0), |entry| entry.version).min(head))
         };
-        let window_from = from(now.plus_micros(-database.window().0))?;
+        let window_from = from(database.0.window.start(now))?;
         let policies = policies.into_iter().map(|policy| {
             let (from, why) = (from(policy.start(now))?, format!("PITR '{}'", policy.name).into());
             Ok(Policy { name: policy.name, account: policy.account, scope: policy.scope, from, why })
@@ -280,7 +281,6 @@ impl Keepers {
             pins,
             opened: opened.into_iter().map(|version| (version, why_open(version))).collect(),
             copies,
-            terms,
             thinned: HashSet::new(),
         })
     }
@@ -288,11 +288,7 @@ impl Keepers {
     /// Takes these manifests as thinned out, and these snapshots as dropped.
     pub fn without(mut self, thinned: HashSet<Digest>, dropped: &[PinId]) -> Keepers {
         let dropped: HashSet<PinId> = dropped.iter().copied().collect();
-        if !dropped.is_empty() {
-            self.pins.retain(|pinned| !dropped.contains(&pinned.pin.id));
-            // Other than those of any collection: what they have looked through says nothing here.
-            self.terms = Digest::default();
-        }
+        self.pins.retain(|pinned| !dropped.contains(&pinned.pin.id));
         Keepers { thinned, ..self }
     }
 

@@ -1,6 +1,7 @@
 //! Collection: what goes, what stays, and why.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::TryStreamExt;
 use object_store::ObjectStore;
@@ -12,14 +13,16 @@ use strandline_core::env::Env;
 use strandline_core::error::Kind;
 use strandline_core::history::pitr::PitrSpec;
 use strandline_core::history::restore::RestoreRequest;
+use strandline_core::history::retention::Keep;
 use strandline_core::history::snapshot::SnapshotSpec;
 use strandline_core::ids::Version;
 use strandline_core::log::memory::MemoryMetastore;
 use strandline_core::log::{FileKind, Metastore, Scope};
 use strandline_core::moment::Moment;
 use strandline_core::schema::Table;
+use strandline_core::txn::OnDuplicate;
 use strandline_core::upkeep::collect::{Collected, Fate};
-use strandline_core::when::{RangeUnit, When};
+use strandline_core::when::{RangeUnit, When, Window};
 
 use crate::failing::FailingMetastore;
 use crate::support::*;
@@ -521,16 +524,241 @@ async fn a_clock_that_was_set_ahead_is_not_believed_at_once() {
     let store = Store::new().await;
     let first = store.write_twice(&store.t).await;
     store.options.env.jump(48 * HOUR);
-    let refused = store.db.collect().await.unwrap_err();
-    assert_eq!(refused.kind(), Kind::Unavailable);
-    assert!(refused.message().contains("ahead"), "{refused}");
+    assert_eq!(store.collect().await, Collected::default());
+    let plan = store.db.plan_collection().await.unwrap();
+    let [note] = plan.notes.as_slice() else { panic!("{plan:?}") };
+    assert!(note.what == "clock" && note.why.contains("is 2880 minutes ahead"), "{note:?}");
+    assert!(note.why.ends_with("it is believed at 2026-01-03 00:30:00.000000 UTC"), "{note:?}");
     store.options.env.jump(-48 * HOUR);
     store.collect().await;
     store.db.at(first).await.unwrap().scan(&store.t).await.unwrap();
+    assert_eq!(store.db.plan_collection().await.unwrap().notes, []);
     // It was right all the same.
     store.options.env.jump(48 * HOUR);
-    store.db.collect().await.unwrap_err();
+    assert_eq!(store.collect().await, Collected::default());
+    store.options.env.advance(HOUR / 2);
+    assert!(store.collect().await.files >= 2);
+}
+
+/// A computer that begins with a wrong clock, and is told the time later.
+#[tokio::test]
+async fn a_clock_that_is_wrong_when_the_store_is_opened_ends_no_window() {
+    let store = Store::new().await;
+    let first = store.write_twice(&store.t).await;
+    store.options.env.jump(366 * 24 * HOUR);
+    let mut store = store;
+    for id in 3..6 {
+        store = store.reopen().await;
+        assert_eq!(store.collect().await, Collected::default());
+        // By now the newest commit has the wrong time too.
+        insert(&store.db, &store.t, &[(id, id)]).await;
+    }
+    store.options.env.jump(-366 * 24 * HOUR);
+    let store = store.reopen().await;
+    assert_eq!(store.collect().await, Collected::default());
+    assert_eq!(read_pairs(&store.db, &store.db.at(first).await.unwrap(), &store.t).await, [(1, 1)]);
+}
+
+/// What was collected while nobody wrote is not looked for again when the store is opened.
+#[tokio::test]
+async fn what_was_collected_while_nothing_was_written_is_not_missed_after_a_restart() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    store.options.env.advance(100 * HOUR);
+    assert!(store.collect().await.files >= 2);
+    store.options.env.advance(HOUR);
+    let store = store.reopen().await;
+    assert_eq!(store.collect().await, Collected::default());
+    assert_eq!(store.db.check(None).await.unwrap().damages, []);
+}
+
+#[tokio::test]
+async fn no_snapshot_is_dropped_by_a_clock_that_is_not_believed() {
+    let store = Store::new().await;
+    for name in ["old", "new"] {
+        store.options.env.advance(HOUR);
+        let until = store.options.env.now().plus_micros(24 * HOUR);
+        let spec = SnapshotSpec { retain_until: Some(until), ..SnapshotSpec::of(name, only("t")) };
+        store.db.create_snapshot(&spec, &author()).await.unwrap();
+    }
+    let keep = Keep { last: 1, ..Keep::default() };
+    store.options.env.jump(48 * HOUR);
+    let store = store.reopen().await;
+    assert_eq!(store.db.drop_expired().unwrap(), []);
+    assert_eq!(store.db.apply_retention(SYS, &only("t"), Some((keep, "UTC"))).unwrap(), []);
+    assert_eq!(store.db.snapshots(SYS).unwrap().len(), 2);
+    store.options.env.advance(HOUR / 2);
+    assert_eq!(store.db.drop_expired().unwrap().len(), 2, "it ran on");
+}
+
+/// Nobody who sets the clock a little, again and again, ends a grace.
+#[tokio::test]
+async fn a_grace_is_time_that_passes() {
+    let store = Store::new().await;
+    store.write_twice(&store.t).await;
+    store.pass(100).await;
+    for _ in 0..5 {
+        assert_eq!(store.db.collect().await.unwrap().files, 0);
+        store.options.env.jump(4 * 60 * 1_000_000);
+    }
+    assert!(store.collect().await.entries > 0);
+}
+
+/// What went while the window was short is not promised when it is made longer.
+#[tokio::test]
+async fn a_longer_window_reaches_back_to_what_was_kept() {
+    let mut store = Store::new().await;
+    let lost = store.write_twice(&store.t).await;
+    store.pass(48).await;
+    assert!(store.collect().await.files > 0);
+    let kept = store.write_twice(&store.u).await;
+    store.options.window = Window(7 * 24 * HOUR);
+    let store = store.reopen().await;
+    assert_eq!(store.db.collect().await.unwrap().files, 0);
+    assert_eq!(store.db.at(lost).await.err().unwrap().kind(), Kind::OutOfWindow);
+    assert_eq!(store.db.check(None).await.unwrap().damages, []);
+    store.pass(5 * 24).await;
+    let store = store.reopen().await;
     store.collect().await;
+    assert_eq!(store.db.at(lost).await.err().unwrap().kind(), Kind::OutOfWindow);
+    assert_eq!(read_pairs(&store.db, &store.db.at(kept).await.unwrap(), &store.u).await, [(1, 1)]);
+    store.pass(3 * 24).await;
+    assert_eq!(store.db.at(kept).await.err().unwrap().kind(), Kind::OutOfWindow);
+    assert!(store.collect().await.files > 0);
+}
+
+/// A snapshot more, or one of a few days less, is no reason to read all that was ever committed.
+#[tokio::test]
+async fn a_snapshot_that_comes_or_goes_has_little_of_the_log_read_again() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let store = Store::over(metastore.clone()).await;
+    for id in 0..300 {
+        insert(&store.db, &store.t, &[(id, id)]).await;
+    }
+    store.db.flush_table(store.t.id).await.unwrap();
+    insert(&store.db, &store.u, &[(0, 0)]).await;
+    store.db.flush_table(store.u.id).await.unwrap();
+    insert(&store.db, &store.u, &[(1, 1)]).await;
+    store.db.create_snapshot(&SnapshotSpec::of("first", only("u")), &author()).await.unwrap();
+    store.drop_table(&store.u).await;
+    store.pass(48).await;
+    assert!(store.collect().await.entries >= 300);
+    let listed = async || {
+        store.collect().await;
+        metastore.listed_entries.swap(0, Ordering::Relaxed);
+        let done = store.collect().await;
+        (metastore.listed_entries.swap(0, Ordering::Relaxed), done.entries)
+    };
+    let (idle, _) = listed().await;
+    store.db.create_snapshot(&SnapshotSpec::of("second", only("t")), &author()).await.unwrap();
+    metastore.listed_entries.swap(0, Ordering::Relaxed);
+    store.collect().await;
+    let read = metastore.listed_entries.swap(0, Ordering::Relaxed);
+    assert!(read < idle + 100, "{read} entries for a new snapshot, {idle} for nothing");
+    store.db.drop_snapshot("first", false, &author()).unwrap();
+    let done = store.collect().await;
+    let read = metastore.listed_entries.swap(0, Ordering::Relaxed);
+    assert!(read < idle + 100, "{read} entries for what a snapshot read, {idle} for nothing");
+    assert_eq!(done.entries, 1, "what it alone read is trimmed");
+    assert_eq!(listed().await.1, 0);
+}
+
+/// The rows of a commit go with the last of the snapshots that read any of them, whoever goes first.
+#[tokio::test]
+async fn what_two_snapshots_read_of_one_commit_goes_with_the_second() {
+    for order in [["of_t", "of_u"], ["of_u", "of_t"]] {
+        let mut store = Store::new().await;
+        let mut txn = store.db.begin(author());
+        for table in [&store.t, &store.u] {
+            let rows = batch(table, &[row(table, 7, 7)], None);
+            txn.insert(table, &rows, OnDuplicate::Error).await.unwrap();
+        }
+        let version = txn.commit().await.unwrap().version;
+        for name in ["t", "u"] {
+            let spec = SnapshotSpec::of(&format!("of_{name}"), only(name));
+            store.db.create_snapshot(&spec, &author()).await.unwrap();
+        }
+        for table in [&store.t, &store.u] {
+            store.drop_table(table).await;
+        }
+        let is_there = |store: &Store| {
+            let deltas = store.metastore.deltas(store.t.id, Version(version.0 - 1), version);
+            deltas.is_ok_and(|deltas| !deltas.is_empty())
+        };
+        store.pass(100).await;
+        store.collect().await;
+        for name in order {
+            assert!(is_there(&store));
+            store.db.drop_snapshot(name, false, &author()).unwrap();
+            // Condemned, and forgotten by the process.
+            store.db.collect().await.unwrap();
+            store = store.reopen().await;
+            store.collect().await;
+        }
+        assert!(!is_there(&store), "{order:?}");
+    }
+}
+
+/// A delta that was trimmed does not come back: nobody asks again how much there is of it.
+#[tokio::test]
+async fn a_range_of_the_log_that_was_trimmed_is_measured_once() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let mut store = Store::over(metastore.clone()).await;
+    store.options.thinning = true;
+    let store = store.reopen().await;
+    insert(&store.db, &store.t, &[(1, 1)]).await;
+    store.db.flush_table(store.t.id).await.unwrap();
+    store.db.create_snapshot(&SnapshotSpec::of("s", only("t")), &author()).await.unwrap();
+    insert(&store.db, &store.t, &[(2, 2)]).await;
+    store.db.flush_table(store.t.id).await.unwrap();
+    store.pass(48).await;
+    assert!(store.collect().await.entries > 0);
+    insert(&store.db, &store.t, &[(3, 3)]).await;
+    store.db.flush_table(store.t.id).await.unwrap();
+    metastore.ranges_measured.store(0, Ordering::Relaxed);
+    store.db.collect().await.unwrap();
+    let first = metastore.ranges_measured.swap(0, Ordering::Relaxed);
+    store.db.collect().await.unwrap();
+    assert_eq!((first, metastore.ranges_measured.load(Ordering::Relaxed)), (1, 0));
+}
+
+/// It is no root: the files go, and the log waits until it is whole.
+#[tokio::test]
+async fn a_damaged_entry_of_the_log_keeps_no_file() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let store = Store::over(metastore.clone()).await;
+    let then = store.write_twice(&store.t).await;
+    store.pass(100).await;
+    let bytes = store.metastore.size_bytes().unwrap();
+    metastore.damage(Some(Version(then.0 - 1)));
+    let done = store.collect().await;
+    assert!(done.files >= 2 && done.entries == 0, "{done:?}");
+    assert_eq!(store.metastore.size_bytes().unwrap(), bytes);
+    assert_eq!(store.metastore.setting("collector").unwrap(), None, "nothing was looked through");
+    let plan = store.db.plan_collection().await.unwrap();
+    let [note] = plan.notes.as_slice() else { panic!("{plan:?}") };
+    assert!(note.what == "log" && note.why.contains("does not match its checksum"), "{note:?}");
+    metastore.damage(None);
+    assert_eq!(store.collect().await.entries, 2);
+}
+
+/// The rest is trimmed, and the next collection has nothing to do.
+#[tokio::test]
+async fn an_entry_that_cannot_be_trimmed_holds_up_no_other() {
+    let metastore = Arc::new(FailingMetastore::new());
+    let store = Store::over(metastore.clone()).await;
+    let first = insert(&store.db, &store.t, &[(0, 0)]).await;
+    for id in 1..10 {
+        insert(&store.db, &store.t, &[(id, id)]).await;
+    }
+    store.db.flush_table(store.t.id).await.unwrap();
+    store.pass(100).await;
+    store.db.collect().await.unwrap();
+    store.options.env.advance(store.options.grace_micros);
+    // It was listed when it was whole.
+    metastore.damage_trim(Some(Version(first.0 + 3)));
+    assert_eq!(store.db.collect().await.unwrap().entries, 9);
+    assert_eq!(store.collect().await, Collected::default());
 }
 
 /// While a manifest stands, so does what it names.

@@ -28,6 +28,12 @@ pub struct FailingMetastore {
     append_gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     /// How many entries were read whole.
     pub whole_entries: AtomicUsize,
+    /// How many entries were listed.
+    pub listed_entries: AtomicUsize,
+    /// How often somebody asked how much the deltas of a range are.
+    pub ranges_measured: AtomicUsize,
+    damaged: Mutex<Option<Version>>,
+    untrimmable: Mutex<Option<Version>>,
 }
 
 impl FailingMetastore {
@@ -44,6 +50,10 @@ impl FailingMetastore {
             next_intent: Mutex::new(None),
             append_gate: Mutex::new(None),
             whole_entries: AtomicUsize::new(0),
+            listed_entries: AtomicUsize::new(0),
+            ranges_measured: AtomicUsize::new(0),
+            damaged: Mutex::new(None),
+            untrimmable: Mutex::new(None),
         }
     }
 
@@ -84,6 +94,16 @@ impl FailingMetastore {
     /// Makes the next withdrawal of files fail so, with nothing withdrawn.
     pub fn fail_next_withdrawal(&self, kind: Kind) {
         *self.next_withdrawal.lock() = Some(kind);
+    }
+
+    /// Lets an entry be read no more where many are listed, or mends it again.
+    pub fn damage(&self, version: Option<Version>) {
+        *self.damaged.lock() = version;
+    }
+
+    /// As `damage`, where entries are trimmed.
+    pub fn damage_trim(&self, version: Option<Version>) {
+        *self.untrimmable.lock() = version;
     }
 
     /// Waits until somebody waits to begin a file.
@@ -127,7 +147,12 @@ impl Metastore for FailingMetastore {
     }
 
     fn entries(&self, query: &EntryQuery) -> Result<Vec<EntrySummary>> {
-        self.inner.entries(query)
+        let entries = self.inner.entries(query)?;
+        if query.limit > 1 {
+            check_whole(*self.damaged.lock(), entries.iter().map(|entry| entry.head.version))?;
+        }
+        self.listed_entries.fetch_add(entries.len(), Ordering::Relaxed);
+        Ok(entries)
     }
 
     fn deltas(&self, table: TableId, after: Version, upto: Version) -> Result<Vec<(Version, Bytes)>> {
@@ -135,6 +160,7 @@ impl Metastore for FailingMetastore {
     }
 
     fn delta_bytes(&self, table: TableId, after: Version, upto: Version) -> Result<Option<u64>> {
+        self.ranges_measured.fetch_add(1, Ordering::Relaxed);
         self.inner.delta_bytes(table, after, upto)
     }
 
@@ -232,6 +258,7 @@ impl Metastore for FailingMetastore {
     }
 
     fn trim(&self, versions: &[Version]) -> Result<Trimmed> {
+        check_whole(*self.untrimmable.lock(), versions.iter().copied())?;
         self.inner.trim(versions)
     }
 
@@ -269,5 +296,12 @@ impl Metastore for FailingMetastore {
 
     fn tidy(&self) -> Result<()> {
         self.inner.tidy()
+    }
+}
+
+fn check_whole(damaged: Option<Version>, mut asked: impl Iterator<Item = Version>) -> Result<()> {
+    match damaged.filter(|damaged| asked.any(|version| version == *damaged)) {
+        Some(version) => Err(Error::corrupt(format!("Entry {version} of the log does not match its checksum."))),
+        None => Ok(()),
     }
 }

@@ -23,6 +23,9 @@ pub async fn explain(session: &mut Session) -> Result<Outcome> {
         let reason = format!("the rows of {} commits that no window and no snapshot reads", plan.trims.len());
         rows.push(row!["log", Cell::Null, "trim", reason]);
     }
+    for note in plan.notes {
+        rows.push(row![note.what, Cell::Null, "keep", note.why]);
+    }
     let columns =
         [("FILE", CellKind::Text), ("BYTES", CellKind::UInt), ("FATE", CellKind::Text), ("REASON", CellKind::Text)];
     crate::statements::filtered(session, answer(&columns, rows)?, None).await
