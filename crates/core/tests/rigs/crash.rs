@@ -360,7 +360,8 @@ async fn collect(db: &Database, folder: &Path) -> Result<(), String> {
 /// Kills a process at a point, whatever it takes to get there, and looks at the store.
 fn kill_at(chain: &mut Chain<'_>, point: &str) -> Result<(), String> {
     let work = if is_of_uploads(point) { Work::Large } else { Work::Everything };
-    for _ in 0..4 {
+    // What a task needs is not always there, as with the other points.
+    for _ in 0..12 {
         let ended = chain.child(work, Act::Kill(point.to_owned(), 1), None)?;
         chain.look()?;
         if ended == Ended::Killed {
