@@ -6,6 +6,7 @@ Every test that asks for `db` runs three times: over the wire, over the wire wit
 import asyncio
 import inspect
 import os
+import random
 import re
 import socket
 import subprocess
@@ -28,9 +29,15 @@ OWN_DATABASES = {"information_schema", "mo_catalog", "mysql", "performance_schem
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Returns a port that nobody listens on. None of those that the system gives to clients: one could have it first."""
+    for port in random.sample(range(10_000, 32_000), 1000):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("there is no free port")
 
 
 class Server:

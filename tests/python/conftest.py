@@ -1,6 +1,7 @@
 """Servers for the client tests: Strandline's binary and a private MariaDB, each over a folder of its own."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -18,9 +19,15 @@ START_SECONDS_MAX = 60
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Returns a port that nobody listens on. None of those that the system gives to clients: one could have it first."""
+    for port in random.sample(range(10_000, 32_000), 1000):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("there is no free port")
 
 
 def binary():

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mysql_async::{Conn, Opts, OptsBuilder};
+use rand::RngExt;
 
 use crate::isolation::postgres::Postgres;
 
@@ -344,7 +345,10 @@ pub fn strandline_binary() -> Result<PathBuf> {
 
 /// Returns a port of 127.0.0.1 that nobody listens on.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    // None of those that the system gives to clients: one could have it before the server does.
+    let port = || rand::rng().random_range(10_000..32_000);
+    let mut tried = std::iter::repeat_with(port).take(1000);
+    tried.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).ok_or_else(|| "there is no free port".into())
 }
 
 /// MariaDB refuses to run as root unless told.

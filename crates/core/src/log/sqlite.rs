@@ -540,6 +540,13 @@ fn connect_writer(path: &Path) -> Result<Connection> {
     const DURABLE: &str = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -16384;
                            PRAGMA journal_size_limit = 67108864";
     connection.execute_batch(DURABLE).map_err(sql_error)?;
+    // Where a file can only be read, be it for one failed call, SQLite goes on without a word until something is written.
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly) => Error::unavailable(format!("{} can be read, and not written.", path.display()))
+            .with_hint("See who may write the files beside it, and whether the disk fails; then open the store again.")
+            .with_source(error),
+        _ => sql_error(error),
+    })?;
     Ok(connection)
 }
 

@@ -361,7 +361,7 @@ async fn collect(db: &Database, folder: &Path) -> Result<(), String> {
 fn kill_at(chain: &mut Chain<'_>, point: &str) -> Result<(), String> {
     let work = if is_of_uploads(point) { Work::Large } else { Work::Everything };
     // What a task needs is not always there, as with the other points.
-    for _ in 0..12 {
+    for _ in 0..8 {
         let ended = chain.child(work, Act::Kill(point.to_owned(), 1), None)?;
         chain.look()?;
         if ended == Ended::Killed {

@@ -233,6 +233,9 @@ enum Task {
     Tidy,
 }
 
+/// The tables beside the accounts.
+const WORKED_ON: [&str; 7] = ["d.t", "d.v", "d.w", "d.u", "d.s", "d.g", "d.p"];
+
 const TASKS: &[Task] = &[
     Task::Insert,
     Task::Update,
@@ -317,6 +320,9 @@ async fn work(orders: &Orders, log: &Arc<Mutex<File>>) {
         if child.db.catalog().database(SYS, "d").is_err() && orders.work != Work::Open {
             child.set_up().await;
         }
+    }
+    if orders.work == Work::Everything {
+        child.replace_lost().await;
     }
     match orders.work {
         Work::Open => {}
@@ -486,10 +492,21 @@ impl Child {
     async fn set_up(&self) {
         let (op, author) = self.number();
         let accounts: Vec<(i64, Option<i64>)> = (0..ACCOUNTS).map(|id| (id, Some(100))).collect();
-        let empty = ["d.t", "d.v", "d.w", "d.u", "d.s", "d.g", "d.p"].map(|name| (name.to_owned(), Vec::new()));
+        let empty = WORKED_ON.map(|name| (name.to_owned(), Vec::new()));
         let mut writes: Writes = vec![("d.a".to_owned(), accounts.clone()), ("d.b".to_owned(), accounts)];
         writes.extend(empty);
         self.commit(op, self.db.begin(author), Effect::Create(writes)).await;
+    }
+
+    /// Makes tables anew that were dropped for good: a child was killed before it brought them back, and their time is over.
+    async fn replace_lost(&self) {
+        let (op, author) = self.number();
+        let txn = self.db.begin(author);
+        let lost = WORKED_ON.into_iter().filter(|name| named(&txn, name).is_err());
+        let writes: Writes = lost.map(|name| (name.to_owned(), Vec::new())).collect();
+        if !writes.is_empty() {
+            self.commit(op, txn, Effect::Create(writes)).await;
+        }
     }
 
     /// Tells whether the store refuses writes, and why.
