@@ -221,8 +221,9 @@ fn noticed(context: &Context, tree: &Path, defect: &Defect) -> Result<Outcome, S
     if !built.status.success() {
         return Err(format!("{}/{} does not compile:\n{said}", defect.rig, defect.name));
     }
-    let program = said.lines().filter_map(|line| line.trim().strip_prefix("Executable ")?.rsplit_once('('));
-    let program = program.last().map(|(_, path)| path.trim_end_matches(')')).ok_or("cargo names no test program")?;
+    let mut programs = said.lines().filter_map(|line| line.trim().strip_prefix("Executable ")?.rsplit_once('('));
+    let program =
+        programs.next_back().map(|(_, path)| path.trim_end_matches(')')).ok_or("cargo names no test program")?;
     let program = context.root.join(program);
 
     let log = context.target.join("defects-output.txt");

@@ -12,7 +12,7 @@ mod random;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -164,7 +164,7 @@ pub fn outcome(value: impl Hash) -> u64 {
 /// Returns the seed of this run: `STRANDLINE_SEED`, or one that no run had before.
 pub fn seed() -> u64 {
     let given = std::env::var("STRANDLINE_SEED").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or_else(|| outcome((std::process::id(), std::time::SystemTime::now())) % 1_000_000_000)
+    given.unwrap_or_else(|| RandomState::new().build_hasher().finish() % 1_000_000_000)
 }
 
 const CHANGES: [fn(u8) -> u8; 10] = [

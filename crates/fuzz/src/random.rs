@@ -26,7 +26,7 @@ impl Random {
         Random(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         // SplitMix64
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -35,7 +35,7 @@ impl Random {
     }
 
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.draw() % end
     }
 
     /// Returns up to `length_max` bytes, in which borders (0, 0xFB to 0xFF) are common.
@@ -44,7 +44,7 @@ impl Random {
         (0..length)
             .map(|_| match self.below(4) {
                 0 => [0, 1, 0x7F, 0x80, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF][self.below(9) as usize],
-                _ => self.next() as u8,
+                _ => self.draw() as u8,
             })
             .collect()
     }
@@ -59,7 +59,7 @@ impl Random {
                 1 => damaged.splice(at..at, self.bytes(4)).for_each(drop),
                 _ => {
                     if let Some(byte) = damaged.get_mut(at) {
-                        *byte = self.next() as u8;
+                        *byte = self.draw() as u8;
                     }
                 }
             }
@@ -80,7 +80,7 @@ impl Random {
                 }
                 1 => {
                     if let Some(byte) = input.get_mut(at) {
-                        *byte = self.next() as u8;
+                        *byte = self.draw() as u8;
                     }
                 }
                 2 => input.drain(range).for_each(drop),

@@ -169,7 +169,7 @@ fn append_all(store: &dyn Metastore, entries: &[Entry]) {
     while !rest.is_empty() {
         let (group, after) = rest.split_at((1 + rest.len() % 3).min(rest.len()));
         store.append(group).unwrap();
-        if rest.len() % 4 == 0 {
+        if rest.len().is_multiple_of(4) {
             store.age(0).unwrap();
         }
         rest = after;

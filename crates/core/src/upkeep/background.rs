@@ -39,7 +39,7 @@ impl Database {
             let mut seconds = 0_u64;
             while let Some(database) = later(&inner, 1).await {
                 seconds += 1;
-                if let Err(error) = without_panic(database.tick(seconds)).await {
+                if let Err(error) = without_panic(Box::pin(database.tick(seconds))).await {
                     tracing::warn!(%error, "background upkeep failed; it will be tried again");
                 }
             }
@@ -48,7 +48,7 @@ impl Database {
         let inner = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             while let Some(database) = later(&inner, COLLECT_SECONDS).await {
-                match without_panic(database.collect()).await {
+                match without_panic(Box::pin(database.collect())).await {
                     Err(error) if !database.is_closing() => {
                         tracing::warn!(%error, "what nothing reaches could not be collected; it will be tried again");
                     }
@@ -63,7 +63,7 @@ impl Database {
                     database.compact_changed(&mut looked).await;
                     Ok(())
                 };
-                if let Err(error) = without_panic(compacted).await {
+                if let Err(error) = without_panic(Box::pin(compacted)).await {
                     tracing::warn!(%error, "background compactions failed; they will be tried again");
                 }
             }

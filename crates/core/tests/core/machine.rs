@@ -1232,7 +1232,7 @@ fn run(ops: &[Op], after: After, folder: bool, flush_bytes: usize) {
         };
         let mut machine = Machine::new(home, flush_bytes).await;
         for (step, op) in ops.iter().enumerate() {
-            machine.run(op).await;
+            Box::pin(machine.run(op)).await;
             match after {
                 After::Nothing => {}
                 After::Flush => machine.db().flush().await.unwrap(),

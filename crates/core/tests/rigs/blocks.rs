@@ -135,7 +135,7 @@ fn run(seed: u64, steps: usize, skip: Skip) -> Recorded {
     let begun = Instant::now();
     let folder = scratch();
     // On the smaller disk the write-ahead log is moved into place early.
-    let bytes = if seed % 3 == 0 { 72 << 20 } else { 256 << 20 };
+    let bytes = if seed.is_multiple_of(3) { 72 << 20 } else { 256 << 20 };
     let device = Device::new(folder.path(), bytes);
     let log = folder.path().join("log");
     let mounted = Mounted::new(&device.loop_device, folder.path().join("mounted")).expect("a new file system");
@@ -288,7 +288,7 @@ impl Recorded {
         let known = self.told.known_at(self.position(loss));
         // Nothing is lost after this: what is synced here need not be.
         let _watch = disk::watch(&mounted.0);
-        block_on(verify(&store_at(&mounted.0, &self.told, known), &self.told, known, loss.seed % 4 == 0))
+        block_on(verify(&store_at(&mounted.0, &self.told, known), &self.told, known, loss.seed.is_multiple_of(4)))
     }
 }
 

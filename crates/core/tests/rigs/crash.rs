@@ -478,9 +478,10 @@ fn fail_at(point: &str, act: Act, seed: u64, kills: &Kills) -> Result<bool, Stri
         // A full disk is said before anything is written; after any other failure nobody knows what the disk holds.
         match (&act, &refused) {
             (Act::Fail(point, _, how), refused) if point == "metastore::entry" && in_work => {
-                if refused.is_some() != (how != "full") {
-                    return Err(format!("after a commit failed ({how}), writes are refused: {refused:?}"));
-                }
+                let is_right = refused.is_some() == (how != "full");
+                is_right
+                    .then_some(())
+                    .ok_or_else(|| format!("after a commit failed ({how}), writes are refused: {refused:?}"))?;
             }
             (_, Some(refused)) if !refused.ends_with("Closed") => {
                 return Err(format!("writes are refused with an unclear error: {refused}"));

@@ -734,7 +734,8 @@ async fn simulate(seed: u64, defect: Option<Defect>, folder: Option<&std::path::
                 world.wrong(format!("when nothing fails any more: {error:?}"));
             }
             if world.wrong.lock().is_empty() {
-                world.wrong.lock().extend(garbage(&world).await);
+                let garbage = garbage(&world).await;
+                world.wrong.lock().extend(garbage);
             }
         }
         Err(error) => world.wrong(format!("the first commit, which needs no file: {error:?}")),

@@ -572,7 +572,7 @@ impl Run {
             return self.lose_again(&store, known, &mut rng);
         }
         let _watch = watch(root);
-        block_on(verify(&store, &self.told, known, loss.seed % 4 == 0))
+        block_on(verify(&store, &self.told, known, loss.seed.is_multiple_of(4)))
     }
 
     /// Opens the store, commits a little, and loses power again.

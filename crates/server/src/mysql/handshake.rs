@@ -266,7 +266,7 @@ mod tests {
         for _ in 0..100_000 {
             let damaged = random.damaged(&good);
             let _ = parse_answer(&damaged);
-            let _ = parse_change_user(&random.bytes(80), CapabilityFlags::from_bits_truncate(random.next() as u32));
+            let _ = parse_change_user(&random.bytes(80), CapabilityFlags::from_bits_truncate(random.draw() as u32));
             let _ = parse_change_user(&damaged, capabilities);
         }
     }

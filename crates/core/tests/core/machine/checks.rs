@@ -22,7 +22,7 @@ pub enum Kept {
     Whole {
         surely: bool,
     },
-    Part(Limit),
+    Part(Box<Limit>),
     Gone,
 }
 
@@ -76,7 +76,7 @@ impl Machine {
                 }
                 Some(limit) => {
                     assert!(!in_window, "version {version} is in the window");
-                    Kept::Part(limit)
+                    Kept::Part(Box::new(limit))
                 }
             },
             Err(error) => {

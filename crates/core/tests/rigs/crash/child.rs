@@ -2,6 +2,7 @@
 //! what it is about to do and what was acknowledged.
 
 #![expect(unsafe_code, reason = "a process kills itself through the C library")]
+#![expect(clippy::large_futures, reason = "its threads have room for them")]
 
 use std::collections::VecDeque;
 use std::fs::File;
