@@ -164,10 +164,11 @@ impl Database {
                 found.add(Damage { tables: name.clone(), ..of_metastore(line) });
             }
         }
-        let mut parts: HashMap<FileId, Option<Part>> = HashMap::new();
+        // With the manifest that names each.
+        let mut parts: HashMap<FileId, (Digest, Option<Part>)> = HashMap::new();
         for digest in reads.manifests {
             match self.cold().files().record_by_digest(FileKind::Manifest, digest).await {
-                Ok(Some(record)) => drop(parts.insert(record.id, None)),
+                Ok(Some(record)) => drop(parts.insert(record.id, (digest, None))),
                 Ok(None) => missing.push(Missing {
                     what: Lost::Manifest(digest),
                     line: format!("The store has no manifest {digest}."),
@@ -179,16 +180,17 @@ impl Database {
             for part in &manifest.parts {
                 let vector = part.deletions.map(|deletions| deletions.file);
                 for file in std::iter::once(part.file).chain(vector) {
-                    parts.entry(file).or_insert_with(|| Some(part.clone()));
+                    parts.entry(file).or_insert_with(|| (digest, Some(part.clone())));
                 }
             }
         }
         let mut failed = Vec::new();
-        for (file, part) in parts {
+        for (file, (manifest, part)) in parts {
             match self.verify(file, part.as_ref(), depth).await {
                 Ok(verified) => found.count(verified),
-                // Unless it was collected meanwhile.
-                Err(_) if matches!(self.metastore().file(file), Ok(None)) => {}
+                Err(error) if matches!(self.metastore().file(file), Ok(None)) => {
+                    missing.push(Missing { what: Lost::Manifest(manifest), line: error.to_string() });
+                }
                 Err(error) if self.is_damage(&error).await => failed.push((file, error)),
                 Err(error) => return Err(error),
             }
