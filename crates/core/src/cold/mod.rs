@@ -29,7 +29,7 @@ mod reader;
 mod rows;
 mod secondary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod verified;

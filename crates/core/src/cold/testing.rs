@@ -1,4 +1,4 @@
-//! What the tests of the cold tier share: files in memory, damage, and random columns.
+//! What the tests of the cold tier share: tables, files in memory, damage, and random columns.
 
 use std::sync::Arc;
 
@@ -14,10 +14,43 @@ use proptest::prelude::*;
 
 use crate::cold::files::{Files, path};
 use crate::env::Env;
-use crate::ids::{AccountId, Digest, Time, Version};
+use crate::ids::{AccountId, ColumnId, DatabaseId, Digest, TableId, Time, Version};
 use crate::log::memory::MemoryMetastore;
 use crate::log::{Entry, EntryHead, FileRecord, Metastore};
-use crate::schema::Type;
+use crate::schema::{Column, Table, Type};
+
+/// Returns a column that nobody says anything else of.
+pub(crate) fn column(id: u32, ty: Type, nullable: bool) -> Column {
+    Column {
+        id: ColumnId(id),
+        name: format!("n{id}"),
+        ty,
+        nullable,
+        declared: String::new(),
+        default: None,
+        initial: None,
+        auto_increment: false,
+        on_update: None,
+        comment: String::new(),
+    }
+}
+
+/// Returns the table `t` of these columns.
+pub(crate) fn table(columns: Vec<Column>, primary_key: &[u32]) -> Table {
+    Table {
+        id: TableId(1),
+        database: DatabaseId(1),
+        name: "t".into(),
+        next_column: ColumnId(columns.len() as u32 + 1),
+        columns,
+        primary_key: primary_key.iter().map(|id| ColumnId(*id)).collect(),
+        indexes: vec![],
+        foreign_keys: vec![],
+        view: None,
+        comment: String::new(),
+        options: Default::default(),
+    }
+}
 
 pub(super) fn test_files() -> (Files, Arc<MemoryMetastore>, Arc<dyn ObjectStore>) {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

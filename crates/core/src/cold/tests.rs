@@ -13,47 +13,16 @@ use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
 use super::footer::BLOCK_ROWS;
-use super::testing::{column_strategy, commit, damage, test_files};
+use super::testing::{column, column_strategy, commit, damage, table, test_files};
 use super::*;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{ColumnId, DatabaseId, TableId, Version};
+use crate::ids::{ColumnId, Version};
 use crate::log::memory::MemoryMetastore;
 use crate::log::{FileKind, FileRecord, Metastore};
 use crate::schema::every_type;
 use crate::schema::{Column, Index, Initial, Table, Type};
 
 const PARTS_VERSION: Version = Version(77);
-
-fn column(id: u32, ty: Type, nullable: bool) -> Column {
-    Column {
-        id: ColumnId(id),
-        name: format!("n{id}"),
-        ty,
-        nullable,
-        declared: String::new(),
-        default: None,
-        initial: None,
-        auto_increment: false,
-        on_update: None,
-        comment: String::new(),
-    }
-}
-
-fn table(columns: Vec<Column>, primary_key: &[u32]) -> Table {
-    Table {
-        id: TableId(1),
-        database: DatabaseId(1),
-        name: "t".into(),
-        next_column: ColumnId(columns.len() as u32 + 1),
-        columns,
-        primary_key: primary_key.iter().map(|id| ColumnId(*id)).collect(),
-        indexes: vec![],
-        foreign_keys: vec![],
-        view: None,
-        comment: String::new(),
-        options: BTreeMap::new(),
-    }
-}
 
 /// Adds `_version`.
 fn versioned(batch: &RecordBatch, versions: Vec<u64>) -> RecordBatch {

@@ -210,9 +210,8 @@ mod tests {
     use object_store::{ObjectStore, ObjectStoreExt};
 
     use super::*;
-    use crate::cold::Merging;
+    use crate::cold::{Merging, testing};
     use crate::db::{Options, SYS};
-    use crate::ids::ColumnId;
     use crate::log::memory::MemoryMetastore;
     use crate::schema::{Column, Table, Type};
     use crate::txn::OnDuplicate;
@@ -221,31 +220,8 @@ mod tests {
     async fn table(database: &Database, name: &str) -> Arc<Table> {
         let mut txn = database.begin(database.system());
         let home = txn.create_database(SYS, name, "").unwrap().id;
-        let id = Column {
-            id: ColumnId(1),
-            name: "id".to_owned(),
-            ty: Type::Int32,
-            nullable: false,
-            declared: String::new(),
-            default: None,
-            initial: None,
-            auto_increment: false,
-            on_update: None,
-            comment: String::new(),
-        };
-        let table = Table {
-            id: TableId(0),
-            database: home,
-            name: name.to_owned(),
-            columns: vec![id],
-            primary_key: vec![ColumnId(1)],
-            indexes: Vec::new(),
-            foreign_keys: Vec::new(),
-            view: None,
-            comment: String::new(),
-            options: Default::default(),
-            next_column: ColumnId(2),
-        };
+        let id = Column { name: "id".to_owned(), ..testing::column(1, Type::Int32, false) };
+        let table = Table { database: home, name: name.to_owned(), ..testing::table(vec![id], &[1]) };
         let table = txn.create_table(table).unwrap();
         txn.commit().await.unwrap();
         table
