@@ -51,9 +51,11 @@ def run(command, script, check):
 class Strandline:
     """A server over the store `data`. It can be stopped, killed and started again."""
 
-    def __init__(self, data):
+    def __init__(self, data, arguments=(), environment=None):
         self.data = Path(data)
         self.log = self.data.with_suffix(".log")
+        self.arguments = list(arguments)
+        self.environment = environment or {}
         self.process = None
         self.start()
 
@@ -61,9 +63,9 @@ class Strandline:
         self.port = free_port()
         command = [
             binary(), "serve", "--local-infile", "--data", self.data,
-            "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{free_port()}",
+            "--listen", f"127.0.0.1:{self.port}", "--http", f"127.0.0.1:{free_port()}", *self.arguments,
         ]
-        environment = dict(os.environ, STRANDLINE_ROOT_PASSWORD=PASSWORD)
+        environment = dict(os.environ, STRANDLINE_ROOT_PASSWORD=PASSWORD) | self.environment
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         deadline = time.monotonic() + START_SECONDS_MAX

@@ -62,7 +62,15 @@ impl Client {
     /// folder can read the store.
     #[cfg(feature = "embedded")]
     pub async fn open_as(folder: impl AsRef<std::path::Path>, user: &str) -> Result<Client> {
-        let session = crate::embedded::Session::open(folder.as_ref(), user).await?;
+        let session = crate::embedded::Session::open(folder.as_ref(), user, None).await?;
+        Ok(Client::over(Link::Embedded(Box::new(session))))
+    }
+
+    /// As [`Client::open`], of a store that keeps its files in S3-compatible storage, `s3://bucket/prefix`. Keys and
+    /// endpoint come from the `AWS_*` variables. A store that is there remembers the place, and refuses another.
+    #[cfg(feature = "embedded")]
+    pub async fn open_with_objects(folder: impl AsRef<std::path::Path>, objects: &str) -> Result<Client> {
+        let session = crate::embedded::Session::open(folder.as_ref(), "root", Some(objects)).await?;
         Ok(Client::over(Link::Embedded(Box::new(session))))
     }
 

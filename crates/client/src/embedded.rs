@@ -15,6 +15,7 @@ use arrow::datatypes::{
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use strandline_core::cold::{Bucket, require};
 use strandline_core::db::{self, Database};
 use strandline_core::error::Kind as CoreKind;
 use strandline_sql::api::{self, ColumnKind, ColumnMeta, Login, Outcome};
@@ -62,8 +63,9 @@ pub struct Session {
 }
 
 impl Session {
-    pub async fn open(folder: &Path, user: &str) -> Result<Session> {
-        let store = store(folder).await?;
+    /// `objects` is where the store's files lie, if not in its folder and not remembered yet.
+    pub async fn open(folder: &Path, user: &str, objects: Option<&str>) -> Result<Session> {
+        let store = store(folder, objects).await?;
         let login = Login { user: user.to_owned(), host: "localhost".to_owned(), ..Login::default() };
         Session::over(store, login)
     }
@@ -126,16 +128,26 @@ impl Session {
 }
 
 /// Returns the open store of a folder, or opens it.
-async fn store(folder: &Path) -> Result<Arc<Store>> {
+async fn store(folder: &Path, objects: Option<&str>) -> Result<Arc<Store>> {
+    let refuse = |error: strandline_core::error::Error| refused(error.into());
+    let options = db::Options { objects: objects.map(str::to_owned), ..db::Options::default() };
+    let bucket = objects.map(Bucket::parse).transpose().map_err(refuse)?;
+    if let Some(bucket) = &bucket {
+        // Before the folder is made.
+        bucket.reach(&options.env).await.map_err(refuse)?;
+    }
     let unusable =
         |error: std::io::Error| Error::connection(format!("Cannot use the folder {}: {error}.", folder.display()));
     std::fs::create_dir_all(folder).map_err(unusable)?;
     let folder = folder.canonicalize().map_err(unusable)?;
     let mut stores = STORES.lock().await;
     if let Some(store) = stores.iter().find_map(|opened| opened.get(&folder)) {
+        if let Some(bucket) = &bucket {
+            require(&**store.engine.database().metastore(), bucket).map_err(refuse)?;
+        }
         return Ok(store);
     }
-    let database = open(&folder).await.map_err(|error| refused(error.into()))?;
+    let database = open(&folder, options).await.map_err(refuse)?;
     let spill = folder.join("spill");
     // What a killed process left there is of no use to anyone.
     let _ = std::fs::remove_dir_all(&spill);
@@ -160,11 +172,11 @@ const TRIES: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Opens a store. Work in the background may hold one that this process dropped a moment longer: that is waited for.
-async fn open(folder: &Path) -> strandline_core::error::Result<Database> {
+async fn open(folder: &Path, options: db::Options) -> strandline_core::error::Result<Database> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match Database::open(folder, db::Options::default()).await {
+        match Database::open(folder, options.clone()).await {
             Err(error) if error.kind() == CoreKind::Unavailable && tries < TRIES && held_here(folder) => {
                 tokio::time::sleep(BETWEEN_TRIES).await;
             }

@@ -20,6 +20,7 @@ use crate::cold::Cold;
 use crate::cold::DurableLocal;
 use crate::cold::Files;
 use crate::cold::Merging;
+use crate::cold::{Bucket, open_remote};
 use crate::env::Env;
 use crate::error::{Error, Kind, Result, What};
 use crate::health::{HEALTH_SETTING, Health};
@@ -61,6 +62,9 @@ pub struct Options {
     pub window: Window,
     /// A file that nothing reaches any more is deleted after so many microseconds.
     pub grace_micros: i64,
+    /// Where a new store keeps its files instead of in its folder: `s3://bucket/prefix`. A store that is there remembers
+    /// it, and refuses another.
+    pub objects: Option<String>,
     /// Manifests that only a recovery window keeps go where the log tells the same (see `upkeep::keep`). Off, for measuring.
     pub thinning: bool,
 }
@@ -77,6 +81,7 @@ impl Default for Options {
             load_rows: 1 << 20,
             window: Window::DEFAULT,
             grace_micros: 10 * 60 * 1_000_000,
+            objects: None,
             thinning: true,
         }
     }
@@ -115,7 +120,7 @@ pub(crate) struct Inner {
     /// The default window.
     pub window: KeptWindow,
     jobs: Jobs,
-    /// Where the store lies on disk.
+    /// Where the store's files lie on disk.
     root: OnceLock<PathBuf>,
     /// Held locked while the store is open.
     _lock: Option<File>,
@@ -137,12 +142,20 @@ const CATALOGS_MAX: usize = 64;
 impl Database {
     /// Opens the store in a folder, and makes it if it is not there. One process owns a store.
     pub async fn open(path: &Path, options: Options) -> Result<Database> {
+        let asked = options.objects.as_deref().map(Bucket::parse).transpose()?;
+        if let Some(bucket) = &asked {
+            // Nothing is made where its files could not be kept.
+            bucket.reach(&options.env).await?;
+        }
         create_folder(path)?;
         let lock = lock(path)?;
         fail::fail_point!("open::locked", crate::error::failing);
         refuse_without_metastore(path)?;
         let metastore: Arc<dyn Metastore> = Arc::new(SqliteMetastore::open(&path.join("metastore.db"))?);
         fail::fail_point!("open::metastore", crate::error::failing);
+        if let Some(objects) = open_remote(&metastore, asked.as_ref(), &options.env).await? {
+            return Database::start(metastore, objects, options, Some(lock)).await;
+        }
         let files = DurableLocal::open(path)?;
         files.remove_staged();
         fail::fail_point!("open::cleaned", crate::error::failing);
@@ -153,6 +166,10 @@ impl Database {
 
     /// Opens a store that lives in memory and goes with the last clone.
     pub async fn in_memory(options: Options) -> Result<Database> {
+        if options.objects.is_some() {
+            return Err(Error::invalid("A store in memory keeps its files there, and in no other place.")
+                .with_hint("Name a folder for the store, which remembers where the files are."));
+        }
         Database::start(Arc::new(MemoryMetastore::new()), Arc::new(InMemory::new()), options, None).await
     }
 
@@ -341,7 +358,7 @@ impl Database {
         &self.0.jobs
     }
 
-    /// Returns where the store lies on disk; `None` if it is in memory.
+    /// Returns where the store's files lie on disk; `None` if they lie elsewhere.
     pub(crate) fn root(&self) -> Option<&Path> {
         self.0.root.get().map(PathBuf::as_path)
     }

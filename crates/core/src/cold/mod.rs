@@ -9,10 +9,12 @@
 //!   files · verified       minted names, written once, read with verification · the same for DataFusion
 //!   drafts                 files that no commit has yet
 //!   durable · patient      a directory that survives power loss · a store over a network that is read again
+//!   bucket                 which place in S3 is the store's
 //!   key                    keys as bytes
 //! ```
 //! It knows nothing of commits, deltas or visibility: whoever calls says which manifest and which deletion vectors.
 
+mod bucket;
 mod cache;
 mod drafts;
 mod durable;
@@ -35,6 +37,7 @@ mod tests;
 mod verified;
 mod writer;
 
+pub use bucket::{Bucket, open_objects, open_remote, remembered, require};
 pub use drafts::Drafts;
 pub use durable::DurableLocal;
 pub(crate) use files::blocking;

@@ -71,14 +71,31 @@ fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Generic { .. } | Error::NotFound { .. })
 }
 
-/// Leaves out what a refusal says beyond that: it names the key that was refused.
+/// Says what a refusal is by its kind, and leaves out what its text says beyond that: it names the key that was refused. Of
+/// a list that is refused, only the code in the answer tells.
 fn plain(error: Error) -> Error {
-    let why = "the keys do not allow it";
+    let denied = |path| Error::PermissionDenied { path, source: "the keys do not allow it".into() };
     match error {
-        Error::PermissionDenied { path, .. } => Error::PermissionDenied { path, source: why.into() },
-        Error::Unauthenticated { path, .. } => Error::Unauthenticated { path, source: why.into() },
+        Error::PermissionDenied { path, .. } | Error::Unauthenticated { path, .. } => denied(path),
+        Error::Generic { store, source } => match code(&source.to_string()) {
+            Some("NoSuchBucket") => Error::NotFound { path: String::new(), source: "there is no such bucket".into() },
+            Some(
+                "AccessDenied"
+                | "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "AllAccessDisabled",
+            ) => denied(String::new()),
+            _ => Error::Generic { store, source },
+        },
         error => error,
     }
+}
+
+/// Finds the code in an answer of S3's.
+fn code(said: &str) -> Option<&str> {
+    said.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code)
 }
 
 #[async_trait]
@@ -134,5 +151,28 @@ impl ObjectStore for Patient {
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         self.inner.rename_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_no_key() {
+        let generic = |code: &str| {
+            let source =
+                format!("403 Forbidden: <Error><Code>{code}</Code><AWSAccessKeyId>AKIA7</AWSAccessKeyId></Error>");
+            plain(Error::Generic { store: "S3", source: source.into() })
+        };
+        for error in [
+            generic("AccessDenied"),
+            generic("InvalidAccessKeyId"),
+            plain(Error::Unauthenticated { path: "p".into(), source: "AKIA7".into() }),
+        ] {
+            assert!(matches!(error, Error::PermissionDenied { .. }) && !format!("{error:?}").contains("AKIA7"));
+        }
+        assert!(matches!(generic("NoSuchBucket"), Error::NotFound { .. }));
+        assert!(matches!(generic("SlowDown"), Error::Generic { .. }));
     }
 }

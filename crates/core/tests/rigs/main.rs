@@ -19,6 +19,7 @@ mod full;
 mod golden;
 mod objects;
 mod power;
+mod s3;
 mod script;
 mod tape;
 

@@ -3,12 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
-use strandline_core::cold::DurableLocal;
+use strandline_core::cold::open_objects;
 use strandline_core::db::{Database, Options};
 use strandline_core::error::{Kind, Result as CoreResult};
 use strandline_core::upkeep::check::{Checked, Depth, Progress};
@@ -78,8 +77,8 @@ pub(super) async fn check(data: &Path, depth: Depth, progress: &(dyn Fn(Progress
     let mut found = Checked::default();
     match open_metastore(data) {
         Ok((lock, metastore)) => {
-            let files = Arc::new(DurableLocal::open(data)?);
-            match Database::start(metastore.clone(), files, options, Some(lock)).await {
+            let objects = open_objects(&metastore, data, &options.env).await?;
+            match Database::start(metastore.clone(), objects, options, Some(lock)).await {
                 Ok(database) => found = database.check_to(depth, Some(data), progress).await?,
                 Err(error) => {
                     found.add_lines(metastore.check()?);

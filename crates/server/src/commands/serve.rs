@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use strandline_core::cold::Bucket;
 use strandline_core::db::{self, Database};
+use strandline_core::env::Env;
 use strandline_sql::api::Login;
 use strandline_sql::engine::{self, Engine};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +27,9 @@ pub struct Arguments {
     /// The folder that holds the store; made if it does not exist
     #[arg(long, env = "STRANDLINE_DATA", value_name = "FOLDER", default_value = "strandline-data")]
     pub data: PathBuf,
+    /// Where a new store keeps its files instead of in its folder: s3://bucket/prefix. The store remembers it
+    #[arg(long, env = "STRANDLINE_OBJECTS", value_name = "URL")]
+    pub objects: Option<String>,
     /// The address for MySQL clients. Beyond this machine, clients must use TLS
     #[arg(long, env = "STRANDLINE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:6001")]
     pub listen: SocketAddr,
@@ -110,6 +115,9 @@ async fn serve(arguments: &Arguments) -> Result<()> {
             Some(bound.map_err(|error| format!("Cannot listen on {address}: {error}."))?)
         }
     };
+    if let Some(url) = &arguments.objects {
+        Bucket::parse(url)?.reach(&Env::real()).await?;
+    }
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -183,7 +191,11 @@ async fn serve(arguments: &Arguments) -> Result<()> {
 /// Opens the store, and gives root a password if it has none yet: before anybody is let in.
 async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     let memory = arguments.memory_limit.bytes()?;
-    let options = db::Options { thinning: !arguments.keep_all_manifests, ..db_options(memory) };
+    let options = db::Options {
+        objects: arguments.objects.clone(),
+        thinning: !arguments.keep_all_manifests,
+        ..db_options(memory)
+    };
     let database = Database::open(&arguments.data, options).await?;
     let spill = arguments.data.join("spill");
     // What a killed server left there is of no use to anyone.

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use strandline_client::sql::TableName;
-use strandline_core::cold::{DurableLocal, parse_path};
+use strandline_core::cold::{open_objects, parse_path};
 use strandline_core::db::{self, Database, Options};
 use strandline_core::error::{Error, Kind, Result as CoreResult};
 use strandline_core::ids::{AccountId, FileId, Time, Version};
@@ -140,7 +140,8 @@ async fn report(verb: &Verb, data: &Path) -> Result<Report> {
 async fn open(data: &Path) -> CoreResult<Database> {
     let (lock, metastore) = open_metastore(data)?;
     let options = Options { cache_bytes: 128 << 20, ..Options::default() };
-    Database::start(metastore, Arc::new(DurableLocal::open(data)?), options, Some(lock)).await
+    let objects = open_objects(&metastore, data, &options.env).await?;
+    Database::start(metastore, objects, options, Some(lock)).await
 }
 
 /// Locks a store and opens its metastore. What is not there is not made.
