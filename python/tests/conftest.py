@@ -5,6 +5,7 @@ Every test that asks for `db` runs three times: over the wire, over the wire wit
 
 import asyncio
 import inspect
+import itertools
 import os
 import random
 import re
@@ -28,9 +29,13 @@ START_SECONDS_MAX = 60
 OWN_DATABASES = {"information_schema", "mo_catalog", "mysql", "performance_schema", "sys", "system", "system_metrics"}
 
 
+# None of those that the system gives to clients: one could have it first.
+PORTS = itertools.cycle(random.sample(range(10_000, 32_000), 22_000))
+
+
 def free_port():
-    """Returns a port that nobody listens on. None of those that the system gives to clients: one could have it first."""
-    for port in random.sample(range(10_000, 32_000), 1000):
+    """Returns a port that nobody listens on, and none twice, whether or not its server listens by now."""
+    for port in itertools.islice(PORTS, 1000):
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))

@@ -1,5 +1,6 @@
 """Servers for the client tests: Strandline's binary and a private MariaDB, each over a folder of its own."""
 
+import itertools
 import os
 import random
 import re
@@ -18,9 +19,13 @@ PASSWORD = "tide-table-17"
 START_SECONDS_MAX = 60
 
 
+# None of those that the system gives to clients: one could have it first.
+PORTS = itertools.cycle(random.sample(range(10_000, 32_000), 22_000))
+
+
 def free_port():
-    """Returns a port that nobody listens on. None of those that the system gives to clients: one could have it first."""
-    for port in random.sample(range(10_000, 32_000), 1000):
+    """Returns a port that nobody listens on, and none twice, whether or not its server listens by now."""
+    for port in itertools.islice(PORTS, 1000):
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))

@@ -86,9 +86,13 @@ pub fn bytes_of(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(|column| size(column).unwrap_or_else(|_| column.get_array_memory_size())).sum()
 }
 
+/// Rows of more bytes are counted until the next ones are asked for: they stand in memory twice while they are sent.
+const HELD_BYTES: usize = 256 << 10;
+
 /// Starts a query, and waits for its first rows.
 pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Result<RecordBatch>>)> {
     let Planned { logical, state, .. } = planned;
+    let held = MemoryConsumer::new("rows on their way").register(&state.runtime_env().memory_pool);
     let (stream, first) = match first_batch(&state, &logical).await {
         Err(error) if failure::is_out_of_memory(&error) => {
             let mut state = Arc::unwrap_or_clone(state);
@@ -100,7 +104,12 @@ pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Re
     let schema = plain_schema(&stream.schema());
     let target = schema.clone();
     let batches = stream::iter(first.map(Ok)).chain(stream);
-    let batches = batches.map(move |batch| plain_batch(&batch.map_err(failure::of_query)?, &target));
+    let batches = batches.map(move |batch| {
+        let batch = batch.map_err(failure::of_query)?;
+        let bytes = bytes_of(&batch);
+        held.try_resize(if bytes > HELD_BYTES { 2 * bytes } else { 0 }).map_err(failure::of_query)?;
+        plain_batch(&batch, &target)
+    });
     Ok((schema, batches.boxed()))
 }
 

@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::{Conn, Opts, OptsBuilder};
@@ -345,9 +347,12 @@ pub fn strandline_binary() -> Result<PathBuf> {
 
 /// Returns a port of 127.0.0.1 that nobody listens on.
 pub fn free_port() -> Result<u16> {
-    // None of those that the system gives to clients: one could have it before the server does.
-    let port = || rand::rng().random_range(10_000..32_000);
-    let mut tried = std::iter::repeat_with(port).take(1000);
+    // None of those that the system gives to clients: one could have it before the server does. And none twice, whether
+    // or not its server listens by now.
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::rng().random_range(PORTS)));
+    let port = || PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len() as u32;
+    let mut tried = std::iter::repeat_with(|| port() as u16).take(1000);
     tried.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).ok_or_else(|| "there is no free port".into())
 }
 

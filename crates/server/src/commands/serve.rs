@@ -16,7 +16,7 @@ use strandline_sql::engine::{self, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::first_start::first_start;
-use crate::memory::MemoryLimit;
+use crate::memory::{self, MemoryLimit};
 use crate::metrics::Metrics;
 use crate::mysql::{Listener, Options, Server};
 use crate::{Result, http, process, tls};
@@ -92,6 +92,7 @@ pub enum HttpAddress {
 pub fn run(arguments: &Arguments) -> Result<()> {
     start_log(arguments);
     process::keep_private();
+    memory::give_back_soon(arguments.memory_limit.bytes()?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // A statement is parsed and planned by recursion; the pages are only used where it goes deep.
@@ -190,11 +191,11 @@ async fn serve(arguments: &Arguments) -> Result<()> {
 
 /// Opens the store, and gives root a password if it has none yet: before anybody is let in.
 async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
-    let memory = arguments.memory_limit.bytes()?;
+    let limit = arguments.memory_limit.bytes()?;
     let options = db::Options {
         objects: arguments.objects.clone(),
         thinning: !arguments.keep_all_manifests,
-        ..db_options(memory)
+        ..db_options(limit)
     };
     let database = Database::open(&arguments.data, options).await?;
     let spill = arguments.data.join("spill");
@@ -202,8 +203,8 @@ async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     let _ = fs::remove_dir_all(&spill);
     fs::create_dir_all(&spill)?;
     let options = engine::Options {
-        query_memory_bytes: usize::try_from(memory / 8 * 3)?,
-        read_memory_bytes: memory / 8,
+        query_memory_bytes: usize::try_from(limit / 8 * 3)?,
+        read_memory_bytes: limit / 8,
         spill_folder: Some(spill),
         load_folder: arguments.load_folder.as_deref().map(load_folder).transpose()?,
         ..engine::Options::default()

@@ -161,6 +161,12 @@ pub(crate) fn to_text(value: &Value) -> String {
     out
 }
 
+/// Writes a member's name, and what stands before its value.
+pub(super) fn write_name(name: &str, out: &mut String) {
+    out.push_str(&Value::from(name).to_string());
+    out.push_str(": ");
+}
+
 pub(super) fn json_text(value: &Value) -> Val<'static> {
     Val::Json(to_text(value).into())
 }
@@ -431,8 +437,7 @@ fn write(value: &Value, out: &mut String) {
             out.push('{');
             for (index, key) in keys.into_iter().enumerate() {
                 out.push_str(if index > 0 { ", " } else { "" });
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push_str(": ");
+                write_name(key, out);
                 write(&members[key], out);
             }
             out.push('}');

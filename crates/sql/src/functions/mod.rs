@@ -30,6 +30,7 @@ pub mod value;
 mod aggregates;
 mod arithmetic;
 mod casts;
+mod collect;
 mod control;
 mod dates;
 mod formats;

@@ -13,7 +13,7 @@ use super::value::Val;
 use super::{Def, MANY, Ret, called, field, strict};
 
 /// Longest text that a function answers, in bytes; a longer one is NULL (max_allowed_packet).
-const TEXT_MAX: usize = 64 << 20;
+pub(super) const TEXT_MAX: usize = 64 << 20;
 
 pub(super) fn list() -> Vec<Def> {
     let mut list = vec![
