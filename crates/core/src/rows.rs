@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, PrimitiveArray, RecordBatch, RecordBatchOptions,
-    StringArray, new_null_array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BooleanArray, PrimitiveArray, RecordBatch,
+    RecordBatchOptions, StringArray, new_null_array,
 };
 use arrow::datatypes::{
-    Date32Type, Decimal128Type, DurationMicrosecondType, Field, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Field, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 
 use crate::error::{Error, Result};
@@ -89,6 +90,21 @@ fn constant(ty: Type, initial: &Initial, rows: usize) -> Option<ArrayRef> {
             Some(Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n(value, rows))))
         }
         _ => None,
+    }
+}
+
+/// Returns the bytes of some rows' values, from `at`.
+pub fn bytes(batch: &RecordBatch, at: usize, rows: usize) -> usize {
+    batch.columns().iter().map(|column| column_bytes(column, at, rows)).sum()
+}
+
+/// Returns the bytes of some rows' values in a column.
+pub fn column_bytes(column: &ArrayRef, at: usize, rows: usize) -> usize {
+    let between = |offsets: &[i32]| (offsets[at + rows] - offsets[at]) as usize;
+    match column.data_type() {
+        DataType::Utf8 => between(column.as_string::<i32>().value_offsets()),
+        DataType::Binary => between(column.as_binary::<i32>().value_offsets()),
+        ty => ty.primitive_width().unwrap_or(1) * rows,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Three layers, each over the next: a transaction's own writes, the overlay of recent commits, and the parts of the
 //! manifest under their deletion vectors. Every reader (SELECT, key look-up, flush, diff, restore) comes through here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::hot::Hot;
 use crate::hot::overlay::{Known, Overlay};
 use crate::ids::{ColumnId, FileId, Version};
-use crate::rows::{columns_of, conform, key_batch};
+use crate::rows::{self, columns_of, conform, key_batch};
 use crate::schema::Table;
 
 /// The rows of one table at one version: parts with what to leave out, and rows in memory.
@@ -30,6 +30,9 @@ pub struct TableScan {
     /// Visible rows in memory, in `table.physical_schema()`; then `_version` if it was asked for.
     pub rows: Vec<RecordBatch>,
 }
+
+/// Rows that are looked up by key are read into memory if their long values take no more than this.
+const FETCHED_BYTES_MAX: u64 = 1 << 20;
 
 /// A part and the positions of its rows that are not visible.
 #[derive(Clone)]
@@ -175,13 +178,70 @@ impl<'a> Layers<'a> {
         Ok(TableScan { table: self.table.clone(), version: self.version, parts, rows })
     }
 
-    /// Returns the visible rows that have one of these keys, as a scan that finds nothing else.
+    /// Returns the visible rows that have one of these keys, as a scan that finds nothing else. They are in memory, unless that
+    /// would take more than [`FETCHED_BYTES_MAX`]: then those of parts are read as in any scan.
     pub async fn scan_keys(&self, keys: &Keys) -> Result<TableScan> {
         let mut seen = HashSet::new();
         let places = self.find(keys).await?.into_iter().flatten();
         let places: Vec<Place> = places.filter(|place| seen.insert(*place)).collect();
-        let rows = if places.is_empty() { Vec::new() } else { vec![self.fetch(&places).await?] };
-        Ok(TableScan { table: self.table.clone(), version: self.version, parts: Vec::new(), rows })
+        let mut scan =
+            TableScan { table: self.table.clone(), version: self.version, parts: Vec::new(), rows: Vec::new() };
+        if places.is_empty() {
+            return Ok(scan);
+        }
+        let bytes: u64 = places.iter().map(|place| self.long_bytes(*place)).sum();
+        if bytes <= FETCHED_BYTES_MAX {
+            scan.rows.push(self.fetch(&places).await?);
+            return Ok(scan);
+        }
+        let mut wanted: BTreeMap<(bool, usize), RoaringBitmap> = BTreeMap::new();
+        for place in places {
+            let row = match place {
+                Place::Own(row) => self.own.expect("a place in own rows comes from own rows").overlay.row(row).0,
+                Place::Hot(row) => self.overlay.row(row).0,
+                Place::Part(number, position) => {
+                    wanted.entry((false, number)).or_default().insert(position);
+                    continue;
+                }
+                Place::Pending(number, position) => {
+                    wanted.entry((true, number)).or_default().insert(position);
+                    continue;
+                }
+            };
+            // As it stands in memory: not copied.
+            scan.rows.push(conform(&row, &self.table)?);
+        }
+        for ((is_pending, number), positions) in wanted {
+            let (part, version) = self.part_at(is_pending, number);
+            let mut excluded = RoaringBitmap::new();
+            excluded.insert_range(0..u32::try_from(part.rows).unwrap_or(u32::MAX));
+            excluded -= positions;
+            scan.parts.push(PartScan { part, version, excluded });
+        }
+        Ok(scan)
+    }
+
+    /// Returns a part by its number, and who wrote its rows where they do not say it.
+    fn part_at(&self, is_pending: bool, number: usize) -> (Arc<Part>, Version) {
+        match (is_pending, self.own) {
+            (true, Some(own)) => (own.parts[number].part.clone(), NEWEST),
+            _ => {
+                let part = &self.manifest.parts[number];
+                (Arc::new(part.clone()), part.version.unwrap_or(self.parts_version))
+            }
+        }
+    }
+
+    /// Returns about how many bytes the long values of a row take.
+    fn long_bytes(&self, place: Place) -> u64 {
+        let in_memory = |rows: &RecordBatch| rows::bytes(rows, 0, rows.num_rows()) as u64;
+        let of_part = |part: &Part| part.long.values().map(|bytes| u64::from(*bytes)).sum();
+        match place {
+            Place::Own(row) => self.own.map_or(0, |own| in_memory(&own.overlay.row(row).0)),
+            Place::Hot(row) => in_memory(&self.overlay.row(row).0),
+            Place::Part(number, _) => of_part(&self.manifest.parts[number]),
+            Place::Pending(number, _) => self.own.map_or(0, |own| of_part(&own.parts[number].part)),
+        }
     }
 
     /// Returns the visible rows of the overlay, without a transaction's own.
@@ -333,10 +393,7 @@ impl<'a> Layers<'a> {
             batches.push(conform(&batch, &self.table)?);
         }
         for ((pending, number), mut wanted) in by_part {
-            let part = match (pending, self.own) {
-                (true, Some(own)) => own.parts[number].part.clone(),
-                _ => Arc::new(self.manifest.parts[number].clone()),
-            };
+            let (part, _) = self.part_at(pending, number);
             wanted.sort_unstable();
             let mut positions: Vec<u32> = wanted.iter().map(|(position, _)| *position).collect();
             positions.dedup();

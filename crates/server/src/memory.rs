@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 
+/// What the process takes beside what it shares out: of a machine this is nobody's share.
+const OWN_BYTES: u64 = 128 << 20;
+/// With less nothing can be done.
+const LEAST_BYTES: u64 = 64 << 20;
+
 /// A share of what there is, or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryLimit {
@@ -29,7 +34,7 @@ impl MemoryLimit {
             units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
         let number = number.trim().parse::<u64>().ok();
         let bytes = number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(bad)?;
-        if bytes < 64 << 20 {
+        if bytes < LEAST_BYTES {
             return Err("the least is 64MiB".to_owned());
         }
         Ok(MemoryLimit::Bytes(bytes))
@@ -39,7 +44,10 @@ impl MemoryLimit {
     pub fn bytes(self) -> Result<u64> {
         match self {
             MemoryLimit::Bytes(bytes) => Ok(bytes),
-            MemoryLimit::Percent(percent) => Ok((u128::from(there_is()?) * u128::from(percent) / 100) as u64),
+            MemoryLimit::Percent(percent) => {
+                let shared = there_is()?.saturating_sub(OWN_BYTES);
+                Ok(((u128::from(shared) * u128::from(percent) / 100) as u64).max(LEAST_BYTES))
+            }
         }
     }
 }

@@ -142,6 +142,14 @@ pub struct Prepared {
     pub columns: Vec<ColumnMeta>,
 }
 
+impl Prepared {
+    /// Returns about how many bytes it takes as long as it is kept.
+    pub fn kept_bytes(&self) -> usize {
+        // Of a column its names, its type, and what stands around them.
+        self.sql.len() + 256 * (1 + self.columns.len())
+    }
+}
+
 /// What the server needs to check a password, kept per user. Never the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {

@@ -3,26 +3,30 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionConfig;
 use parking_lot::RwLock;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use strandline_core::db::Database;
 use strandline_core::grants::Grants;
 use strandline_core::ids::{TableId, UserId};
 use strandline_core::schema::User;
 use strandline_core::txn::Author;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::{Credential, Login};
 use crate::error::{Error, Result};
 use crate::functions::settings::StatementSettings;
+use crate::kept::Kept;
 use crate::parse::{self, Parsed};
 use crate::processes::Processes;
 use crate::session::Session;
@@ -65,7 +69,10 @@ pub struct Engine {
     pub(crate) db: Database,
     template: SessionState,
     /// Parsed statements by their text and the options they were read with.
-    parsed: Cache<(String, parse::Options), Arc<Parsed>>,
+    parsed: Cache<(String, parse::Options), Arc<Parsed>, ParsedWeight>,
+    /// Long statements have their turn here, in KiB.
+    room: Arc<Semaphore>,
+    query_memory_bytes: usize,
     pub(crate) globals: RwLock<Variables>,
     pub(crate) processes: Arc<Processes>,
     load_folder: Option<PathBuf>,
@@ -76,10 +83,27 @@ pub struct Engine {
 /// How many lines there are; tables share them by number.
 const TURNS: usize = 64;
 
-/// How many parsed statements are kept.
-const PARSED_MAX: usize = 2000;
 /// Longer statements are not kept: nobody sends the same megabyte twice.
-const PARSED_BYTES_MAX: usize = 16 * 1024;
+const PARSED_BYTES_MAX: usize = 4 * 1024;
+/// Parsed statements that are kept take at most this, and at most a 32nd of the memory of queries.
+const PARSED_CACHE_BYTES: u64 = 64 << 20;
+/// A session may keep this part of the memory of queries between its statements.
+const KEPT_PART: usize = 8;
+
+/// Statements that weigh more wait for one another, where there is not room for all.
+const LONG_BYTES: usize = 4 << 20;
+/// For how long they wait.
+const ROOM_WAIT: Duration = Duration::from_secs(50);
+
+/// What a parsed statement takes: see [`parse::weight`].
+#[derive(Clone)]
+struct ParsedWeight;
+
+impl Weighter<(String, parse::Options), Arc<Parsed>> for ParsedWeight {
+    fn weight(&self, (text, options): &(String, parse::Options), _: &Arc<Parsed>) -> u64 {
+        1024 + parse::weight(text, *options) as u64
+    }
+}
 
 impl Engine {
     /// Makes an engine over an open database. A new database has no user: see [`Engine::set_password`].
@@ -88,10 +112,14 @@ impl Engine {
     /// 1105 when the runtime cannot be set up (the folder to spill to cannot be used).
     pub async fn open(db: Database, options: Options) -> Result<Arc<Engine>> {
         let template = template(&db, &options).map_err(|error| Error::internal(error.to_string()))?;
+        let query_memory_bytes = options.query_memory_bytes;
         let engine = Engine {
             db,
             template,
-            parsed: Cache::new(PARSED_MAX),
+            // Few expected items make few shards.
+            parsed: Cache::with_weighter(512, PARSED_CACHE_BYTES.min(query_memory_bytes as u64 / 32), ParsedWeight),
+            room: Arc::new(Semaphore::new(query_memory_bytes >> 10)),
+            query_memory_bytes,
             globals: RwLock::new(Variables::default()),
             processes: Processes::new(),
             load_folder: options.load_folder,
@@ -192,6 +220,47 @@ impl Engine {
 
     pub(crate) fn load_folder(&self) -> Option<&std::path::Path> {
         self.load_folder.as_deref()
+    }
+
+    /// Counts what a session keeps.
+    pub(crate) fn kept(&self) -> Kept {
+        let pool = &self.template.runtime_env().memory_pool;
+        Kept::new(MemoryConsumer::new("what sessions keep").register(pool), self.query_memory_bytes / KEPT_PART)
+    }
+
+    /// Waits until there is room to parse and plan a statement that is long, and keeps it until it is dropped. `None` for one
+    /// that is not.
+    ///
+    /// # Errors
+    /// 1038 where there is never enough for it, or was not for some time.
+    pub(crate) async fn room_for(&self, sql: &str, options: parse::Options) -> Result<Option<OwnedSemaphorePermit>> {
+        if sql.len() * 400 <= LONG_BYTES {
+            return Ok(None);
+        }
+        let weight = parse::weight(sql, options);
+        if weight <= LONG_BYTES {
+            return Ok(None);
+        }
+        let out = |what: String| Error::new(1038, "HY001", format!("Out of memory for this statement: {what}"));
+        // All that the engine may use, as the server shares it out.
+        let most = self.query_memory_bytes / 3 * 8;
+        if weight > most {
+            return Err(out(format!(
+                "a text as long takes about {} MiB to be understood, and there are {} MiB. Send it in pieces (fewer rows per \
+                 INSERT, a shorter list), or start the server with a greater --memory-limit.",
+                weight >> 20,
+                most >> 20
+            )));
+        }
+        let units = u32::try_from(weight.min(self.query_memory_bytes) >> 10).unwrap_or(u32::MAX);
+        match tokio::time::timeout(ROOM_WAIT, self.room.clone().acquire_many_owned(units)).await {
+            Ok(room) => Ok(Some(room.expect("it is never closed"))),
+            Err(_) => Err(out(format!(
+                "other long statements have taken what there is for {} seconds. Try again later, or start the server with a \
+                 greater --memory-limit.",
+                ROOM_WAIT.as_secs()
+            ))),
+        }
     }
 
     /// Returns a statement as parsed, from the cache if it was seen before.

@@ -37,9 +37,8 @@ pub async fn execute(
     };
     let planned = session.plan_query(&query, text, parameters).await?;
     let mut lines = scan_lines(&planned);
-    let physical = run::physical(&planned.state, &planned.logical).await.map_err(failure::of_query)?;
+    let (physical, context) = run::physical(&planned.state, &planned.logical).await.map_err(failure::of_query)?;
     if analyze {
-        let context = planned.state.task_ctx();
         let mut stream =
             datafusion::physical_plan::execute_stream(Arc::clone(&physical), context).map_err(failure::of_query)?;
         while let Some(batch) = stream.next().await {

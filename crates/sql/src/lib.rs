@@ -20,6 +20,7 @@ mod hidden;
 mod history;
 mod information_schema;
 mod interrupt;
+mod kept;
 mod locks;
 mod names;
 mod names_of_database;

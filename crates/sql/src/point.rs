@@ -33,6 +33,8 @@ use crate::session::Session;
 #[derive(Default)]
 pub struct Points {
     shapes: HashMap<String, Option<Arc<Shape>>>,
+    /// How many columns they have together.
+    columns: usize,
     /// The database and the options that the shapes were read with.
     database: Option<String>,
     options: parse::Options,
@@ -40,6 +42,13 @@ pub struct Points {
     rights: Option<Arc<Rights>>,
     /// Kept for its allocation.
     text: String,
+}
+
+impl Points {
+    fn forget(&mut self) {
+        self.shapes.clear();
+        self.columns = 0;
+    }
 }
 
 /// A look-up by key.
@@ -58,6 +67,8 @@ struct Shape {
 /// Longer texts are no look-ups.
 const TEXT_BYTES_MAX: usize = 1024;
 const SHAPES_MAX: usize = 512;
+/// Of all shapes together: each column takes some hundred bytes.
+const COLUMNS_MAX: usize = 8192;
 
 /// Runs a statement if it is a look-up by key.
 pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> Option<Result<Outcome>> {
@@ -138,7 +149,7 @@ async fn shape_of(session: &mut Session, text: &str) -> Option<Arc<Shape>> {
     let options = session.state.parse_options();
     let same_rights = session.points.rights.as_ref().is_some_and(|rights| Arc::ptr_eq(rights, &session.state.rights));
     if session.points.database != session.state.database || session.points.options != options || !same_rights {
-        session.points.shapes.clear();
+        session.points.forget();
         session.points.rights = Some(session.state.rights.clone());
         session.points.database = session.state.database.clone();
         session.points.options = options;
@@ -147,9 +158,11 @@ async fn shape_of(session: &mut Session, text: &str) -> Option<Arc<Shape>> {
         return known.clone();
     }
     let shape = work_out(session, text, options).await.map(Arc::new);
-    if session.points.shapes.len() >= SHAPES_MAX {
-        session.points.shapes.clear();
+    let columns = shape.as_ref().map_or(0, |shape| shape.metas.len());
+    if session.points.shapes.len() >= SHAPES_MAX || session.points.columns + columns > COLUMNS_MAX {
+        session.points.forget();
     }
+    session.points.columns += columns;
     session.points.shapes.insert(text.to_owned(), shape.clone());
     shape
 }

@@ -10,6 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -24,7 +25,7 @@ use crate::interrupt::Ends;
 use crate::names::Shown;
 use crate::plan::Planned;
 use crate::rounds::{self, RoundsMax};
-use crate::scan::meta;
+use crate::scan::{self, meta};
 use crate::threads::QueryThreads;
 use crate::turns::giving_way;
 use crate::types;
@@ -117,23 +118,28 @@ async fn first_batch(
     state: &Arc<SessionState>,
     logical: &LogicalPlan,
 ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), DataFusionError> {
-    let physical = physical(state, logical).await?;
-    let mut stream = threads(state).run(physical, state.task_ctx());
+    let (physical, context) = physical(state, logical).await?;
+    let mut stream = threads(state).run(physical, context);
     let first = stream.next().await.transpose()?;
     Ok((stream, first))
 }
 
-/// Optimises a plan that [`plan::query`](crate::plan::query) made, and makes it physical.
+/// Optimises a plan that [`plan::query`](crate::plan::query) made, and makes it physical. Returns the context to run it in, too.
 pub async fn physical(
     state: &Arc<SessionState>,
     logical: &LogicalPlan,
-) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    let (here, logical) = (state.clone(), logical.clone());
+) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), DataFusionError> {
+    let (mut here, logical) = (state.clone(), logical.clone());
     let work = async move {
         let optimised = here.optimizer().optimize(logical, here.as_ref(), |_, _| {})?;
+        let rows = scan::batch_rows(&optimised, here.config().batch_size());
+        if rows != here.config().batch_size() {
+            let state = Arc::make_mut(&mut here);
+            *state.config_mut() = state.config().clone().with_batch_size(rows);
+        }
         let physical = here.query_planner().create_physical_plan(&optimised, here.as_ref()).await?;
         let rounds = here.config().get_extension::<RoundsMax>().map_or(u64::MAX, |max| max.0);
-        rounds::counted(giving_way(physical)?, rounds)
+        Ok((rounds::counted(giving_way(physical)?, rounds)?, here.task_ctx()))
     };
     threads(state).work(work).await
 }

@@ -16,22 +16,23 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Constraint, Constraints, ScalarValue, Statistics};
-use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::{TableType, source_as_provider};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
@@ -39,8 +40,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use strandline_core::cold::LONG_BYTES;
 use strandline_core::ids::{ColumnId, Version};
 use strandline_core::log::FileKind;
+use strandline_core::rows::column_bytes;
 use strandline_core::scan::{PartScan, TableScan, versioned_schema};
 use strandline_core::schema::{Column, Initial, Table, Type};
 
@@ -168,6 +171,29 @@ impl MomentTable {
             self.constraints = primary_key(&self.scan.table, &self.columns);
         }
         self
+    }
+
+    /// Returns the most bytes that a row's long values take among these columns; 0 where none are long.
+    fn long_bytes(&self, projected: Option<&[usize]>) -> usize {
+        let is_wanted = |id: ColumnId| match projected {
+            None => true,
+            Some(projected) => projected.iter().any(|at| self.columns[*at] == id),
+        };
+        let of_part = |part: &PartScan| {
+            let long = part.part.long.iter().filter(|(id, _)| is_wanted(**id));
+            long.map(|(_, bytes)| *bytes as usize).sum::<usize>()
+        };
+        let of_rows = |batch: &RecordBatch| {
+            let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+            let wanted = fields.filter(|(field, _)| {
+                let named = self.columns.iter().find(|id| id.physical_name() == *field.name());
+                named.is_some_and(|id| is_wanted(*id))
+            });
+            let average = |column: &ArrayRef| column_bytes(column, 0, batch.num_rows()) / batch.num_rows().max(1);
+            wanted.map(|(_, column)| average(column)).filter(|bytes| *bytes > LONG_BYTES as usize).sum::<usize>()
+        };
+        let parts = self.scan.parts.iter().map(of_part).max().unwrap_or_default();
+        parts.max(self.scan.rows.iter().map(of_rows).max().unwrap_or_default())
     }
 
     /// Returns the plan that reads `group`: parts that lack the same columns.
@@ -317,6 +343,28 @@ impl fmt::Debug for MomentTable {
         write!(f, "{}.{} at version {}", self.database, self.scan.table.name, self.scan.version)
     }
 }
+
+/// Returns how many rows a plan should have in a batch, if its tables have long values: fewer than usual.
+pub fn batch_rows(plan: &LogicalPlan, usual: usize) -> usize {
+    let mut longest = 0;
+    // What it visits cannot fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = provider.downcast_ref::<MomentTable>()
+        {
+            longest = longest.max(table.long_bytes(scan.projection.as_deref()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    match longest {
+        0 => usual,
+        bytes => (BATCH_BYTES / bytes).clamp(1, usual),
+    }
+}
+
+/// Rows with long values are read so many bytes at a time.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Returns the primary key over the columns that are shown, if all of it is.
 fn primary_key(table: &Table, columns: &[ColumnId]) -> Constraints {

@@ -27,6 +27,7 @@ use strandline_core::moment::Moment;
 use strandline_core::schema::same_name;
 use strandline_core::txn::{Author, Savepoint, Txn};
 use strandline_core::when::{self, Limit};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use crate::interrupt::Interrupt;
 use crate::interrupt::{Ends, interrupted};
@@ -37,6 +38,7 @@ use crate::dml::{self, Effect};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::functions::settings::{Division, Said, StatementSettings, Zone};
+use crate::kept::{Kept, Thing};
 use crate::parse::{self, Parsed, Statement, When};
 use crate::plan::{self, Planned, Reading, Source};
 use crate::run;
@@ -53,6 +55,8 @@ pub struct Session {
     next_read_only: Option<bool>,
     /// PREPARE's statements by name.
     pub(crate) prepared: HashMap<String, Arc<Parsed>>,
+    /// What of it all takes memory while no statement runs.
+    pub(crate) kept: Kept,
     pub(crate) points: point::Points,
     /// Whether the last statement listed the warnings of the one before.
     pub(crate) lists_warnings: bool,
@@ -155,11 +159,13 @@ impl Session {
             engine,
             login,
         };
+        let kept = state.engine.kept();
         let mut session = Session {
             state,
             open: None,
             next_read_only: None,
             prepared: HashMap::new(),
+            kept,
             points: point::Points::default(),
             lists_warnings: false,
             loading: None,
@@ -197,17 +203,14 @@ impl Session {
         if let Some(outcome) = point::execute(self, sql, &[]).await {
             return outcome;
         }
-        let parsed = match self.state.engine.parse(sql, self.state.parse_options()) {
-            Ok(parsed) => parsed,
-            Err(error) => return self.finish(Err(error)),
-        };
-        let outcome = Box::pin(self.dispatch(&parsed, &[])).await;
+        let outcome = self.execute_text(sql, &[]).await;
         self.finish(outcome)
     }
 
     /// Prepares a statement: parses it, and says what its result will look like.
     pub async fn prepare(&mut self, sql: &str) -> Result<Prepared> {
         self.begin_statement().await?;
+        let _room = self.room_for(sql).await?;
         let parsed = self.state.engine.parse(sql, self.state.parse_options())?;
         let columns = match &parsed.statement {
             Statement::Query(_) => {
@@ -236,9 +239,43 @@ impl Session {
         if let Some(outcome) = point::execute(self, &prepared.sql, &parameters).await {
             return outcome;
         }
-        let parsed = self.state.engine.parse(&prepared.sql, self.state.parse_options())?;
-        let outcome = Box::pin(self.dispatch(&parsed, &parameters)).await;
+        let outcome = self.execute_text(&prepared.sql, &parameters).await;
         self.finish(outcome)
+    }
+
+    async fn execute_text(&mut self, sql: &str, parameters: &[Value]) -> Result<Outcome> {
+        let _room = self.room_for(sql).await?;
+        let parsed = self.state.engine.parse(sql, self.state.parse_options())?;
+        Box::pin(self.dispatch(&parsed, parameters)).await
+    }
+
+    /// Waits until a long statement has its turn.
+    async fn room_for(&self, sql: &str) -> Result<Option<OwnedSemaphorePermit>> {
+        let (engine, options, interrupt) = (self.state.engine.clone(), self.state.parse_options(), self.interrupt());
+        interruptible(&interrupt, engine.room_for(sql, options)).await
+    }
+
+    /// Counts a prepared statement of the binary protocol as kept, or no longer.
+    ///
+    /// # Errors
+    /// 1038 where the session keeps too much.
+    pub fn keep(&mut self, handle: u32, bytes: usize) -> Result<()> {
+        self.kept.put(Thing::Handle(handle), bytes)
+    }
+
+    /// See [`Session::keep`].
+    pub fn let_go(&mut self, handle: u32) {
+        self.kept.forget(&Thing::Handle(handle));
+    }
+
+    /// Sets a user variable.
+    ///
+    /// # Errors
+    /// 1038 where the session keeps too much.
+    pub(crate) fn set_user(&mut self, name: &str, value: ScalarValue) -> Result<()> {
+        self.kept.put(Thing::Variable(name.to_lowercase()), value.size() + 2 * name.len())?;
+        self.state.variables.set_user(name, value);
+        Ok(())
     }
 
     /// Makes a database the current one.
@@ -255,6 +292,7 @@ impl Session {
         self.open = None;
         self.next_read_only = None;
         self.prepared.clear();
+        self.kept.clear();
         let state = &mut self.state;
         state.variables = state.engine.globals.read().clone();
         state.warnings.clear();

@@ -20,7 +20,7 @@ pub async fn execute(session: &mut Session, items: &[SetItem], parameters: &[Val
             SetItem::Variable { scope, name, value } => variable(session, *scope, name, value, parameters).await?,
             SetItem::User { name, value } => {
                 let value = evaluate(session, value, parameters).await?;
-                session.state.variables.set_user(name, value);
+                session.set_user(name, value)?;
             }
             SetItem::Names { charset, collate } => {
                 let charset = charset.as_deref().unwrap_or("utf8mb4");

@@ -20,6 +20,7 @@ use crate::ddl::{self, Ddl, Queries, SelectColumn, Source as ColumnSource};
 use crate::dml::{self, Target};
 use crate::error::{Error, Result};
 use crate::history::lost;
+use crate::kept::Thing;
 use crate::names;
 use crate::parse::{self, Filter, Parsed, PrepareSource, Show, Statement, UserStatement};
 use crate::passwords::hide_passwords;
@@ -80,6 +81,8 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
                 let message = "This command is not supported in the prepared statement protocol yet";
                 return Err(Error::new(1295, "HY000", message));
             }
+            let bytes = parse::weight(&text, session.state.parse_options());
+            session.kept.put(Thing::Statement(name.to_lowercase()), bytes)?;
             session.prepared.insert(name.to_lowercase(), parsed);
             Ok(done())
         }
@@ -94,7 +97,10 @@ pub async fn execute(session: &mut Session, parsed: &Parsed, parameters: &[Value
             Box::pin(session.dispatch(&prepared, &values)).await
         }
         Statement::Deallocate(name) => match session.prepared.remove(&name.to_lowercase()) {
-            Some(_) => Ok(done()),
+            Some(_) => {
+                session.kept.forget(&Thing::Statement(name.to_lowercase()));
+                Ok(done())
+            }
             None => {
                 let message = format!("Unknown prepared statement handler ({name}) given to DEALLOCATE PREPARE");
                 Err(Error::new(1243, "HY000", message))
@@ -295,7 +301,7 @@ fn select_into(session: &mut Session, variables: &[String], batches: &[RecordBat
     }
     for (name, column) in variables.iter().zip(batch.columns()) {
         let value = datafusion::common::ScalarValue::try_from_array(column, 0).map_err(crate::failure::of_query)?;
-        session.state.variables.set_user(name, value);
+        session.set_user(name, value)?;
     }
     Ok(Outcome::Done(Done { affected_rows: 1, ..Done::default() }))
 }

@@ -26,6 +26,7 @@ fn fuzz_manifest() {
         version_min: Some(Version(3)),
         version_max: Some(Version(u64::MAX)),
         columns: vec![ColumnId(0), ColumnId(1)],
+        long: Default::default(),
         min_key: vec![key],
         max_key: vec![key, 0xFF],
         deletions: Some(Deletions { file: FileId(uuid::Uuid::from_u128(id + 1)), rows: 3 }),

@@ -3,6 +3,8 @@
 //! A manifest is immutable and addressed by its digest, so that tables, clones and restores share it. Equal manifests
 //! have equal bytes. It is JSON, for whoever must look into a store without this program.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -13,6 +15,9 @@ use crate::ids::{ColumnId, Digest, FileId, Version};
 pub struct Manifest {
     pub parts: Vec<Part>,
 }
+
+/// Values are long that take more bytes than this.
+pub const LONG_BYTES: u32 = 1024;
 
 /// A file of rows, sorted by key, and which of them are gone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -34,6 +39,10 @@ pub struct Part {
     pub version_max: Option<Version>,
     /// The columns that the file has, `_row_id` included.
     pub columns: Vec<ColumnId>,
+    /// Of columns with long values, the bytes per row in the block where they are longest; none below [`LONG_BYTES`]. Who
+    /// reads them reads fewer rows at a time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub long: BTreeMap<ColumnId, u32>,
     /// The encoded key of the first row.
     #[serde(with = "hex")]
     pub min_key: Vec<u8>,
@@ -177,6 +186,7 @@ mod tests {
             version_min: None,
             version_max: None,
             columns: vec![ColumnId(1), ColumnId::ROW_ID],
+            long: Default::default(),
             min_key: min.to_vec(),
             max_key: max.to_vec(),
             deletions: None,

@@ -164,6 +164,7 @@ mod tests {
             version_min: None,
             version_max: None,
             columns: Vec::new(),
+            long: Default::default(),
             min_key: vec![from],
             max_key: vec![upto],
             deletions: None,

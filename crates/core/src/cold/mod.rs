@@ -43,7 +43,7 @@ pub use durable::DurableLocal;
 pub(crate) use files::blocking;
 pub use files::{FileWriter, Files, ReadThrough, cause, is_staged, parse_path};
 pub use key::{Keys, NullableKeys, decode_keys, encode_keys, encode_nullable_keys, split_key};
-pub use manifest::{Deletions, Manifest, Part};
+pub use manifest::{Deletions, LONG_BYTES, Manifest, Part};
 pub use merging::{Candidate, Merging};
 pub use patient::Patient;
 pub use reader::{BatchStream, Cold, Row};

@@ -9,8 +9,8 @@
 //! - Pages of [`BLOCK_ROWS`] rows, so that the blocks of the sparse index are whole pages in every column.
 //! - Bloom filters for the single columns of unique indexes and foreign keys, which are looked up by value.
 
-use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -28,11 +28,12 @@ use crate::cold::Drafts;
 use crate::cold::files::{FileWriter, Files};
 use crate::cold::footer::{BLOCK_ROWS, BlockIndex, key_values};
 use crate::cold::key::{encode_keys, encode_nullable_keys};
-use crate::cold::manifest::Part;
+use crate::cold::manifest::{LONG_BYTES, Part};
 use crate::cold::secondary::can_bloom;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{ColumnId, Version};
 use crate::log::{FileKind, FileRecord};
+use crate::rows::{self, column_bytes};
 use crate::schema::Table;
 
 /// Where the versions of the rows come from.
@@ -61,6 +62,8 @@ pub struct PartWriter {
     index: BlockIndex,
     rows: u64,
     max_key: Vec<u8>,
+    /// See [`Part::long`].
+    long: BTreeMap<ColumnId, u32>,
     /// The block that is being written.
     block: OpenBlock,
     version_range: Option<(u64, u64)>,
@@ -106,6 +109,7 @@ impl PartWriter {
             index: BlockIndex::default(),
             rows: 0,
             max_key: Vec::new(),
+            long: BTreeMap::new(),
             block: OpenBlock::default(),
             version_range: None,
             zstd_level: ZSTD_LEVEL,
@@ -170,6 +174,7 @@ impl PartWriter {
             version_min: versions.map(|(min, _)| Version(min)),
             version_max: versions.map(|(_, max)| Version(max)),
             columns,
+            long: self.long,
             min_key: self.index.first_key(0).expect("a part has rows").to_vec(),
             max_key: self.max_key,
             deletions: None,
@@ -235,10 +240,13 @@ impl PartWriter {
             let room_bytes = BLOCK_BYTES_MAX.saturating_sub(self.block.bytes);
             let (mut rows, mut bytes) = fit(batch, at, room, room_bytes);
             if rows == 0 && self.block.rows == 0 {
-                (rows, bytes) = (1, data_bytes(batch, at, 1));
+                (rows, bytes) = (1, rows::bytes(batch, at, 1));
             }
             let is_full = rows < room || self.block.rows + rows as u32 == BLOCK_ROWS;
             if rows > 0 {
+                if bytes / rows > LONG_BYTES as usize {
+                    self.note_long(batch, at, rows);
+                }
                 let output = self.output.as_mut().expect("rows are encoded after begin");
                 output.encoder.write(&batch.slice(at, rows)).map_err(unencodable)?;
             }
@@ -254,6 +262,22 @@ impl PartWriter {
         self.max_key.clear();
         self.max_key.extend_from_slice(keys.last().expect("a batch has rows"));
         Ok(())
+    }
+
+    /// Notes which columns have long values in these rows.
+    fn note_long(&mut self, batch: &RecordBatch, at: usize, rows: usize) {
+        let id = |field: &Field| {
+            self.table.columns.iter().map(|column| column.id).find(|id| id.physical_name() == *field.name())
+        };
+        for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            let bytes = u32::try_from(column_bytes(column, at, rows) / rows).unwrap_or(u32::MAX);
+            if bytes > LONG_BYTES
+                && let Some(id) = id(field)
+            {
+                let longest = self.long.entry(id).or_default();
+                *longest = bytes.max(*longest);
+            }
+        }
     }
 
     fn end_block(&mut self) -> Result<()> {
@@ -473,27 +497,14 @@ fn repeats(sample: &[RecordBatch], column: usize) -> Result<bool> {
 
 /// Returns how many rows from `at`, at most `rows`, take no more than `limit` bytes, and how many bytes they take.
 fn fit(batch: &RecordBatch, at: usize, rows: usize, limit: usize) -> (usize, usize) {
-    let bytes = data_bytes(batch, at, rows);
+    let bytes = rows::bytes(batch, at, rows);
     if bytes <= limit {
         return (rows, bytes);
     }
     let (mut fits, mut exceeds) = (0, rows);
     while fits + 1 < exceeds {
         let middle = fits.midpoint(exceeds);
-        if data_bytes(batch, at, middle) <= limit { fits = middle } else { exceeds = middle }
+        if rows::bytes(batch, at, middle) <= limit { fits = middle } else { exceeds = middle }
     }
-    (fits, data_bytes(batch, at, fits))
-}
-
-/// Returns the bytes of some rows' values, uncompressed.
-fn data_bytes(batch: &RecordBatch, at: usize, rows: usize) -> usize {
-    fn between(offsets: &[i32], at: usize, rows: usize) -> usize {
-        (offsets[at + rows] - offsets[at]) as usize
-    }
-    let columns = batch.columns().iter().map(|column| match column.data_type() {
-        DataType::Utf8 => between(column.as_string::<i32>().value_offsets(), at, rows),
-        DataType::Binary => between(column.as_binary::<i32>().value_offsets(), at, rows),
-        ty => ty.primitive_width().unwrap_or(1) * rows,
-    });
-    columns.sum()
+    (fits, rows::bytes(batch, at, fits))
 }

@@ -180,7 +180,9 @@ impl Connection<'_> {
                 Ok(())
             }
             COM_STMT_CLOSE => {
-                self.statements.remove(input.u32()?);
+                let id = input.u32()?;
+                self.statements.remove(id);
+                self.session.let_go(id);
                 Ok(())
             }
             COM_STMT_RESET => {
@@ -282,7 +284,12 @@ impl Connection<'_> {
         };
         let columns = prepared.as_ref().map(|prepared| prepared.columns.clone()).unwrap_or_default();
         let parameters = prepared.as_ref().map_or(0, |prepared| prepared.parameters);
-        let id = match prepared.and_then(|prepared| self.statements.add(prepared)) {
+        let bytes = prepared.as_ref().map_or(0, |prepared| prepared.kept_bytes());
+        let id = prepared.and_then(|prepared| self.statements.add(prepared)).and_then(|id| {
+            let kept = self.session.keep(id, bytes).inspect_err(|_| self.statements.remove(id));
+            kept.map(|()| id)
+        });
+        let id = match id {
             Ok(id) => id,
             Err(error) => return self.answer_done(Err(error)),
         };

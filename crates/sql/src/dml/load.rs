@@ -31,6 +31,8 @@ use crate::warning::Warning;
 const PIECES_WAITING: usize = 4;
 /// Rows that are converted and written together.
 const BATCH_ROWS: usize = 32 * 1024;
+/// Longer rows are written together up to so many bytes.
+const BATCH_BYTES: usize = 16 << 20;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Carries out LOAD DATA. Of a file of the client's, returns where its bytes go.
@@ -185,7 +187,7 @@ async fn run(state: &mut State, txn: &mut Txn, load: &LoadData, mut pieces: mpsc
         let mut at = 0;
         while let Some(next) = loader.record(&buffer, at, eof)? {
             at = next;
-            if loader.rows == BATCH_ROWS {
+            if loader.rows == BATCH_ROWS || loader.bytes >= BATCH_BYTES {
                 loader.write(state, txn).await?;
             }
         }
@@ -235,6 +237,8 @@ struct Loader {
     scratch: Vec<u8>,
     /// Rows that wait in `inputs`.
     rows: usize,
+    /// Bytes of their lines.
+    bytes: usize,
     /// Rows so far.
     read: u64,
     warnings: Vec<Warning>,
@@ -330,6 +334,7 @@ impl Loader {
             fields: Vec::new(),
             scratch: Vec::new(),
             rows: 0,
+            bytes: 0,
             read: 0,
             warnings: Vec::new(),
         })
@@ -385,6 +390,7 @@ impl Loader {
             } else {
                 input.values.append(raw, self.read)?;
             }
+            self.bytes += raw.len();
         }
         self.rows += 1;
         Ok(())
@@ -396,6 +402,7 @@ impl Loader {
             return Ok(());
         }
         let count = std::mem::take(&mut self.rows);
+        self.bytes = 0;
         state.warnings.append(&mut self.warnings);
         let first_row = self.read - count as u64 + 1;
         let mut arrays: Vec<Option<ArrayRef>> = vec![None; self.target.table.columns.len()];

@@ -1,0 +1,88 @@
+//! What a session keeps between its statements, counted in the memory of queries.
+
+use std::collections::HashMap;
+
+use datafusion::execution::memory_pool::MemoryReservation;
+
+use crate::error::{Error, Result};
+
+/// Something that a session keeps under a name of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Thing {
+    Variable(String),
+    /// `PREPARE`'s.
+    Statement(String),
+    /// Of the binary protocol.
+    Handle(u32),
+}
+
+/// How many bytes it all takes.
+pub struct Kept {
+    reservation: MemoryReservation,
+    bytes: HashMap<Thing, usize>,
+    max: usize,
+}
+
+impl Kept {
+    /// At most `max` bytes may be kept.
+    pub fn new(reservation: MemoryReservation, max: usize) -> Kept {
+        Kept { reservation, bytes: HashMap::new(), max }
+    }
+
+    /// Counts what is kept, in the place of what was kept under this name.
+    ///
+    /// # Errors
+    /// 1038 where it is too much; then the old one still counts.
+    pub fn put(&mut self, thing: Thing, bytes: usize) -> Result<()> {
+        let before = self.bytes.get(&thing).copied().unwrap_or_default();
+        let all = self.reservation.size() - before + bytes;
+        if all > self.max || self.reservation.try_resize(all).is_err() {
+            let message = format!(
+                "Out of memory: the variables and prepared statements of a session may take {} MiB. Let some go \
+                 (SET @v = NULL, DEALLOCATE PREPARE), or start the server with a greater --memory-limit.",
+                self.max >> 20
+            );
+            return Err(Error::new(1038, "HY001", message));
+        }
+        self.bytes.insert(thing, bytes);
+        Ok(())
+    }
+
+    pub fn forget(&mut self, thing: &Thing) {
+        if let Some(bytes) = self.bytes.remove(thing) {
+            self.reservation.shrink(bytes);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.reservation.free();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_counted() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(4 << 20));
+        let mut kept = Kept::new(MemoryConsumer::new("test").register(&pool), 1 << 20);
+        let variable = |name: &str| Thing::Variable(name.to_owned());
+        kept.put(variable("a"), 600 << 10).unwrap();
+        assert_eq!(kept.put(variable("b"), 600 << 10).unwrap_err().code, 1038);
+        kept.put(variable("a"), 100).unwrap();
+        kept.put(variable("b"), 600 << 10).unwrap();
+        assert_eq!(pool.reserved(), (600 << 10) + 100);
+        kept.forget(&variable("b"));
+        kept.forget(&variable("b"));
+        assert_eq!(pool.reserved(), 100);
+        kept.put(Thing::Handle(1), 1000).unwrap();
+        kept.clear();
+        assert_eq!(pool.reserved(), 0);
+    }
+}
