@@ -92,6 +92,9 @@ const KEPT_PART: usize = 8;
 
 /// Statements that weigh more wait for one another, where there is not room for all.
 const LONG_BYTES: usize = 4 << 20;
+/// Functions may always answer as much.
+const ANSWER_BYTES_LEAST: usize = 4 << 20;
+
 /// For how long they wait.
 const ROOM_WAIT: Duration = Duration::from_secs(50);
 
@@ -279,6 +282,9 @@ impl Engine {
 
     /// Returns the state in which one statement is planned and run.
     pub(crate) fn planner_state(&self, settings: StatementSettings) -> SessionState {
+        // One batch and its copies stand beside what the pool counts.
+        let answer_bytes_max = (self.query_memory_bytes / 4).max(ANSWER_BYTES_LEAST);
+        let settings = StatementSettings { answer_bytes_max, ..settings };
         let mut state = self.template.clone();
         state.config_mut().options_mut().extensions.insert(settings);
         // From here calls take the settings, when they are made physical.

@@ -907,6 +907,7 @@ impl State {
             zone: self.zone()?,
             division: self.division.clone(),
             said: self.said.clone(),
+            ..StatementSettings::default()
         }))
     }
 

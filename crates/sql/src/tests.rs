@@ -317,6 +317,80 @@ async fn the_past() {
     assert!(explained.starts_with("d.t at version "), "{explained}");
 }
 
+/// A session in an engine with little memory for queries.
+async fn session_with(query_memory_bytes: usize) -> Session {
+    let db = Database::in_memory(Options::default()).await.unwrap();
+    let options = engine::Options { threads: 2, query_memory_bytes, ..engine::Options::default() };
+    let engine = Engine::open(db, options).await.unwrap();
+    engine.set_password("root", "").await.unwrap();
+    connect(&engine)
+}
+
+#[tokio::test]
+async fn a_statement_that_is_too_long_for_the_memory_says_so() {
+    let s = &mut session_with(12 << 20).await;
+    let list = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    check(s, &format!("SELECT 7 IN ({})", list(20_000)), "1").await;
+    let error = fails(s, &format!("SELECT 7 IN ({})", list(60_000))).await;
+    assert_eq!(error.code, 1038, "{error:?}");
+    assert!(error.message.contains("fewer rows per INSERT"), "{error:?}");
+    // Signs inside of a text are none.
+    check(s, &format!("SELECT LENGTH('{}')", "\\',".repeat(60_000)), "120000").await;
+}
+
+#[tokio::test]
+async fn what_a_session_keeps_is_bounded() {
+    let s = &mut session_with(16 << 20).await;
+    done(s, "SET @a = REPEAT('x', 1500000)").await;
+    let error = fails(s, "SET @b = REPEAT('x', 1500000)").await;
+    assert_eq!(error.code, 1038, "{error:?}");
+    check(s, "SELECT LENGTH(@a), @b", "1500000|NULL").await;
+    done(s, "SET @a = NULL").await;
+    done(s, "SET @b = REPEAT('x', 1500000)").await;
+    let long = format!("SELECT 1 IN ({})", vec!["1"; 2000].join(","));
+    assert_eq!(fails(s, &format!("PREPARE p FROM '{long}'")).await.code, 1038);
+    s.reset();
+    done(s, &format!("PREPARE p FROM '{long}'")).await;
+    check(s, "EXECUTE p", "1").await;
+    done(s, "DEALLOCATE PREPARE p").await;
+    done(s, "SET @b = REPEAT('x', 1500000)").await;
+}
+
+#[tokio::test]
+async fn long_values_come_few_at_a_time() {
+    let s = &mut session().await;
+    done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT, s LONGTEXT)").await;
+    for id in 0..24 {
+        done(s, &format!("INSERT INTO t VALUES ({id}, 1, REPEAT('{}', 1000000))", id % 10)).await;
+    }
+    for flushed in [false, true] {
+        if flushed {
+            s.state.engine.database().flush().await.unwrap();
+        }
+        let largest = async |s: &mut Session, sql: &str| {
+            let Ok(Outcome::Rows(mut rows)) = run(s, sql).await else { panic!("{sql}: gave no rows") };
+            let (mut largest, mut all) = (0, 0);
+            while let Some(batch) = rows.batches.next().await {
+                largest = largest.max(batch.as_ref().unwrap().num_rows());
+                all += batch.unwrap().num_rows();
+            }
+            (largest, all)
+        };
+        let (rows, all) = largest(s, "SELECT UPPER(s) FROM t WHERE n + id > 0").await;
+        assert!(rows <= 9 && all == 24, "{rows} of {all} rows at once");
+        // A look-up by many keys is a scan of their rows, not a copy.
+        let keys: Vec<String> = (0..20).map(|id| id.to_string()).collect();
+        let by_keys = format!("FROM t WHERE id IN ({})", keys.join(", "));
+        check(s, &format!("SELECT SUM(n), COUNT(*) {by_keys}"), "20|20").await;
+        check(s, &format!("SELECT SUM(LENGTH(s)) {by_keys}"), "20000000").await;
+        let (rows, all) = largest(s, &format!("SELECT s {by_keys}")).await;
+        assert!(rows <= 9 && all == 20, "{rows} of {all} rows at once");
+    }
+    check(s, "SELECT LENGTH(CONCAT(REPEAT('x', 60000000), REPEAT('y', 60000000)))", "NULL").await;
+    let warning = "Warning|1301|Result of concat() was larger than max_allowed_packet (67108864) - truncated";
+    check(s, "SHOW WARNINGS", warning).await;
+}
+
 #[tokio::test]
 async fn rows_in_parts() {
     let s = &mut session().await;

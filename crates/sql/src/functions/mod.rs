@@ -303,6 +303,16 @@ impl Function {
         Ok(Arc::new(field.with_name(self.def.name).with_nullable(true)))
     }
 
+    fn too_long(&self, max: usize) -> Error {
+        let message = format!(
+            "Out of memory for this statement: {} answers more than {} MiB of text for the rows that are computed together. \
+             Let it work on shorter texts, or start the server with a greater --memory-limit.",
+            self.def.name.to_uppercase(),
+            max >> 20
+        );
+        Error::new(1038, "HY001", message)
+    }
+
     fn rows(&self, row: RowFn, args: &ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
             && self.def.volatility != Volatility::Volatile;
@@ -321,13 +331,19 @@ impl Function {
             .collect::<PlanResult<Vec<_>>>()?;
         let env = Env { settings: settings::of(&args.config_options), returns: &args.return_field };
         let mut values = Vec::with_capacity(columns.len());
+        let mut bytes = 0_usize;
         let answers = (0..rows).map(|index| {
             values.clear();
             values.extend(columns.iter().map(|column| column.get(index)));
             if self.def.strict && values.iter().any(Val::is_null) {
                 return Ok(Val::Null);
             }
-            row(&env, &values).map_err(external)
+            let answer = row(&env, &values).map_err(external)?;
+            bytes = bytes.saturating_add(answer.text_bytes());
+            if bytes > env.settings.answer_bytes_max {
+                return Err(external(self.too_long(env.settings.answer_bytes_max)));
+            }
+            Ok(answer)
         });
         let array = column::build(args.return_field.data_type(), rows, answers)?;
         if constant {

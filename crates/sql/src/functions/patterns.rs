@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use regex::{Regex, RegexBuilder};
 
+use super::strings::{TEXT_MAX, too_long};
 use super::value::Val;
 use super::{Def, Ret, strict};
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ pub(super) fn list() -> Vec<Def> {
             let text = args[0].clone().into_text();
             Ok(nth(&text, args, 4)?.map_or(Val::Null, |(start, end)| Val::text(text[start..end].to_owned())))
         }),
-        strict("regexp_replace", 3..=6, Ret::Text, |_, args| {
+        strict("regexp_replace", 3..=6, Ret::Text, |env, args| {
             let text = args[0].clone().into_text();
             let regex = compiled(&args[1], args.get(5))?;
             let start = offset(&text, args.get(3))?;
@@ -49,6 +50,9 @@ pub(super) fn list() -> Vec<Def> {
                     out.push_str(&tail[last..whole.start()]);
                     captures.expand(&by, &mut out);
                     last = whole.end();
+                    if out.len() > TEXT_MAX {
+                        return Ok(too_long(env, "regexp_replace"));
+                    }
                 }
             }
             out.push_str(&tail[last..]);

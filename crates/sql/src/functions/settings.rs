@@ -26,6 +26,8 @@ pub struct StatementSettings {
     pub zone: Zone,
     pub division: Division,
     pub said: Arc<Said>,
+    /// How many bytes of text a function may answer for the rows of a batch.
+    pub answer_bytes_max: usize,
 }
 
 /// What functions of a running statement say besides their answers: SHOW WARNINGS lists it.
@@ -69,7 +71,13 @@ pub struct Zone(TimeZone);
 
 impl Default for StatementSettings {
     fn default() -> StatementSettings {
-        StatementSettings { now_micros: 0, zone: Zone::UTC, division: Division::Silent, said: Arc::default() }
+        StatementSettings {
+            now_micros: 0,
+            zone: Zone::UTC,
+            division: Division::Silent,
+            said: Arc::default(),
+            answer_bytes_max: usize::MAX,
+        }
     }
 }
 

@@ -10,14 +10,38 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use arrow::datatypes::{DataType, Field, FieldRef};
 
 use super::value::Val;
-use super::{Def, MANY, Ret, called, field, strict};
+use super::{Def, Env, MANY, Ret, called, field, strict};
 
-/// Longest text that a function answers, in bytes; a longer one is NULL (max_allowed_packet).
+/// Longest text that a function answers, in bytes; a longer one is NULL, with a warning.
 pub(super) const TEXT_MAX: usize = 64 << 20;
+
+/// Answers NULL for a text that would be too long, and says so.
+pub(super) fn too_long(env: &Env, function: &str) -> Val<'static> {
+    let message = || format!("Result of {function}() was larger than max_allowed_packet ({TEXT_MAX}) - truncated");
+    env.settings.said.warn(1301, message);
+    Val::Null
+}
+
+/// Joins texts, if they are not too long.
+fn joined(env: &Env, function: &str, parts: &[impl AsRef<str>], separator: &str) -> Val<'static> {
+    let between = separator.len().saturating_mul(parts.len().saturating_sub(1));
+    if parts.iter().map(|part| part.as_ref().len()).sum::<usize>().saturating_add(between) > TEXT_MAX {
+        return too_long(env, function);
+    }
+    let mut out = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        out.push_str(if index > 0 { separator } else { "" });
+        out.push_str(part.as_ref());
+    }
+    Val::text(out)
+}
 
 pub(super) fn list() -> Vec<Def> {
     let mut list = vec![
         strict("concat", 1..=MANY, Ret::By(|fields, _| Ok(text_or_bytes(fields))), |env, args| {
+            if args.iter().map(Val::text_bytes).sum::<usize>() > TEXT_MAX {
+                return Ok(too_long(env, "concat"));
+            }
             if *env.returns.data_type() == DataType::Binary {
                 return Ok(Val::Bytes(args.iter().flat_map(|value| value.to_bytes().into_owned()).collect()));
             }
@@ -27,10 +51,10 @@ pub(super) fn list() -> Vec<Def> {
             }
             Ok(Val::text(out))
         }),
-        called("concat_ws", 2..=MANY, Ret::Text, |_, args| {
+        called("concat_ws", 2..=MANY, Ret::Text, |env, args| {
             let Some(separator) = args[0].to_text() else { return Ok(Val::Null) };
             let parts: Vec<Cow<'_, str>> = args[1..].iter().filter_map(Val::to_text).collect();
-            Ok(Val::text(parts.join(&separator)))
+            Ok(joined(env, "concat_ws", &parts, &separator))
         }),
         strict("length", 1..=1, Ret::Int, |_, args| Ok(Val::Int(args[0].to_bytes().len() as i64)))
             .alias(&["octet_length"]),
@@ -93,18 +117,27 @@ pub(super) fn list() -> Vec<Def> {
         text("trim", 1..=2, |_, args| Ok(trim(args, true, true))),
         text("ltrim", 1..=2, |_, args| Ok(trim(args, true, false))),
         text("rtrim", 1..=2, |_, args| Ok(trim(args, false, true))),
-        text("replace", 3..=3, |_, args| {
+        text("replace", 3..=3, |env, args| {
             let (text, from, to) = (text_of(&args[0]), text_of(&args[1]), text_of(&args[2]));
-            Ok(Val::text(if from.is_empty() { text.into_owned() } else { text.replace(from.as_ref(), &to) }))
+            if from.is_empty() {
+                return Ok(Val::text(text.into_owned()));
+            }
+            let longer = to.len().saturating_sub(from.len());
+            let bytes = text.len().saturating_add(longer.saturating_mul(text.matches(from.as_ref()).count()));
+            Ok(if bytes > TEXT_MAX { too_long(env, "replace") } else { Val::text(text.replace(from.as_ref(), &to)) })
         }),
         text("reverse", 1..=1, |_, args| Ok(Val::text(text_of(&args[0]).chars().rev().collect::<String>()))),
-        text("repeat", 2..=2, |_, args| {
+        text("repeat", 2..=2, |env, args| {
             let (text, count) = (text_of(&args[0]), args[1].to_int().max(0) as usize);
-            Ok(if text.len().saturating_mul(count) > TEXT_MAX { Val::Null } else { Val::text(text.repeat(count)) })
+            Ok(if text.len().saturating_mul(count) > TEXT_MAX {
+                too_long(env, "repeat")
+            } else {
+                Val::text(text.repeat(count))
+            })
         }),
-        text("space", 1..=1, |_, args| {
+        text("space", 1..=1, |env, args| {
             let count = args[0].to_int().max(0) as usize;
-            Ok(if count > TEXT_MAX { Val::Null } else { Val::text(" ".repeat(count)) })
+            Ok(if count > TEXT_MAX { too_long(env, "space") } else { Val::text(" ".repeat(count)) })
         }),
         text("hex", 1..=1, |_, args| {
             Ok(Val::text(match &args[0] {
@@ -179,13 +212,13 @@ pub(super) fn list() -> Vec<Def> {
                 .collect();
             Ok(Val::text(chosen.join(",")))
         }),
-        strict("export_set", 3..=5, Ret::Text, |_, args| {
+        strict("export_set", 3..=5, Ret::Text, |env, args| {
             let (bits, on, off) = (args[0].to_bits(), text_of(&args[1]), text_of(&args[2]));
             let separator = args.get(3).map_or(Cow::Borrowed(","), text_of);
             let count = args.get(4).map_or(64, Val::to_int).clamp(0, 64);
             let parts: Vec<&str> =
                 (0..count).map(|bit| if bits >> bit & 1 == 1 { on.as_ref() } else { off.as_ref() }).collect();
-            Ok(Val::text(parts.join(&separator)))
+            Ok(joined(env, "export_set", &parts, &separator))
         }),
         strict("insert", 4..=4, Ret::Text, |_, args| {
             let text = text_of(&args[0]);

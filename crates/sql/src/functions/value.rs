@@ -48,6 +48,15 @@ impl<'a> Val<'a> {
         Val::Bool(value)
     }
 
+    /// Returns how long a text is, in bytes; 0 for what is none.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Val::Text(text) | Val::Json(text) => text.len(),
+            Val::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
     pub fn is_null(&self) -> bool {
         matches!(self, Val::Null)
     }
