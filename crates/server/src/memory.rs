@@ -87,24 +87,6 @@ fn allowed(groups: &str, root: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// For how long mimalloc keeps what was freed, in milliseconds: its own default is a second, in which a machine may have
-/// given out twice what is in use.
-const KEPT_MS: i64 = 50;
-/// With less memory than this nothing is kept: to give back and to ask again costs some percent of a heavy query's time.
-const SMALL_BYTES: u64 = 1 << 30;
-/// The option's number in `mi_option_e` of mimalloc's header, which the crate does not name.
-const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-
-/// Makes the allocator give memory back to the system soon after it was freed, by how much the engine may use: what it
-/// keeps is counted by nobody but the kernel. For a process that has no second thread yet.
-#[expect(unsafe_code, reason = "mimalloc's options have no other face")]
-pub fn give_back_soon(limit: u64) {
-    let delay = if limit < SMALL_BYTES { 0 } else { KEPT_MS };
-    // SAFETY: the call stores a number in a static, and nothing else; `serve` makes it before its runtime has a thread that
-    // could read it meanwhile. Of a number that is no option's mimalloc takes no notice.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, delay as std::ffi::c_long) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use strandline_sql::engine::{self, Engine};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::first_start::first_start;
-use crate::memory::{self, MemoryLimit};
+use crate::memory::MemoryLimit;
 use crate::metrics::Metrics;
 use crate::mysql::{Listener, Options, Server};
 use crate::{Result, http, process, tls};
@@ -92,7 +92,6 @@ pub enum HttpAddress {
 pub fn run(arguments: &Arguments) -> Result<()> {
     start_log(arguments);
     process::keep_private();
-    memory::give_back_soon(arguments.memory_limit.bytes()?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // A statement is parsed and planned by recursion; the pages are only used where it goes deep.
