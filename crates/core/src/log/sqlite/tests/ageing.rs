@@ -371,11 +371,7 @@ fn what_is_trimmed_of_segments_gives_its_space_back() {
     store.trim(&(1..=1999).map(Version).collect::<Vec<_>>()).unwrap();
     store.age(0).unwrap();
     assert_eq!(sizes().len(), 2);
-    assert!(
-        sizes().iter().sum::<u64>() < after.iter().sum(),
-        "the entries alone are left: {after:?}, {:?}",
-        sizes()
-    );
+    assert!(sizes().iter().sum::<u64>() < after.iter().sum(), "the entries alone are left: {after:?}, {:?}", sizes());
     assert_eq!(store.entries(&all_entries()).unwrap(), entries);
     for version in [1, 500, 998, 999, 1998, 1999] {
         let version = Version(version);
