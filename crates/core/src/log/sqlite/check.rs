@@ -78,7 +78,7 @@ pub(super) fn check(connection: &Connection, segments: &Segments, reach: Reach) 
     segments.shown().old().for_each(|segment| check.old_segment(segment));
     let mut next = Version(1);
     while next <= head.version {
-        next = check.entries(next);
+        next = check.entries(next, head.version);
     }
     let Check { replay, mut lines, .. } = check;
     let mut note = |line: String| lines.push(line);
@@ -108,7 +108,7 @@ pub(super) fn check_entries(
             Some(segment) => {
                 bytes += segment.length;
                 check.begin_at(segment.first);
-                next = check.entries(segment.first);
+                next = check.entries(segment.first, upto);
             }
             None => {
                 if next == from || next == Version(1) {
@@ -119,7 +119,7 @@ pub(super) fn check_entries(
                         let deltas = row.touches.iter().map(|touch| touch.length).sum::<u64>();
                         deltas + (row.changes.len() + row.pins.len() + row.files.len()) as u64
                     });
-                next = check.entries(next);
+                next = check.entries(next, upto);
             }
         }
     }
@@ -161,24 +161,26 @@ impl<'a> Check<'a> {
         self.replay.hash = Rows::new(self.connection, self.segments).row(before).ok().map(|row| row.head.hash);
     }
 
-    /// Goes on with an entry, and with those behind it in the same segment. Returns the next one.
-    fn entries(&mut self, next: Version) -> Version {
+    /// Goes on with an entry, and with those behind it in the same segment, but not behind `upto`. Returns the next one.
+    fn entries(&mut self, next: Version, upto: Version) -> Version {
         loop {
             let shown = self.segments.shown();
             let Some(segment) = shown.whole_of(next) else {
                 self.row(next);
                 return next.next();
             };
+            // One that is written while we read may hold more than there was when the check began.
+            let last = segment.last.min(upto);
             match self.segments.open_whole(segment) {
-                Ok(opened) => self.segment(opened, next),
+                Ok(opened) => self.segment(opened, next, last),
                 // It was written anew meanwhile: the other one has them too.
                 Err(_) if !self.segments.shows(segment) => continue,
                 Err(error) => {
                     self.note_segment(segment, &error);
-                    self.replay.miss(next, segment.last);
+                    self.replay.miss(next, last);
                 }
             }
-            return segment.last.next();
+            return last.next();
         }
     }
 
@@ -229,17 +231,17 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Verifies a segment from an entry on, and every byte of it.
-    fn segment(&mut self, mut opened: Opened, from: Version) {
+    /// Verifies entries of a segment, and every byte of it.
+    fn segment(&mut self, mut opened: Opened, from: Version, last: Version) {
         let segment = opened.segment.clone();
         let mut found = Ok(());
         if self.reach == Reach::Everything {
             found = found.and(opened.verify());
         }
         found = found.and(opened.read_index());
-        let standing = self.standing_in(from, segment.last);
+        let standing = self.standing_in(from, last);
         let mut touched: BTreeMap<TableId, Vec<Version>> = BTreeMap::new();
-        for version in (from.0..=segment.last.0).map(Version) {
+        for version in (from.0..=last.0).map(Version) {
             let row = match segment_row(&mut opened, version) {
                 Ok(row) => row,
                 Err(error) => {
@@ -259,7 +261,7 @@ impl<'a> Check<'a> {
                 self.compare(&row);
             }
         }
-        if from == segment.first {
+        if (from, last) == (segment.first, segment.last) {
             found = found.and(check_touches(&mut opened, &touched));
         }
         if let Err(error) = found {
