@@ -491,6 +491,33 @@ fn entries_that_stand_twice_are_answered_once() {
 }
 
 #[test]
+fn entries_that_move_under_a_reader_are_read_again() {
+    let (_directory, path) = scratch();
+    let store = SqliteMetastore::open(&path).unwrap();
+    small_commits(&store, 1..=3000);
+    let entries = store.entries(&all_entries()).unwrap();
+    let trims: Vec<Version> = (1..=2000).map(Version).collect();
+    let leave = || store.age(0).unwrap();
+    let are_written_anew = || {
+        store.trim(&trims).unwrap();
+        store.age(0).unwrap();
+        store.segments.forget();
+    };
+    for moved in [&leave as &dyn Fn(), &are_written_anew] {
+        let turns = std::cell::Cell::new(0);
+        let read = store.read_log(|rows| {
+            // It knows which segments there are, and has not looked into SQLite yet.
+            if turns.replace(turns.get() + 1) == 0 {
+                moved();
+            }
+            read::entries(rows, &all_entries(), Version(3000))
+        });
+        assert_eq!(read.unwrap(), entries);
+        assert_eq!(turns.get(), 2);
+    }
+}
+
+#[test]
 fn readers_go_on_while_the_log_ages_and_segments_are_written_anew() {
     let (_directory, path) = scratch();
     let store = SqliteMetastore::open(&path).unwrap();
