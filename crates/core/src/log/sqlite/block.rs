@@ -144,7 +144,8 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    fn of(kind: Items, bytes: Bytes) -> Result<Contents> {
+    /// Takes a block apart.
+    pub(super) fn of(kind: Items, bytes: Bytes) -> Result<Contents> {
         let mut fields = Fields(&bytes);
         let mut items: Vec<(u64, std::ops::Range<u32>)> = Vec::new();
         while !fields.is_empty() {

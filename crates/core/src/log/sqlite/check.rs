@@ -104,7 +104,7 @@ pub(super) fn check_entries(
     while next <= upto {
         let shown = segments.shown();
         match shown.whole_of(next) {
-            Some(segment) if segment.last > upto => break,
+            Some(segment) if segment.last > upto => return Ok((bytes, check.lines)),
             Some(segment) => {
                 bytes += segment.length;
                 check.begin_at(segment.first);

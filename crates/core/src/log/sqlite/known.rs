@@ -262,9 +262,13 @@ pub(super) fn segments(connection: &Connection, head: &Head) -> Result<BTreeMap<
     let segments = each(connection, SEGMENTS, &[], |row| {
         let (number, body) = (number(row, 0)?, blob(row, 1)?);
         let digest = Digest::of(body);
+        let wrong = || Error::corrupt(format!("The record of segment {number} does not match its checksum."));
+        if integrity::crc_of(digest) != crc(row, 2)? {
+            return Err(wrong());
+        }
         let segment = Segment::decode(body)?;
-        if integrity::crc_of(digest) != crc(row, 2)? || segment.number != number {
-            return Err(Error::corrupt(format!("The record of segment {number} does not match its checksum.")));
+        if segment.number != number {
+            return Err(wrong());
         }
         integrity::toggle(&mut tally, digest);
         Ok((number, Arc::new(segment)))

@@ -315,7 +315,7 @@ impl<'a> Rows<'a> {
         runs.ok_or_else(|| segment.damaged("is not what was written"))
     }
 
-    /// Returns the time of a segment's first entry and the versions between which `newest_at` has to look.
+    /// Returns between which versions, both included, the newest entry at or before a time is, if there is one.
     pub(super) fn around(&self, time: Time, newest: Version) -> (Version, Version) {
         self.shown.around(time, newest)
     }

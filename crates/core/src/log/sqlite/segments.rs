@@ -127,10 +127,12 @@ impl Segment {
         segment.trimmed = fields.u64()?;
         if segment.state == State::Whole {
             for (first, last) in decode_runs(fields.bytes()?)? {
-                let offset = |version: Version| version.0.checked_sub(segment.first.0).and_then(|o| o.try_into().ok());
+                // A segment has half as many entries as that, at most.
+                let offset = |version: Version| u16::try_from(version.0.checked_sub(segment.first.0)?).ok();
                 let run = offset(first).zip(offset(last)).filter(|_| last <= segment.last);
-                let (first, last): (u32, u32) = run.ok_or_else(|| Error::corrupt("A segment lacks what it forgot."))?;
-                segment.forgotten.insert_range(first..=last);
+                let (first, last) =
+                    run.ok_or_else(|| Error::corrupt("A segment has trimmed what it does not hold."))?;
+                segment.forgotten.insert_range(u32::from(first)..=u32::from(last));
             }
             segment.forgotten.optimize();
         }

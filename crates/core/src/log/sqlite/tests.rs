@@ -4,6 +4,7 @@ use super::*;
 use crate::log::tests::{all_entries, content, database, delta, entry, file, file_id, pin, table};
 
 mod ageing;
+mod fuzz;
 
 /// A store in a directory of its own.
 fn scratch() -> (tempfile::TempDir, PathBuf) {
