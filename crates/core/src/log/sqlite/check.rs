@@ -99,12 +99,20 @@ pub(super) fn check_entries(
     segments: &Segments,
     (from, upto): (Version, Version),
 ) -> Result<(u64, Vec<String>)> {
-    let mut check = Check::new(connection, segments, Reach::Everything);
     let (mut bytes, mut next) = (0, from.max(Version(1)));
+    if segments.shown().whole_of(next).is_some_and(|segment| segment.last > upto) {
+        return Ok((0, Vec::new()));
+    }
+    let mut check = Check::new(connection, segments, Reach::Everything);
+    match known::head(connection).and_then(|head| known::segments(connection, &head)) {
+        Err(error) if error.kind() == Kind::Corrupt => check.lines.push(error.to_string()),
+        known => drop(known?),
+    }
+    // What is shown from here on is not older than what the connection sees.
     while next <= upto {
         let shown = segments.shown();
         match shown.whole_of(next) {
-            Some(segment) if segment.last > upto => return Ok((bytes, check.lines)),
+            Some(segment) if segment.last > upto => break,
             Some(segment) => {
                 bytes += segment.length;
                 check.begin_at(segment.first);
@@ -126,10 +134,6 @@ pub(super) fn check_entries(
     for segment in segments.shown().old().filter(|segment| from <= segment.last && segment.last <= upto) {
         bytes += segment.length;
         check.old_segment(segment);
-    }
-    match known::head(connection).and_then(|head| known::segments(connection, &head)) {
-        Err(error) if error.kind() == Kind::Corrupt => check.lines.push(error.to_string()),
-        known => drop(known?),
     }
     Ok((bytes, check.lines))
 }
