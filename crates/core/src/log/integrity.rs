@@ -412,7 +412,7 @@ pub(super) struct Head {
     pub settings: Digest,
     /// The greatest number that a segment ever had.
     pub last_segment: u64,
-    /// Up to here the deltas have left the log for segments.
+    /// Up to here entries have left SQLite for segments, but for those that could not be read.
     pub emptied: Version,
     /// The tally of segments.
     pub segments: Digest,
@@ -530,6 +530,15 @@ impl Canon {
         self.raw(bytes);
     }
 
+    /// Writes a number of seven bits a byte, the lowest first; all bytes but the last have the highest bit.
+    pub(super) fn short(&mut self, mut number: u64) {
+        while number > 0x7f {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
     pub(super) fn digest(&self) -> Digest {
         Digest::of(&self.0)
     }
@@ -559,6 +568,28 @@ impl<'a> Fields<'a> {
         let (bytes, rest) = self.0.split_at_checked(length).ok_or_else(short)?;
         self.0 = rest;
         Ok(bytes)
+    }
+
+    /// Reads a number that [`Canon::short`] wrote.
+    pub(super) fn short(&mut self) -> Result<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let [byte] = self.array::<1>()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return Err(short());
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(short())
+    }
+
+    /// Reads text after its length.
+    pub(super) fn text(&mut self) -> Result<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Error::corrupt("A record of the metastore is no text."))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -26,9 +26,9 @@ pub mod sqlite;
 mod tests;
 
 /// The format that this build writes. A store with a greater one is refused without a write.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
-/// Beyond so many bytes of deltas, the older ones leave the metastore for files: see [`Metastore::age`].
+/// Beyond so many bytes of entries, the older ones leave the metastore's database for files: see [`Metastore::age`].
 pub const AGE_BYTES: u64 = 32 << 20;
 
 /// One commit, whole: what `append` makes durable.
@@ -473,7 +473,7 @@ pub trait Metastore: Send + Sync + 'static {
     /// Moves what is durable in a write-ahead log into place, while nobody waits. Called when idle and at close.
     fn tidy(&self) -> Result<()>;
 
-    /// Lets the oldest deltas leave the metastore's database for files of their own, if it holds more than `kept_bytes` of
+    /// Lets the oldest entries leave the metastore's database for files of their own, if it holds more than `kept_bytes` of
     /// them, and gives back what was trimmed of such files. Every answer stays as it is. Where all is in memory, nothing ages.
     fn age(&self, kept_bytes: u64) -> Result<()> {
         let _ = kept_bytes;

@@ -9,9 +9,9 @@ CREATE TABLE head (
     crc INTEGER NOT NULL
 ) STRICT;
 
--- One row per commit, without gaps from 1 on. `touches` lists the tables with the length and digest of their deltas, which
--- stand one after the other in `body`; `trimmed` stands there when they are gone, `segment` when they are in one. Empty text is
--- an empty list.
+-- One row per commit, without gaps from 1 on, but for those that a segment holds. `touches` lists the tables with the length and
+-- digest of their deltas, which stand one after the other in `body`; `trimmed` stands there when they are gone. Empty text is an
+-- empty list.
 CREATE TABLE log (
     version INTEGER PRIMARY KEY,
     time INTEGER NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE log (
     body BLOB NOT NULL
 ) STRICT;
 
--- Which commits touched a table.
+-- Which commits touched a table, of those in `log`.
 CREATE TABLE touch (
     table_id INTEGER NOT NULL,
     version INTEGER NOT NULL,

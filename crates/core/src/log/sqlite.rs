@@ -4,7 +4,7 @@
 //!   append ─► writer connection (one) ─► WAL, one fsync per group ─► checkpoint ─► metastore.db
 //!   reads  ─► pool of read-only connections, plus what is known in memory: the newest entry, pins, settings,
 //!             and where the chain of each table and object ends (see `integrity`)
-//!   age    ─► the deltas of older entries leave SQLite for files in `segments/` beside it (see `age`, `segments`)
+//!   age    ─► older entries leave SQLite for files in `segments/` beside it (see `age`, `rows`)
 //! ```
 //!
 //! The store is this process's alone: another writer is noticed, and refused, by the serial number in `head`. Nothing
@@ -30,16 +30,20 @@ use super::{
 };
 
 mod age;
+mod block;
 mod check;
+mod known;
 mod read;
+mod rows;
 mod segments;
 #[cfg(test)]
 mod tests;
 mod wal;
 mod write;
 
-use age::Unaged;
-use read::Known;
+use age::{ROW_BYTES, Unaged};
+use known::Known;
+use rows::Rows;
 use segments::Segments;
 use write::{Draft, Space, Writer};
 
@@ -109,6 +113,7 @@ impl SqliteMetastore {
         let segments = Segments::beside(&path);
         let known = Known::load(&reader, &segments)?;
         segments.show(&known.segments);
+        segments.empty(known.head.emptied);
         fail::fail_point!("open::known", crate::error::failing);
         // SQLite has made the write-ahead log by now, and does not mind if its name never reaches the disk.
         sync_directory(&path)?;
@@ -149,11 +154,11 @@ impl SqliteMetastore {
         result
     }
 
-    /// As `read`, for work that reads segments: again where one of them was written anew under it.
-    fn read_segments<T>(&self, work: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+    /// As `read`, for work that reads entries: again where some of them moved under it (see [`rows`]).
+    fn read_log<T>(&self, work: impl Fn(&Rows) -> Result<T>) -> Result<T> {
         loop {
             let before = self.segments.changes();
-            match self.read(&work) {
+            match self.read(|connection| work(&Rows::new(connection, &self.segments))) {
                 Err(error) if error.kind() == Kind::Corrupt && self.segments.changes() != before => {}
                 result => return result,
             }
@@ -187,6 +192,7 @@ impl SqliteMetastore {
         if has_segments {
             self.segments.show(&known.segments);
         }
+        self.segments.empty(known.head.emptied);
         drop(known);
         fail::fail_point!("metastore::known");
         writer.wrote();
@@ -206,7 +212,7 @@ impl Metastore for SqliteMetastore {
         let bytes: u64 = group.iter().flat_map(|entry| &entry.deltas).map(|delta| delta.body.len() as u64).sum();
         let space = if group.iter().all(Entry::gives_back) { Space::GivesBack } else { Space::Takes(bytes) };
         self.write(space, |draft| draft.append_group(group))?;
-        self.unaged.added(bytes);
+        self.unaged.added(bytes + ROW_BYTES * group.len() as u64);
         Ok(())
     }
 
@@ -214,7 +220,7 @@ impl Metastore for SqliteMetastore {
         if version == Version(0) || version > self.known.read().head.version {
             return Ok(None);
         }
-        self.read_segments(|connection| read::entry(connection, &self.segments, version)).map(Some)
+        self.read_log(|rows| read::entry(rows, version)).map(Some)
     }
 
     fn entries(&self, query: &EntryQuery) -> Result<Vec<EntrySummary>> {
@@ -227,9 +233,9 @@ impl Metastore for SqliteMetastore {
             (known.head.version, tails)
         };
         let upto = query.upto.min(newest);
-        self.read(|connection| match tails {
-            None => read::entries(connection, query, upto),
-            Some(tails) => read::entries_of(connection, query, upto, &tails),
+        self.read_log(|rows| match &tails {
+            None => read::entries(rows, query, upto),
+            Some(tails) => read::entries_of(rows, query, upto, tails),
         })
     }
 
@@ -241,7 +247,7 @@ impl Metastore for SqliteMetastore {
         match tail {
             Some(tail) if tail > after && after < upto => {
                 let range = (after, upto.min(newest));
-                self.read_segments(|connection| read::deltas(connection, &self.segments, table, range, tail))
+                self.read_log(|rows| read::deltas(rows, table, range, tail))
             }
             _ => Ok(Vec::new()),
         }
@@ -254,7 +260,7 @@ impl Metastore for SqliteMetastore {
         };
         match tail {
             Some(tail) if tail > after && after < upto => {
-                self.read(|connection| read::delta_bytes(connection, table, after, upto.min(newest), tail))
+                self.read_log(|rows| read::delta_bytes(rows, table, (after, upto.min(newest)), tail))
             }
             _ => Ok(Some(0)),
         }
@@ -265,19 +271,24 @@ impl Metastore for SqliteMetastore {
         if newest.time <= time {
             return Ok(Some(newest));
         }
-        self.read(|connection| read::newest_at(connection, time, newest.version))
+        self.read_log(|rows| read::newest_at(rows, time, newest.version))
     }
 
     fn catalog_at(&self, version: Version) -> Result<Vec<Change>> {
-        let (version, objects) = {
+        let (version, newest, objects) = {
             let known = self.known.read();
             let version = version.min(known.head.version);
-            (version, known.objects_at(version))
+            let newest = (version >= known.head.catalog_version).then_some(known.head.catalog);
+            (version, newest, known.objects_at(version))
         };
         if version == Version(0) {
             return Ok(Vec::new());
         }
-        self.read(|connection| read::catalog_at(connection, version, &objects))
+        let expected = match newest {
+            Some(newest) => newest,
+            None => self.read_log(|rows| read::catalog_digest(rows, version))?,
+        };
+        self.read(|connection| read::catalog_at(connection, version, expected, &objects))
     }
 
     fn catalog_version(&self, version: Version) -> Result<Version> {
@@ -288,7 +299,7 @@ impl Metastore for SqliteMetastore {
         if version == Version(0) {
             return Ok(Version(0));
         }
-        self.read(|connection| Ok(read::log_row(connection, version)?.catalog_version))
+        self.read_log(|rows| Ok(rows.row(version)?.catalog_version))
     }
 
     fn named(&self, kind: ObjectKind, parent: u64, name: &str) -> Result<Vec<ObjectRow>> {
@@ -356,7 +367,19 @@ impl Metastore for SqliteMetastore {
 
     fn trim(&self, versions: &[Version]) -> Result<Trimmed> {
         let _turn = self.ageing.lock();
-        self.write(Space::Trims, |draft| draft.trim(versions))
+        let mut versions = versions.to_vec();
+        versions.sort_unstable();
+        versions.dedup();
+        // Read before commits have to wait; only ageing could change it.
+        let bytes = self.read_log(|rows| {
+            let there = |version: &Version| -> Result<Option<(Version, u64)>> {
+                let row = rows.row(*version)?;
+                let bytes: u64 = row.touches.iter().map(|touch| touch.length).sum();
+                Ok(Some((*version, bytes)).filter(|_| bytes > 0 && !row.is_trimmed()))
+            };
+            versions.iter().filter_map(|version| there(version).transpose()).collect::<Result<Vec<_>>>()
+        })?;
+        self.write(Space::Trims, |draft| draft.trim(&bytes))
     }
 
     fn intents(&self) -> Result<Vec<(FileId, FileKind)>> {
@@ -368,7 +391,8 @@ impl Metastore for SqliteMetastore {
     }
 
     fn delta_sizes(&self) -> Result<Vec<(Version, TableId, u64)>> {
-        self.read(read::delta_sizes)
+        let newest = self.known.read().head.version;
+        self.read_log(|rows| read::delta_sizes(rows, newest))
     }
 
     fn setting(&self, name: &str) -> Result<Option<String>> {

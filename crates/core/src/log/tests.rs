@@ -532,7 +532,7 @@ fn settings_are_kept() {
         store.put_setting("window", "24h").unwrap();
         store.put_setting("window", "48h").unwrap();
         assert_eq!(store.setting("window").unwrap().as_deref(), Some("48h"));
-        assert_eq!(store.setting("format").unwrap().as_deref(), Some("2"));
+        assert_eq!(store.setting("format").unwrap().as_deref(), Some("3"));
         assert_eq!(store.put_setting("format", "2").unwrap_err().kind(), Kind::Invalid);
         store.put_setting("pitr/1/a", "1").unwrap();
         store.put_setting("pitr/1/b", "2").unwrap();

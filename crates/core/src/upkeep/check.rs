@@ -141,6 +141,7 @@ impl Database {
             self.decode_log(head, &mut found, progress).await?;
         }
         if let Err(error) = self.check_files(depth, &mut found, folder, progress).await {
+            found.notes.push(format!("Not all files were verified, for it is not known what needs them. {error}"));
             found.damage(error)?;
         }
         found.notes.sort();
@@ -557,9 +558,12 @@ impl Checked {
         }
         let said = error.to_string();
         let path = said.split_whitespace().find(|word| parse_path(word).is_some()).map(str::to_owned);
+        let damage = of_metastore(said);
+        let file = path.unwrap_or_else(|| damage.file.clone());
         // What a file's own verification has said already says what it touches, too.
-        if !self.damages.iter().any(|known| known.what == said || path.as_ref() == Some(&known.file)) {
-            self.add(Damage { file: path.unwrap_or_else(|| METASTORE.to_owned()), ..of_metastore(said) });
+        let is_said = |known: &Damage| known.what == damage.what || (file != METASTORE && known.file == file);
+        if !self.damages.iter().any(is_said) {
+            self.add(Damage { file, ..damage });
         }
         Ok(())
     }

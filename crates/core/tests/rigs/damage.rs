@@ -175,6 +175,12 @@ impl Base<'_> {
         self.holders.get(file).cloned().unwrap_or_default()
     }
 
+    /// Tells whether an answer needs a file, or a whole does that it is of.
+    fn needs(&self, name: &str, file: &str) -> bool {
+        let holders = self.holders_of(file);
+        holders.contains(name) || holders.iter().any(|whole| name.starts_with(&format!("{whole} ")))
+    }
+
     /// Holds the answers against what they were before.
     fn compare(&self, answers: &Answers, mutation: &Mutation) -> Result<Outcome, String> {
         let files = files_of(mutation);
@@ -185,7 +191,7 @@ impl Base<'_> {
                 Some(Ok(answer)) => return Err(format!("a silent wrong answer: {name} is {answer:?}, not {right:?}")),
                 Some(Err(error)) => {
                     tells(error, mutation)?;
-                    if !files.is_empty() && !files.iter().any(|file| self.holders_of(file).contains(name)) {
+                    if !files.is_empty() && !files.iter().any(|file| self.needs(name, file)) {
                         return Err(format!("{name} does not need it, and cannot be read: {error:?}"));
                     }
                     outcome = Outcome::Noticed;

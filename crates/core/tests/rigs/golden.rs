@@ -133,8 +133,11 @@ fn golden_stores_go_on() {
                 txn.insert(&table, &more, strandline_core::txn::OnDuplicate::Error).await.unwrap();
             }
             txn.commit().await.unwrap();
+            // What was aged in an older format leaves SQLite now.
+            db.metastore().age(0).unwrap();
             db.flush().await.unwrap();
             db.collect().await.unwrap();
+            db.metastore().age(0).unwrap();
             let shown = present(&db).await.unwrap();
             drop(db);
             let db = store.open().await.unwrap();
@@ -147,6 +150,10 @@ fn golden_stores_go_on() {
             }
             assert_eq!(db.check(Some(own.path())).await.unwrap().lines(), Vec::<String>::new());
         });
+        // Whatever the format had in SQLite: now all but the newest is in segments.
+        let connection = Connection::open(own.path().join("metastore.db")).unwrap();
+        let left: i64 = connection.query_row("SELECT count(*) FROM log", [], |row| row.get(0)).unwrap();
+        assert!(left < 10, "{left} entries are left in {}", folder.display());
     }
 }
 

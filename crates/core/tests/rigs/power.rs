@@ -188,6 +188,7 @@ const DEEDS: &[(&str, u32, Deed)] = &[
     ("policy", 2, |db, rng, _| Box::pin(policy(db, rng))),
     ("collect", 4, |db, _, _| Box::pin(collect(db, 0))),
     ("collect much later", 3, |db, _, _| Box::pin(collect(db, script::BEYOND_THE_WINDOW))),
+    ("age", 7, |db, _, _| Box::pin(async { db.metastore().age(0) })),
     ("checkpoint", 3, |db, _, _| Box::pin(async { db.metastore().tidy() })),
     ("close and open", 4, |_, _, _| Box::pin(async { Ok(()) })),
 ];
@@ -197,13 +198,16 @@ const FIRST: &[&str] = &[
     "set pairs",
     "load",
     "flush",
+    "age",
     "delete pairs",
     "flush",
     "close and open",
     "set pairs",
+    "age",
     "optimize",
     "collect much later",
     "collect much later",
+    "age",
     "set pairs",
 ];
 
@@ -719,6 +723,12 @@ const DEFECTS: &[(&str, LeftOut)] = &[
     ("the name of a manifest", |events| syncs_kind_after(events, Some("manifests"), renamed)),
     ("the name of a folder of files", |events| {
         first_sync_of_store_since(events, |event| matches!(event, Event::Folder { path } if is_kind(path)))
+    }),
+    ("a segment", |events| syncs_staged(events, "segments")),
+    ("the name of a segment", |events| syncs_kind_after(events, Some("segments"), renamed)),
+    ("the name of the folder of segments", |events| {
+        let is_made = |event: &Event| matches!(event, Event::Folder { path } if path.ends_with("segments"));
+        first_sync_of_store_since(events, is_made)
     }),
     ("a deletion", |events| syncs_kind_after(events, None, unlinked)),
     ("the write-ahead log", |events| matches!(events.last(), Some(Event::Sync { path, .. }) if is_wal(path))),

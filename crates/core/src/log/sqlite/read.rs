@@ -3,433 +3,53 @@
 //! A row that is there proves itself by its checksum. That no row is *missing* is proved thus:
 //!
 //! ```text
-//!   log       versions have no gaps, and the newest is known
+//!   log       versions have no gaps, and the newest is known; what is not in SQLite is in a segment (see `rows`)
 //!   touch     every entry names the entry before it that touched the table; the newest per table is known
 //!   object    every row names the row before it of the same object; the newest per object is known
 //!   catalog   the rows of a version amount to the digest in its entry
 //!   file      one that is found needs no proof; for one that is not, all lines must amount to the tally in `head`
-//!   segment   all rows amount to the tally in `head`; where deltas have left an entry's row for one, its row says so
+//!   segment   all rows amount to the tally in `head`
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::catalog::{Change, ObjectKind};
 use crate::error::{Error, Kind, Result};
-use crate::ids::{AccountId, Digest, FileId, PinId, TableId, Time, Version};
-use crate::log::integrity::{self, Head, Touch};
-use crate::log::{
-    Entry, EntryHead, EntryQuery, EntrySummary, FileHead, FileKind, FileRecord, ObjectRow, Pin, TableDelta, trimmed,
-};
+use crate::ids::{Digest, FileId, TableId, Time, Version};
+use crate::log::integrity::{self, Touch};
+use crate::log::{Entry, EntryHead, EntryQuery, EntrySummary, FileHead, FileKind, FileRecord, ObjectRow, TableDelta};
 use crate::schema::fold;
 
-use super::segments::{Segment, Segments};
-use super::write::News;
-use super::{clamp, end_from_sql, from_sql, sql_error};
+use super::known::head;
+use super::rows::{LogRow, Rows, blob, crc, digest, each, file_id, flag, integer, number, one, text};
+use super::{clamp, end_from_sql, sql_error};
 
-/// What is held in memory, verified when the store was opened and kept up with every commit.
-pub(super) struct Known {
-    pub head: Head,
-    pub newest: Option<EntryHead>,
-    /// The newest entry that touched each table.
-    pub touches: HashMap<TableId, Version>,
-    /// The newest row of each object that ever was.
-    pub objects: BTreeMap<(ObjectKind, u64), Tail>,
-    pub pins: BTreeMap<PinId, Pin>,
-    pub intents: BTreeMap<FileId, FileKind>,
-    pub settings: BTreeMap<String, String>,
-    /// By number.
-    pub segments: BTreeMap<u64, Segment>,
-}
-
-/// The newest row of an object.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tail {
-    pub begin: Version,
-    pub previous: Version,
-    /// The row's digest while it stands.
-    pub standing: Option<Digest>,
-    /// When it ended; `Version::MAX` while it stands.
-    pub end: Version,
-}
-
-impl Known {
-    /// Reads and verifies what is known: the newest entry whole, the catalog of now, and where each chain ends.
-    pub(super) fn load(connection: &Connection, segments: &Segments) -> Result<Known> {
-        super::run(connection, "BEGIN")?;
-        let known = Known::load_in_transaction(connection, segments);
-        super::run(connection, "COMMIT")?;
-        known
-    }
-
-    fn load_in_transaction(connection: &Connection, segments: &Segments) -> Result<Known> {
-        let head = head(connection)?;
-        let newest = verified_newest(connection, segments, &head)?;
-        let touches = touches(connection)?;
-        let mut tally = Digest::default();
-        touches
-            .iter()
-            .for_each(|(table, version)| integrity::toggle(&mut tally, integrity::touch_tail(*table, *version)));
-        if tally != head.touches {
-            return Err(Error::corrupt("The index of commits by table (touch) is not complete."));
-        }
-        let objects = objects(connection)?;
-        let (mut tails, mut catalog) = (Digest::default(), Digest::default());
-        for ((kind, id), tail) in &objects {
-            integrity::toggle(&mut tails, integrity::object_tail(*kind, *id, tail.begin));
-            if let Some(digest) = tail.standing {
-                integrity::toggle(&mut catalog, digest);
-            }
-        }
-        if tails != head.objects || catalog != head.catalog {
-            return Err(Error::corrupt("The catalog (object) is not complete, or was changed."));
-        }
-        let pins = pins(connection, &head)?;
-        let intents = intents(connection, &head)?;
-        let settings = settings(connection, &head)?;
-        let segments = self::segments(connection, &head)?;
-        Ok(Known { head, newest, touches, objects, pins, intents, settings, segments })
-    }
-
-    /// Takes in what a transaction has made durable.
-    pub(super) fn learn(&mut self, news: News) {
-        self.head = news.head;
-        self.newest = news.newest.or(self.newest.take());
-        self.touches.extend(news.touches);
-        merge(&mut self.objects, news.objects);
-        merge(&mut self.pins, news.pins);
-        merge(&mut self.intents, news.intents);
-        merge(&mut self.settings, news.settings);
-        merge(&mut self.segments, news.segments);
-    }
-
-    /// Returns the objects that may have stood at a version: not those that ended before, or that began later.
-    pub(super) fn objects_at(&self, version: Version) -> Vec<(ObjectKind, u64)> {
-        let began = |tail: &Tail| tail.begin <= version || tail.previous != Version(0);
-        let stood = self.objects.iter().filter(|(_, tail)| began(tail) && version < tail.end);
-        stood.map(|(object, _)| *object).collect()
-    }
-
-    /// Returns where the chain of each object of a kind ends.
-    pub(super) fn tails_of(&self, kind: ObjectKind) -> BTreeMap<u64, Version> {
-        self.objects.range((kind, 0)..=(kind, u64::MAX)).map(|((_, id), tail)| (*id, tail.begin)).collect()
-    }
-}
-
-fn merge<K: Ord, V>(map: &mut BTreeMap<K, V>, news: HashMap<K, Option<V>>) {
-    for (key, value) in news {
-        match value {
-            Some(value) => map.insert(key, value),
-            None => map.remove(&key),
-        };
-    }
-}
-
-/// Reads the store's one row of totals.
-pub(super) fn head(connection: &Connection) -> Result<Head> {
-    const HEAD: &str = "SELECT body, crc, serial FROM head WHERE id = 1";
-    let row = one(connection, HEAD, &[], |row| {
-        let body = blob(row, 0)?;
-        if crc32fast::hash(body) != crc(row, 1)? {
-            return Err(Error::corrupt("The head of the metastore does not match its checksum."));
-        }
-        let head = Head::decode(body)?;
-        if number(row, 2)? != head.serial {
-            return Err(Error::corrupt("The head of the metastore has two serial numbers."));
-        }
-        Ok(head)
-    })?;
-    row.ok_or_else(|| Error::corrupt("The head of the metastore is missing."))
-}
-
-/// Verifies the newest entry whole, down to its hash, and against the head.
-fn verified_newest(connection: &Connection, segments: &Segments, head: &Head) -> Result<Option<EntryHead>> {
-    const NEWEST: &str = "SELECT version FROM log ORDER BY version DESC LIMIT 1";
-    let newest = one(connection, NEWEST, &[], |row| number(row, 0))?.map_or(Version(0), Version);
-    if newest != head.version {
-        return Err(Error::corrupt(format!("The log ends at {newest}, and should at {}.", head.version)));
-    }
-    if newest == Version(0) {
-        return Ok(None);
-    }
-    let row = log_row(connection, newest)?;
-    entry(connection, segments, newest)?;
-    let before = match newest.0 {
-        1 => Digest::default(),
-        _ => log_row(connection, Version(newest.0 - 1))?.head.hash,
-    };
-    let hash = integrity::entry_hash(before, &row.head, &row.touches, &row.changes, &row.pins, &row.files);
-    if hash != row.head.hash || hash != head.hash {
-        return Err(Error::corrupt(format!("Entry {newest} of the log does not match its hash.")));
-    }
-    let catalog = catalog_digest(connection, head.catalog_version)?;
-    if row.catalog_version != head.catalog_version || catalog != head.catalog {
-        return Err(Error::corrupt(format!("Entry {newest} of the log and the head differ about the catalog.")));
-    }
-    Ok(Some(row.head))
-}
-
-/// Finds the newest entry of each table, one seek each.
-fn touches(connection: &Connection) -> Result<HashMap<TableId, Version>> {
-    const NEXT: &str = "SELECT table_id FROM touch WHERE table_id > ?1 ORDER BY table_id LIMIT 1";
-    const LAST: &str = "SELECT version FROM touch WHERE table_id = ?1 ORDER BY version DESC LIMIT 1";
-    let mut touches = HashMap::new();
-    let mut at = -1_i64;
-    while let Some(table) = one(connection, NEXT, params![at], |row| integer(row, 0))? {
-        let last = one(connection, LAST, params![table], |row| number(row, 0))?;
-        let last = last.ok_or_else(|| Error::corrupt("The index of commits by table (touch) is out of order."))?;
-        touches.insert(TableId(from_sql(table)?), Version(last));
-        // Broken pages may come in any order; the way through them is forward.
-        if table <= at {
-            return Err(Error::corrupt("The index of commits by table (touch) is out of order."));
-        }
-        at = table;
-    }
-    Ok(touches)
-}
-
-/// Finds the newest row of each object, one seek each.
-fn objects(connection: &Connection) -> Result<BTreeMap<(ObjectKind, u64), Tail>> {
-    const NEXT: &str = "SELECT kind, id FROM object WHERE (kind, id) > (?1, ?2) ORDER BY kind, id LIMIT 1";
-    let mut objects = BTreeMap::new();
-    let mut at = (String::new(), -1_i64);
-    while let Some(next) =
-        one(connection, NEXT, params![at.0, at.1], |row| Ok((text(row, 0)?.to_owned(), integer(row, 1)?)))?
-    {
-        let (kind, id) = (integrity::object_kind_of(&next.0)?, from_sql(next.1)?);
-        let row = object_row(connection, kind, id, i64::MAX)?;
-        let row = row.filter(|_| next > at).ok_or_else(|| Error::corrupt("The catalog (object) is out of order."))?;
-        let standing = (row.end == Version::MAX).then_some(row.digest);
-        objects.insert((kind, id), Tail { begin: row.begin, previous: row.previous, standing, end: row.end });
-        at = next;
-    }
-    Ok(objects)
-}
-
-fn pins(connection: &Connection, head: &Head) -> Result<BTreeMap<PinId, Pin>> {
-    const PINS: &str = "SELECT id, body, crc FROM pin ORDER BY id";
-    let mut tally = Digest::default();
-    let pins = each(connection, PINS, &[], |row| {
-        let (id, body) = (number(row, 0)?, text(row, 1)?);
-        let digest = integrity::pin_digest(id, body);
-        if integrity::crc_of(digest) != crc(row, 2)? {
-            return Err(Error::corrupt(format!("Pin {id} does not match its checksum.")));
-        }
-        integrity::toggle(&mut tally, digest);
-        Ok((PinId(id), serde_json::from_str(body)?))
-    })?;
-    complete(tally == head.pins, "pin", pins)
-}
-
-/// Returns what the pin whose row begins with its body amounts to.
-pub(super) fn pin_digest(row: &Row, id: PinId) -> Result<Digest> {
-    Ok(integrity::pin_digest(id.0, text(row, 0)?))
-}
-
-fn intents(connection: &Connection, head: &Head) -> Result<BTreeMap<FileId, FileKind>> {
-    const INTENTS: &str = "SELECT id, kind, crc FROM intent ORDER BY id";
-    let mut tally = Digest::default();
-    let intents = each(connection, INTENTS, &[], |row| {
-        let (id, kind) = (file_id(row, 0)?, integrity::file_kind_of(text(row, 1)?)?);
-        let digest = integrity::intent_digest(id, kind);
-        if integrity::crc_of(digest) != crc(row, 2)? {
-            return Err(Error::corrupt(format!("The intent of file {id} does not match its checksum.")));
-        }
-        integrity::toggle(&mut tally, digest);
-        Ok((id, kind))
-    })?;
-    complete(tally == head.intents, "intent", intents)
-}
-
-fn settings(connection: &Connection, head: &Head) -> Result<BTreeMap<String, String>> {
-    const SETTINGS: &str = "SELECT name, value, crc FROM setting ORDER BY name";
-    let mut tally = Digest::default();
-    let settings = each(connection, SETTINGS, &[], |row| {
-        let (name, value) = (text(row, 0)?, text(row, 1)?);
-        let digest = integrity::setting_digest(name, value);
-        if integrity::crc_of(digest) != crc(row, 2)? {
-            return Err(Error::corrupt(format!("The setting '{name}' does not match its checksum.")));
-        }
-        integrity::toggle(&mut tally, digest);
-        Ok((name.to_owned(), value.to_owned()))
-    })?;
-    complete(tally == head.settings, "setting", settings)
-}
-
-/// Reads what there is to know of each segment.
-pub(super) fn segments(connection: &Connection, head: &Head) -> Result<BTreeMap<u64, Segment>> {
-    const SEGMENTS: &str = "SELECT number, body, crc FROM segment ORDER BY number";
-    let mut tally = Digest::default();
-    let segments = each(connection, SEGMENTS, &[], |row| {
-        let (number, body) = (number(row, 0)?, blob(row, 1)?);
-        let digest = Digest::of(body);
-        let segment = Segment::decode(body)?;
-        if integrity::crc_of(digest) != crc(row, 2)? || segment.number != number {
-            return Err(Error::corrupt(format!("The record of segment {number} does not match its checksum.")));
-        }
-        integrity::toggle(&mut tally, digest);
-        Ok((number, segment))
-    })?;
-    complete(tally == head.segments, "segment", segments)
-}
-
-/// Collects rows of a set whose tally is right.
-fn complete<K: Ord, V>(right: bool, table: &str, rows: Vec<(K, V)>) -> Result<BTreeMap<K, V>> {
-    if right {
-        Ok(rows.into_iter().collect())
-    } else {
-        Err(Error::corrupt(format!("A row of the metastore's table '{table}' is missing or was changed.")))
-    }
-}
-
-/// Verifies pins, intents and settings; the error tells which is damaged.
-pub(super) fn verify_sets(connection: &Connection, head: &Head) -> [Result<()>; 3] {
-    [pins(connection, head).map(drop), intents(connection, head).map(drop), settings(connection, head).map(drop)]
-}
-
-/// An entry as it is stored, without its bodies.
-pub(super) struct LogRow {
-    pub head: EntryHead,
-    pub touches: Vec<Touch>,
-    pub changes: String,
-    pub pins: String,
-    pub files: Vec<u8>,
-    pub catalog_version: Version,
-    pub catalog_digest: Option<Digest>,
-}
-
-impl LogRow {
-    fn from_row(row: &Row) -> Result<LogRow> {
-        let version = Version(number(row, 0)?);
-        let head = EntryHead {
-            version,
-            time: Time(integer(row, 1)?),
-            account: AccountId(number(row, 2)?),
-            author: text(row, 3)?.to_owned(),
-            what: text(row, 4)?.to_owned(),
-            upkeep: flag(row, 5)?,
-            hash: digest(row, 12)?,
-        };
-        let (touches, changes, pins, files) = (blob(row, 6)?, text(row, 7)?, text(row, 8)?, blob(row, 9)?);
-        let catalog_version = Version(number(row, 10)?);
-        let catalog_digest = match row.get_ref(11).map_err(sql_error)? {
-            rusqlite::types::ValueRef::Null => None,
-            _ => Some(digest(row, 11)?),
-        };
-        let computed = integrity::log_crc(&head, touches, (changes, pins, files), catalog_version, catalog_digest);
-        if computed != crc(row, 13)? {
-            return Err(Error::corrupt(format!("Entry {version} of the log does not match its checksum.")));
-        }
-        Ok(LogRow {
-            touches: integrity::decode_touches(touches)?,
-            changes: changes.to_owned(),
-            pins: pins.to_owned(),
-            files: files.to_vec(),
-            head,
-            catalog_version,
-            catalog_digest,
-        })
-    }
-
-    fn touch(&self, table: TableId) -> Result<&Touch> {
-        self.touches.iter().find(|touch| touch.table == table).ok_or_else(|| {
-            let version = self.head.version;
-            Error::corrupt(format!("Entry {version} of the log does not name table {table}, as the index says."))
-        })
-    }
-
-    fn into_summary(self) -> EntrySummary {
-        let tables = self.touches.iter().map(|touch| (touch.table, touch.puts, touch.deletes)).collect();
-        EntrySummary { head: self.head, tables }
-    }
-}
-
-/// Reads an entry that must be there.
-pub(super) fn log_row(connection: &Connection, version: Version) -> Result<LogRow> {
-    const AT: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
-        catalog_version, catalog_digest, hash, crc FROM log WHERE version = ?1";
-    one(connection, AT, params![clamp(version)], LogRow::from_row)?
-        .ok_or_else(|| Error::corrupt(format!("Entry {version} of the log is missing.")))
-}
-
-/// What stands for the deltas of an entry that was trimmed. They are never this short: each begins with a schema.
-pub(super) const TRIMMED: &[u8] = b"trimmed";
-
-/// What stands for those that are in a segment.
-pub(super) const AGED: &[u8] = b"segment";
-
-/// Where the deltas of an entry are.
-pub(super) enum Stored {
-    Here(Bytes),
-    InSegment,
-    Trimmed,
-}
-
-/// Reads what stands in an entry's row for its deltas.
-pub(super) fn stored(connection: &Connection, row: &LogRow) -> Result<Stored> {
-    const BODY: &str = "SELECT body FROM log WHERE version = ?1";
-    let version = row.head.version;
-    let body = one(connection, BODY, params![clamp(version)], |row| Ok(Bytes::copy_from_slice(blob(row, 0)?)))?;
-    let body = body.ok_or_else(|| Error::corrupt(format!("Entry {version} of the log is missing.")))?;
-    let has_any = row.touches.iter().any(|touch| touch.length > 0);
-    Ok(match &body[..] {
-        TRIMMED if has_any => Stored::Trimmed,
-        AGED if has_any => Stored::InSegment,
-        _ => Stored::Here(body),
-    })
-}
-
-/// Reads the deltas of an entry, in the order of its touches; `OutOfWindow` if they were trimmed.
-pub(super) fn bodies(connection: &Connection, segments: &Segments, row: &LogRow) -> Result<Vec<Bytes>> {
-    let version = row.head.version;
-    match stored(connection, row)? {
-        Stored::Here(body) => split(row, body),
-        Stored::InSegment => split(row, segments.body(version)?).map_err(|error| segments.mismatch(version, error)),
-        Stored::Trimmed => Err(trimmed(version)),
-    }
-}
-
-/// Takes the deltas of an entry apart, and verifies each.
-pub(super) fn split(row: &LogRow, mut rest: Bytes) -> Result<Vec<Bytes>> {
-    let version = row.head.version;
-    let mut bodies = Vec::with_capacity(row.touches.len());
-    for touch in &row.touches {
-        let length = usize::try_from(touch.length).unwrap_or(usize::MAX);
-        if length > rest.len() || Digest::of(&rest[..length]) != touch.digest {
-            let table = touch.table;
-            return Err(Error::corrupt(format!("The delta of table {table} in entry {version} is damaged.")));
-        }
-        bodies.push(rest.split_to(length));
-    }
-    if !rest.is_empty() {
-        return Err(Error::corrupt(format!("Entry {version} of the log is longer than its deltas.")));
-    }
-    Ok(bodies)
-}
-
-/// Returns the bytes of every delta that is there, without reading it.
-pub(super) fn delta_sizes(connection: &Connection) -> Result<Vec<(Version, TableId, u64)>> {
-    const SIZES: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
-        catalog_version, catalog_digest, hash, crc, length(body) = length(?1) AND body = ?1 FROM log ORDER BY version";
+/// Returns the bytes of every delta that is there up to a version, without reading it.
+pub(super) fn delta_sizes(rows: &Rows, upto: Version) -> Result<Vec<(Version, TableId, u64)>> {
     let mut sizes = Vec::new();
-    let mut statement = connection.prepare_cached(SIZES).map_err(sql_error)?;
-    let mut rows = statement.query(params![TRIMMED]).map_err(sql_error)?;
-    while let Some(row) = rows.next().map_err(sql_error)? {
-        let (entry, is_trimmed) = (LogRow::from_row(row)?, flag(row, 14)?);
-        if !is_trimmed {
-            let there = entry.touches.iter().filter(|touch| touch.length > 0);
-            sizes.extend(there.map(|touch| (entry.head.version, touch.table, touch.length)));
+    let mut version = Version(1);
+    while version <= upto {
+        if let Some(last) = rows.without_deltas(version) {
+            version = last.next();
+            continue;
         }
+        let row = rows.row(version)?;
+        if !row.is_trimmed() {
+            let there = row.touches.iter().filter(|touch| touch.length > 0);
+            sizes.extend(there.map(|touch| (version, touch.table, touch.length)));
+        }
+        version = version.next();
     }
     Ok(sizes)
 }
 
 /// Reads an entry whole.
-pub(super) fn entry(connection: &Connection, segments: &Segments, version: Version) -> Result<Entry> {
-    let row = log_row(connection, version)?;
-    let bodies = match bodies(connection, segments, &row) {
+pub(super) fn entry(rows: &Rows, version: Version) -> Result<Entry> {
+    let row = rows.row(version)?;
+    let bodies = match rows.bodies(&row) {
         Err(error) if error.kind() == Kind::OutOfWindow => vec![Bytes::new(); row.touches.len()],
         bodies => bodies?,
     };
@@ -441,7 +61,7 @@ pub(super) fn entry(connection: &Connection, segments: &Segments, version: Versi
     });
     let mut files = Vec::new();
     for line in integrity::decode_files(&row.files)? {
-        let file = file_row(connection, line.id)?.filter(|file| file.is(&line, version));
+        let file = file_row(rows.connection, line.id)?.filter(|file| file.is(&line, version));
         let file = file.ok_or_else(|| {
             Error::corrupt(format!("The record of file {} of entry {version} is missing or was changed.", line.id))
         })?;
@@ -458,23 +78,13 @@ pub(super) fn list<T: serde::de::DeserializeOwned>(json: &str) -> Result<Vec<T>>
 }
 
 /// Lists entries of any table, down from `upto`, which is there.
-pub(super) fn entries(connection: &Connection, query: &EntryQuery, upto: Version) -> Result<Vec<EntrySummary>> {
-    const DOWN: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
-        catalog_version, catalog_digest, hash, crc FROM log WHERE version BETWEEN ?1 AND ?2 ORDER BY version DESC";
-    let from = query.from.max(Version(1));
+pub(super) fn entries(rows: &Rows, query: &EntryQuery, upto: Version) -> Result<Vec<EntrySummary>> {
     let mut found = Vec::new();
-    let mut expected = upto.0;
-    let mut statement = connection.prepare_cached(DOWN).map_err(sql_error)?;
-    let mut rows = statement.query(params![clamp(from), clamp(upto)]).map_err(sql_error)?;
-    while expected >= from.0 && found.len() < query.limit {
-        let row = match rows.next().map_err(sql_error)? {
-            Some(row) => LogRow::from_row(row)?,
-            None => return Err(Error::corrupt(format!("Entry {expected} of the log is missing."))),
-        };
-        if row.head.version.0 != expected {
-            return Err(Error::corrupt(format!("Entry {expected} of the log is missing.")));
-        }
-        expected -= 1;
+    let mut left = query.from.max(Version(1)).0..upto.0.saturating_add(1);
+    while found.len() < query.limit
+        && let Some(version) = left.next_back()
+    {
+        let row = rows.row(Version(version))?;
         if query.upkeep || !row.head.upkeep {
             found.push(row.into_summary());
         }
@@ -484,7 +94,7 @@ pub(super) fn entries(connection: &Connection, query: &EntryQuery, upto: Version
 
 /// Lists entries that touched one of some tables, along the chains that end at `tails`.
 pub(super) fn entries_of(
-    connection: &Connection,
+    rows: &Rows,
     query: &EntryQuery,
     upto: Version,
     tails: &[(TableId, Version)],
@@ -493,7 +103,7 @@ pub(super) fn entries_of(
     // Which tables' chains go on at which version.
     let mut next: BTreeMap<Version, Vec<TableId>> = BTreeMap::new();
     for (table, tail) in tails {
-        let start = if *tail <= upto { *tail } else { last_touch(connection, *table, upto)? };
+        let start = if *tail <= upto { *tail } else { last_touch(rows, *table, upto)? };
         let tables = next.entry(start).or_default();
         if !tables.contains(table) {
             tables.push(*table);
@@ -502,7 +112,7 @@ pub(super) fn entries_of(
     let mut found = Vec::new();
     while found.len() < query.limit {
         let Some((version, tables)) = next.pop_last().filter(|(version, _)| *version >= from) else { break };
-        let row = log_row(connection, version)?;
+        let row = rows.row(version)?;
         for table in tables {
             next.entry(row.touch(table)?.previous).or_default().push(table);
         }
@@ -514,11 +124,9 @@ pub(super) fn entries_of(
 }
 
 /// Returns the newest entry at or before `upto` that touched a table, which a later one touched too; 0 if none.
-fn last_touch(connection: &Connection, table: TableId, upto: Version) -> Result<Version> {
-    const AFTER: &str = "SELECT version FROM touch WHERE table_id = ?1 AND version > ?2 ORDER BY version LIMIT 1";
-    let after = one(connection, AFTER, params![clamp(Version(table.0)), clamp(upto)], |row| number(row, 0))?;
-    let after = after.ok_or_else(|| missing_touch(table))?;
-    let previous = log_row(connection, Version(after))?.touch(table)?.previous;
+fn last_touch(rows: &Rows, table: TableId, upto: Version) -> Result<Version> {
+    let after = rows.next_touch(table, upto)?.ok_or_else(|| missing_touch(table))?;
+    let previous = rows.row(after)?.touch(table)?.previous;
     if previous > upto { Err(missing_touch(table)) } else { Ok(previous) }
 }
 
@@ -528,15 +136,14 @@ fn missing_touch(table: TableId) -> Error {
 
 /// Reads the deltas of a table whose newest is at `tail`; `after < upto`, and `upto` is there.
 pub(super) fn deltas(
-    connection: &Connection,
-    segments: &Segments,
+    rows: &Rows,
     table: TableId,
     (after, upto): (Version, Version),
     tail: Version,
 ) -> Result<Vec<(Version, Bytes)>> {
     let mut deltas = Vec::new();
-    each_delta(connection, table, (after, upto), tail, |row, _| {
-        deltas.push((row.head.version, body(connection, segments, row, table)?));
+    each_delta(rows, table, (after, upto), tail, |row, _| {
+        deltas.push((row.head.version, rows.body(row, table)?));
         Ok(())
     })?;
     Ok(deltas)
@@ -544,17 +151,14 @@ pub(super) fn deltas(
 
 /// Returns how long the deltas of a table are whose newest is at `tail`; `None` if one was trimmed.
 pub(super) fn delta_bytes(
-    connection: &Connection,
+    rows: &Rows,
     table: TableId,
-    after: Version,
-    upto: Version,
+    (after, upto): (Version, Version),
     tail: Version,
 ) -> Result<Option<u64>> {
-    const TRIMMED_AT: &str = "SELECT length(body) = length(?2) AND body = ?2 FROM log WHERE version = ?1";
     let (mut bytes, mut is_whole) = (0, true);
-    each_delta(connection, table, (after, upto), tail, |row, touch| {
-        let at = params![clamp(row.head.version), TRIMMED];
-        is_whole &= one(connection, TRIMMED_AT, at, |row| flag(row, 0))? == Some(false);
+    each_delta(rows, table, (after, upto), tail, |row, touch| {
+        is_whole &= !row.is_trimmed();
         bytes += touch.length;
         Ok(())
     })?;
@@ -563,26 +167,22 @@ pub(super) fn delta_bytes(
 
 /// Visits the entries in a range that have a delta of a table whose newest is at `tail`; none is missing.
 fn each_delta(
-    connection: &Connection,
+    rows: &Rows,
     table: TableId,
     (after, upto): (Version, Version),
     tail: Version,
     mut visit: impl FnMut(&LogRow, &Touch) -> Result<()>,
 ) -> Result<()> {
-    const RANGE: &str = "SELECT version FROM touch WHERE table_id = ?1 AND version > ?2 AND version <= ?3
-        ORDER BY version";
-    let last = if tail <= upto { tail } else { last_touch(connection, table, upto)? };
-    let range = params![clamp(Version(table.0)), clamp(after), clamp(upto)];
-    let versions = each(connection, RANGE, range, |row| number(row, 0))?;
+    let last = if tail <= upto { tail } else { last_touch(rows, table, upto)? };
     let mut at: Option<Version> = None;
-    for version in versions {
-        let row = log_row(connection, Version(version))?;
+    for version in rows.touches(table, after, upto)? {
+        let row = rows.row(version)?;
         let touch = *row.touch(table)?;
         let follows = at.map_or(touch.previous <= after, |at| touch.previous == at);
         if !follows {
             return Err(missing_touch(table));
         }
-        at = Some(Version(version));
+        at = Some(version);
         if touch.length > 0 {
             visit(&row, &touch)?;
         }
@@ -594,31 +194,13 @@ fn each_delta(
     Ok(())
 }
 
-/// Reads one delta of an entry.
-fn body(connection: &Connection, segments: &Segments, row: &LogRow, table: TableId) -> Result<Bytes> {
-    const PART: &str = "SELECT substr(body, ?2, ?3) FROM log WHERE version = ?1";
-    if let [_] = row.touches.as_slice() {
-        return bodies(connection, segments, row).map(|mut bodies| bodies.swap_remove(0));
-    }
-    let at = row.touches.iter().position(|touch| touch.table == table).unwrap_or_default();
-    let touch = row.touch(table)?;
-    let before: u64 = row.touches[..at].iter().map(|touch| touch.length).sum();
-    let part = params![clamp(row.head.version), clamp(Version(before + 1)), clamp(Version(touch.length))];
-    let body = one(connection, PART, part, |row| Ok(Bytes::copy_from_slice(blob(row, 0)?)))?;
-    match body.filter(|body| Digest::of(body) == touch.digest) {
-        Some(body) => Ok(body),
-        // Damaged, trimmed, or in a segment: the whole tells.
-        None => bodies(connection, segments, row).map(|mut bodies| bodies.swap_remove(at)),
-    }
-}
-
 /// Finds the newest entry at or before `time` among those up to `newest`: times increase as versions do.
-pub(super) fn newest_at(connection: &Connection, time: Time, newest: Version) -> Result<Option<EntryHead>> {
+pub(super) fn newest_at(rows: &Rows, time: Time, newest: Version) -> Result<Option<EntryHead>> {
     let mut found = None;
-    let (mut low, mut high) = (1, newest.0);
+    let (Version(mut low), Version(mut high)) = rows.around(time, newest);
     while low <= high {
         let middle = low + (high - low) / 2;
-        let row = log_row(connection, Version(middle))?;
+        let row = rows.row(Version(middle))?;
         if row.head.time <= time {
             low = middle + 1;
             found = Some(row.head);
@@ -629,23 +211,24 @@ pub(super) fn newest_at(connection: &Connection, time: Time, newest: Version) ->
     Ok(found)
 }
 
-/// Returns the digest of the catalog that a version's entry made.
-fn catalog_digest(connection: &Connection, version: Version) -> Result<Digest> {
-    if version == Version(0) {
+/// Reads what the catalog of an old version amounts to.
+pub(super) fn catalog_digest(rows: &Rows, version: Version) -> Result<Digest> {
+    let changed = rows.row(version)?.catalog_version;
+    if changed == Version(0) {
         return Ok(Digest::default());
     }
-    log_row(connection, version)?
+    rows.row(changed)?
         .catalog_digest
-        .ok_or_else(|| Error::corrupt(format!("Entry {version} of the log lacks the catalog's digest.")))
+        .ok_or_else(|| Error::corrupt(format!("Entry {changed} of the log lacks the catalog's digest.")))
 }
 
-/// Reads what stood at `version`, out of `objects`, which are all that could.
+/// Reads what stood at `version`, out of `objects`, which are all that could. It must amount to `expected`.
 pub(super) fn catalog_at(
     connection: &Connection,
     version: Version,
+    expected: Digest,
     objects: &[(ObjectKind, u64)],
 ) -> Result<Vec<Change>> {
-    let expected = catalog_digest(connection, log_row(connection, version)?.catalog_version)?;
     let mut tally = Digest::default();
     let mut puts = Vec::with_capacity(objects.len());
     for (kind, id) in objects {
@@ -894,74 +477,4 @@ fn each_file(connection: &Connection, mut take: impl FnMut(FileHead, bool) -> Re
         return Err(Error::corrupt("A row of the metastore's table 'file' is missing or was changed."));
     }
     Ok(())
-}
-
-/// Runs a query of at most one row.
-pub(super) fn one<T>(
-    connection: &Connection,
-    sql: &'static str,
-    params: &[&dyn rusqlite::ToSql],
-    decode: impl FnOnce(&Row) -> Result<T>,
-) -> Result<Option<T>> {
-    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
-    statement.query_row(params, |row| Ok(decode(row))).optional().map_err(sql_error)?.transpose()
-}
-
-/// Runs a query of any number of rows.
-pub(super) fn each<T>(
-    connection: &Connection,
-    sql: &'static str,
-    params: &[&dyn rusqlite::ToSql],
-    mut decode: impl FnMut(&Row) -> Result<T>,
-) -> Result<Vec<T>> {
-    let mut statement = connection.prepare_cached(sql).map_err(sql_error)?;
-    let mut rows = statement.query(params).map_err(sql_error)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(sql_error)? {
-        found.push(decode(row)?);
-    }
-    Ok(found)
-}
-
-pub(super) fn integer(row: &Row, column: usize) -> Result<i64> {
-    row.get(column).map_err(sql_error)
-}
-
-pub(super) fn number(row: &Row, column: usize) -> Result<u64> {
-    from_sql(integer(row, column)?)
-}
-
-fn flag(row: &Row, column: usize) -> Result<bool> {
-    match integer(row, column)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(Error::corrupt(format!("The metastore holds {other} where only 0 or 1 can be."))),
-    }
-}
-
-fn crc(row: &Row, column: usize) -> Result<u32> {
-    row.get(column).map_err(sql_error)
-}
-
-fn text<'a>(row: &'a Row, column: usize) -> Result<&'a str> {
-    let value = row.get_ref(column).map_err(sql_error)?;
-    value.as_str().map_err(|error| sql_error(error.into()))
-}
-
-fn blob<'a>(row: &'a Row, column: usize) -> Result<&'a [u8]> {
-    let value = row.get_ref(column).map_err(sql_error)?;
-    value.as_blob().map_err(|error| sql_error(error.into()))
-}
-
-fn digest(row: &Row, column: usize) -> Result<Digest> {
-    blob(row, column)?
-        .try_into()
-        .map(Digest)
-        .map_err(|_| Error::corrupt("The metastore holds a digest of wrong length."))
-}
-
-fn file_id(row: &Row, column: usize) -> Result<FileId> {
-    let bytes: &[u8] = blob(row, column)?;
-    let bytes = bytes.try_into().map_err(|_| Error::corrupt("The metastore holds a file id of wrong length."))?;
-    Ok(FileId(uuid::Uuid::from_bytes(bytes)))
 }

@@ -20,9 +20,10 @@ use crate::log::integrity::{self, Head};
 use crate::log::{Entry, EntryHead, FileKind, FileRecord, Pin, Trimmed};
 use crate::schema::same_name;
 
-use super::read::{self, Known, Tail};
-use super::segments::Segment;
+use super::known::{self, Known, Tail};
+use super::segments::{Segment, State};
 use super::{clamp, disk_full, end_to_sql, name_taken, run, sql_error, to_sql};
+use super::{read, rows};
 
 /// The WAL is checkpointed by the append that makes it longer.
 const WAL_BYTES_MAX: u64 = 16 << 20;
@@ -284,11 +285,15 @@ pub(super) fn initialise(connection: &Connection, name: &str, value: &str) -> Re
     Ok(())
 }
 
-/// Brings a store of an older format to this build's: in the transaction that `connection` is in.
+/// Brings a store of an older format to this build's: in the transaction that `connection` is in. What its segments hold still
+/// stands in SQLite, and so nothing has left that yet: ageing begins anew.
 pub(super) fn migrate(connection: &Connection, name: &str, (old, new): (&str, &str)) -> Result<()> {
     const SAVE: &str = "UPDATE head SET serial = ?1, body = ?2, crc = ?3 WHERE id = 1";
-    let mut head = read::head(connection)?;
-    connection.execute_batch(include_str!("../segment.sql")).map_err(sql_error)?;
+    let mut head = known::head(connection)?;
+    if old == "1" {
+        connection.execute_batch(include_str!("../segment.sql")).map_err(sql_error)?;
+    }
+    head.emptied = Version(0);
     integrity::toggle(&mut head.settings, integrity::setting_digest(name, old));
     insert_setting(connection, &mut head, name, new)?;
     head.serial += 1;
@@ -319,7 +324,7 @@ pub(super) struct News {
     pub pins: HashMap<PinId, Option<Pin>>,
     pub intents: HashMap<FileId, Option<FileKind>>,
     pub settings: HashMap<String, Option<String>>,
-    pub segments: HashMap<u64, Option<Segment>>,
+    pub segments: HashMap<u64, Option<Arc<Segment>>>,
 }
 
 /// A transaction in the making.
@@ -360,7 +365,7 @@ impl<'a> Draft<'a> {
 
     /// Returns the true reason of a failure: rows that another process wrote look like damage.
     pub(super) fn explain(&self, error: Error) -> Error {
-        match read::head(self.connection) {
+        match known::head(self.connection) {
             Ok(head) if head.serial != self.known.head.serial => another_writer().with_source(error),
             _ => error,
         }
@@ -577,7 +582,7 @@ impl<'a> Draft<'a> {
                 continue;
             }
             let id_sql = to_sql(id.0)?;
-            let digest = read::one(self.connection, DELETE, params![id_sql], |row| read::pin_digest(row, *id))?;
+            let digest = rows::one(self.connection, DELETE, params![id_sql], |row| known::pin_digest(row, *id))?;
             let digest = digest.ok_or_else(|| Error::corrupt(format!("The row of pin {id} is gone.")))?;
             integrity::toggle(&mut self.news.head.pins, digest);
             self.news.pins.insert(*id, None);
@@ -654,47 +659,46 @@ impl<'a> Draft<'a> {
         self.put_intent(id, kind)
     }
 
-    /// Puts `mark` in the place of the deltas of a run of entries that were not trimmed, and returns of how many.
-    ///
-    /// The rows are deleted and inserted, not updated: SQLite joins the pages that lose rows, and those whose rows shrink it
-    /// leaves as they are, full of holes that nothing else gets.
-    pub(super) fn replace_bodies(&self, first: Version, last: Version, mark: &[u8]) -> Result<usize> {
-        const ROWS: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
-            catalog_version, catalog_digest, hash, crc FROM log WHERE version BETWEEN ?1 AND ?2
-            AND length(body) > 0 AND (length(body) <> length(?3) OR body <> ?3) ORDER BY version";
-        const DELETE: &str = "DELETE FROM log WHERE version = ?1";
-        let range = params![clamp(first), clamp(last), read::TRIMMED];
-        let rows: Vec<Vec<Value>> = read::each(self.connection, ROWS, range, |row| {
-            (0..14).map(|column| row.get(column).map_err(sql_error)).collect()
-        })?;
-        for row in &rows {
-            self.execute(DELETE, &[&row[0]])?;
-        }
-        for row in &rows {
-            let columns = row.iter().map(|value| value as &dyn rusqlite::ToSql);
-            let columns: Vec<&dyn rusqlite::ToSql> = columns.chain([&mark as &dyn rusqlite::ToSql]).collect();
-            self.execute(INSERT_ENTRY, &columns)?;
-        }
-        Ok(rows.len())
-    }
-
-    /// Empties the bodies of entries.
-    pub(super) fn trim(&mut self, versions: &[Version]) -> Result<Trimmed> {
-        let mut done = Trimmed::default();
-        let mut of_segments: BTreeMap<u64, u64> = BTreeMap::new();
-        for version in versions {
-            let row = read::log_row(self.connection, *version)?;
-            let bytes: u64 = row.touches.iter().map(|touch| touch.length).sum();
-            if bytes > 0 && self.replace_bodies(*version, *version, read::TRIMMED)? > 0 {
-                done.entries += 1;
-                done.bytes += bytes;
-                if let Some(segment) = self.segment_of(*version) {
-                    *of_segments.entry(segment).or_default() += bytes;
-                }
+    /// Takes the deltas of entries out of the log: of each, as many bytes as are said.
+    pub(super) fn trim(&mut self, entries: &[(Version, u64)]) -> Result<Trimmed> {
+        let known = self.known;
+        let whole = known.segments.values().filter(|segment| segment.state == State::Whole);
+        let whole: BTreeMap<Version, &Arc<Segment>> = whole.map(|segment| (segment.first, segment)).collect();
+        let mut trimmed: BTreeMap<u64, Segment> = BTreeMap::new();
+        for (version, bytes) in entries {
+            self.trim_row(*version)?;
+            let holding = whole.range(..=*version).next_back().filter(|(_, segment)| *version <= segment.last);
+            if let Some((_, segment)) = holding {
+                let segment = trimmed.entry(segment.number).or_insert_with(|| Segment::clone(segment));
+                segment.forget(*version);
+                segment.trimmed += bytes;
             }
         }
-        of_segments.into_iter().try_for_each(|(segment, bytes)| self.trim_segment(segment, bytes))?;
-        Ok(done)
+        for mut segment in trimmed.into_values() {
+            segment.optimize();
+            self.put_segment(segment)?;
+        }
+        Ok(Trimmed { entries: entries.len() as u64, bytes: entries.iter().map(|(_, bytes)| bytes).sum() })
+    }
+
+    /// Puts a mark in the place of an entry's deltas, if it stands in SQLite.
+    ///
+    /// The row is deleted and inserted, not updated: SQLite joins the pages that lose rows, and those whose rows shrink it
+    /// leaves as they are, full of holes that nothing else gets.
+    fn trim_row(&self, version: Version) -> Result<()> {
+        const ROW: &str = "SELECT version, time, account, author, what, upkeep, touches, changes, pins, files,
+            catalog_version, catalog_digest, hash, crc FROM log WHERE version = ?1";
+        const DELETE: &str = "DELETE FROM log WHERE version = ?1";
+        let row: Option<Vec<Value>> = rows::one(self.connection, ROW, params![clamp(version)], |row| {
+            (0..14).map(|column| row.get(column).map_err(sql_error)).collect()
+        })?;
+        if let Some(row) = row {
+            self.execute(DELETE, &[&row[0]])?;
+            let columns = row.iter().map(|value| value as &dyn rusqlite::ToSql);
+            let columns: Vec<&dyn rusqlite::ToSql> = columns.chain([&rows::TRIMMED as &dyn rusqlite::ToSql]).collect();
+            self.execute(INSERT_ENTRY, &columns)?;
+        }
+        Ok(())
     }
 
     pub(super) fn put_setting(&mut self, name: &str, value: &str) -> Result<()> {
