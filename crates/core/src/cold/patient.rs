@@ -22,6 +22,9 @@ use crate::env::Env;
 /// How long to wait before each further try of a read.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
+/// For how long a request is tried again by whatever sends it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// See the module.
 pub struct Patient {
     inner: Arc<dyn ObjectStore>,
@@ -102,13 +105,15 @@ fn code(said: &str) -> Option<&str> {
 impl ObjectStore for Patient {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let mut pauses = PAUSES.iter();
+        // What took so long to fail was tried again below.
+        let last_try = self.env.passed().saturating_add(PATIENCE.as_micros() as i64 / 2);
         loop {
             match (self.read(location, options.clone()).await, pauses.next()) {
                 (Ok((mut result, bytes)), _) => {
                     result.payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
                     return Ok(result);
                 }
-                (Err(error), Some(pause)) if may_pass(&error) => {
+                (Err(error), Some(pause)) if may_pass(&error) && self.env.passed() < last_try => {
                     tracing::debug!(%location, %error, "a read is tried again");
                     self.env.pause(*pause).await;
                 }
