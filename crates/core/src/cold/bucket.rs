@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cold::durable::DurableLocal;
 use crate::cold::files::blocking;
-use crate::cold::patient::{PATIENCE, Patient};
+use crate::cold::patient::{NoBucket, PATIENCE, Patient};
 use crate::cold::to_hex;
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -40,8 +40,6 @@ struct Home {
 
 /// The setting that holds [`Home`].
 const HOME_SETTING: &str = "objects";
-const HINT_UNREACHABLE: &str = "Check the network, AWS_ENDPOINT_URL, AWS_REGION and the keys; an endpoint with http:// needs \
-                                AWS_ALLOW_HTTP=true.";
 /// The object that says whose a place is.
 const OWNER: &str = "STORE";
 
@@ -105,28 +103,35 @@ impl Bucket {
         let mut listed = objects.list(None);
         match tokio::time::timeout(FIRST_TIMEOUT, listed.try_next()).await {
             Ok(first) => first.map(drop).map_err(|error| self.unreachable(error)),
-            Err(_) => {
-                let seconds = FIRST_TIMEOUT.as_secs();
-                Err(Error::unavailable(format!("'{self}' cannot be reached: no answer for {seconds} seconds."))
-                    .with_hint(HINT_UNREACHABLE))
-            }
+            Err(_) => Err(self.away(format!("no answer for {} seconds", FIRST_TIMEOUT.as_secs()))),
         }
     }
 
     fn unreachable(&self, error: object_store::Error) -> Error {
         use object_store::Error as Refused;
         match error {
-            Refused::NotFound { .. } => Error::unavailable(format!("There is no bucket '{}'.", self.name))
-                .with_hint("Make it first, or correct the URL for objects, AWS_REGION or AWS_ENDPOINT_URL."),
+            Refused::Generic { source, .. } if source.is::<NoBucket>() => {
+                Error::unavailable(format!("There is no bucket '{}'.", self.name))
+                    .with_hint("Make it first, or correct the URL for objects, AWS_REGION or AWS_ENDPOINT_URL.")
+            }
             // The answer's text may name the key.
             Refused::PermissionDenied { .. } | Refused::Unauthenticated { .. } => {
                 Error::unavailable(format!("'{self}' may not be used with these keys."))
                     .with_hint("Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do with the bucket.")
             }
-            error => Error::unavailable(format!("'{self}' cannot be reached: {error}."))
-                .with_hint(HINT_UNREACHABLE)
-                .with_source(error),
+            error => self.away(root(&error).to_string()).with_source(error),
         }
+    }
+
+    fn away(&self, why: String) -> Error {
+        let keys = match std::env::var_os("AWS_ACCESS_KEY_ID") {
+            Some(_) => "the keys",
+            None => "the keys (AWS_ACCESS_KEY_ID is not set: they are asked of the machine)",
+        };
+        Error::unavailable(format!("'{self}' cannot be reached: {why}.")).with_hint(format!(
+            "Check the network, AWS_ENDPOINT_URL, AWS_REGION and {keys}; an endpoint with http:// needs \
+             AWS_ALLOW_HTTP=true.",
+        ))
     }
 
     /// Takes the place for a store that has no file yet.
@@ -187,6 +192,11 @@ impl fmt::Display for Bucket {
     }
 }
 
+/// Returns the first of an error's causes, which says what happened; those above it say to whom.
+fn root<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    error.source().map_or(error, root)
+}
+
 /// Returns the URL of where a store's files lie, as the store remembers it; `None` for its own folder.
 pub fn remembered(metastore: &dyn Metastore) -> Result<Option<String>> {
     Ok(home(metastore)?.map(|home| home.url))
@@ -219,8 +229,8 @@ fn home(metastore: &dyn Metastore) -> Result<Option<Home>> {
     Ok(metastore.setting(HOME_SETTING)?.map(|home| serde_json::from_str(&home)).transpose()?)
 }
 
-/// Returns the objects of a store whose files lie elsewhere than in its folder. `asked` is where they are said to lie: a
-/// store without a commit takes that place, any other refuses what is not its own.
+/// Returns the objects of a store whose files lie elsewhere than in its folder. `asked` is where they are said to lie, a place
+/// that was reached: a store without a commit takes it, any other refuses what is not its own.
 pub async fn open_remote(
     metastore: &Arc<dyn Metastore>,
     asked: Option<&Bucket>,
@@ -251,7 +261,9 @@ pub async fn open_remote(
         }
         (Some(home), _) => {
             let bucket = Bucket::parse(&home.url)?;
-            bucket.reach(env).await?;
+            if asked.is_none() {
+                bucket.reach(env).await?;
+            }
             let objects = bucket.connect(env, RETRY)?;
             // One that a crash left between its number and its place has no files yet.
             match is_new && !bucket.is_taken(&objects, &home.store).await? {
