@@ -165,7 +165,7 @@ def test_what_it_costs(s3_server, moto):
     asks(0, rows, server, f"INSERT INTO d.t VALUES {values}")
     asks(2, rows, server, "OPTIMIZE TABLE d.t")
     asks(0, server.stop)
-    asks(4, server.start)
+    asks(3, server.start)
     point, scan = "SELECT v FROM d.t WHERE id = 777", "SELECT SUM(v), MAX(name) FROM d.t"
     # The manifest, the footer, the keys, the row.
     asks(5, rows, server, point)
