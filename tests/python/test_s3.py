@@ -1,10 +1,14 @@
 """A store whose files lie in storage that speaks S3: a server of moto's."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import boto3
@@ -22,7 +26,8 @@ class Moto:
         self.port = free_port()
         program = Path(sys.executable).parent / "moto_server"
         command = [program, "-H", "127.0.0.1", "-p", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        self.log = tempfile.NamedTemporaryFile()
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log,
                                         env=dict(os.environ) | environment)
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -41,9 +46,17 @@ class Moto:
                                    aws_access_key_id="test", aws_secret_access_key="test")
         self.client.create_bucket(Bucket="strandline-test")
 
+    def empty(self):
+        urllib.request.urlopen(f"{self.endpoint}/moto-api/reset", data=b"").close()
+        self.client.create_bucket(Bucket="strandline-test")
+
     def stop(self):
         self.process.terminate()
         self.process.wait(timeout=60)
+
+    def requests(self):
+        """How many requests were answered so far."""
+        return Path(self.log.name).read_text().count(" HTTP/1.1")
 
     def objects(self):
         """The names of all objects, with their digests."""
@@ -51,11 +64,18 @@ class Moto:
         return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", [])}
 
 
-@pytest.fixture
-def moto():
+@pytest.fixture(scope="module")
+def moto_server():
     server = Moto()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def moto(moto_server):
+    """A server that holds nothing but an empty bucket."""
+    moto_server.empty()
+    return moto_server
 
 
 @pytest.fixture
@@ -122,6 +142,62 @@ def test_the_first_hour(s3_server, moto):
     assert server.stop() == 0
     for path in [server.log, *server.data.rglob("*")]:
         assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
+
+
+def test_what_it_costs(s3_server, moto):
+    server = s3_server
+
+    def asks(at_most, work, *arguments):
+        before = moto.requests()
+        result = work(*arguments)
+        asked = moto.requests() - before
+        assert asked <= at_most, f"{arguments}: {asked} requests"
+        return result
+
+    # The server's own first reading is over: the next is tomorrow.
+    deadline = time.monotonic() + 60
+    while rows(server, "SELECT LAST_ENDED FROM information_schema.STRANDLINE_HEALTH") in ((), ((None,),)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    rows(server, "CREATE DATABASE d")
+    rows(server, "CREATE TABLE d.t (id INT PRIMARY KEY, v INT, name VARCHAR(40))")
+    values = ",".join(f"({n},{n * 7919 % 20_011},'{n * 7919 % 20_011:032x}')" for n in range(20_000))
+    asks(0, rows, server, f"INSERT INTO d.t VALUES {values}")
+    asks(2, rows, server, "OPTIMIZE TABLE d.t")
+    asks(0, server.stop)
+    asks(3, server.start)
+    point, scan = "SELECT v FROM d.t WHERE id = 777", "SELECT SUM(v), MAX(name) FROM d.t"
+    # The manifest, the footer, the keys, the row.
+    asks(5, rows, server, point)
+    asks(0, rows, server, point)
+    asks(3, rows, server, scan)
+    asks(1, rows, server, scan)
+    keys = ",".join(map(str, range(1000, 20_000, 2500)))
+    rows(server, f"UPDATE d.t SET v = 0 WHERE id IN ({keys})")
+    # Eight blocks are in memory, and those of the new part come there together.
+    asks(12, rows, server, "OPTIMIZE TABLE d.t")
+    asks(0, rows, server, "SELECT v FROM d.t WHERE id = 11000")
+
+
+def test_storage_that_does_not_answer_stops_only_who_needs_it(s3_server, moto):
+    server = s3_server
+    rows(server, "CREATE DATABASE d")
+    rows(server, "CREATE TABLE d.t (id INT PRIMARY KEY, v INT)")
+    rows(server, "CREATE TABLE d.w (id INT PRIMARY KEY, v INT)")
+    rows(server, "INSERT INTO d.t VALUES (1, 1), (2, 2)")
+    rows(server, "OPTIMIZE TABLE d.t")
+    moto.process.send_signal(signal.SIGSTOP)
+    answers = []
+    reader = threading.Thread(target=lambda: answers.append(count(server)))
+    reader.start()
+    rows(server, "INSERT INTO d.w VALUES (1, 1)")
+    rows(server, "CREATE SNAPSHOT s FOR DATABASE d")
+    rows(server, "CREATE DATABASE e CLONE d")
+    assert count(server, "SELECT COUNT(*), SUM(v) FROM e.w") == (1, 1)
+    assert answers == []
+    moto.process.send_signal(signal.SIGCONT)
+    reader.join()
+    assert answers == [(2, 3)]
 
 
 def refused(data, moto, url, **environment):

@@ -27,6 +27,7 @@ use sqlparser::ast::{
     self, ObjectName, ObjectNamePart, Query, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, VisitorMut,
 };
 use strandline_core::catalog::Catalog;
+use strandline_core::cold::Keys;
 use strandline_core::grants::Privileges;
 use strandline_core::ids::{AccountId, ColumnId, TableId, Version};
 use strandline_core::moment::Moment;
@@ -123,6 +124,8 @@ pub struct Options {
     pub rights: Option<Arc<Rights>>,
     /// Tables that the statement writes: it has asked for what it reads of them by itself.
     pub written: Vec<TableId>,
+    /// Only the names and types of the result are wanted: no row is read.
+    pub names_only: bool,
 }
 
 /// How deep views may stand in views.
@@ -463,7 +466,10 @@ async fn resolve(
     let limit = reading.source.limit();
     let pin = limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty());
     if !table.is_view() {
-        let keys = equals.filter(|_| !hidden.version).and_then(|equals| equals.keys(&table));
+        let keys = match options.names_only {
+            true => Some(Keys::new()),
+            false => equals.filter(|_| !hidden.version).and_then(|equals| equals.keys(&table)),
+        };
         let scan = match (reading.source, &keys, hidden.version) {
             (Source::Moment(moment, _), Some(keys), _) => moment.scan_keys(&table, keys).await?,
             (Source::Moment(moment, _), None, false) => moment.scan(&table).await?,

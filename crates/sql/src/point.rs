@@ -25,7 +25,7 @@ use crate::by_key::{self, Constant};
 use crate::dml;
 use crate::error::Result;
 use crate::parse::{self, Statement};
-use crate::plan::Source;
+use crate::plan::{self, Source};
 use crate::run;
 use crate::session::Session;
 
@@ -213,7 +213,10 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
         return None;
     }
     // The names and types of the result are the planner's.
-    let planned = session.plan(&parsed, &vec![Value::Int(1); parsed.parameters]).await.ok()?;
+    let parameters = vec![Value::Int(1); parsed.parameters];
+    let names_only = plan::Options { names_only: true, ..plan::Options::default() };
+    let reading = session.reading(&reader);
+    let planned = Box::pin(plan::query(reading, query, &parsed.text, &parameters, &names_only)).await.ok()?;
     let metas = run::column_metas(planned.logical.schema(), &planned.shown);
     if metas.len() != columns.len() {
         return None;

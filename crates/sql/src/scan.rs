@@ -49,6 +49,9 @@ use strandline_core::schema::{Column, Initial, Table, Type};
 
 use crate::functions::settings::Zone;
 
+/// How much of a part's end is read at once in the hope that its footer is in it.
+const FOOTER_BYTES: usize = 128 * 1024;
+
 /// Where the parts lie, as DataFusion addresses them. The engine registers the verified store under it.
 pub const STORE_URL: &str = "strandline://store";
 
@@ -230,6 +233,7 @@ impl MomentTable {
         let cache = runtime.cache_manager.get_file_metadata_cache();
         let source = ParquetSource::new(file_schema)
             .with_table_parquet_options(state.table_options().parquet.clone())
+            .with_metadata_size_hint(FOOTER_BYTES)
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)));
 
         let rows: u64 = group.iter().map(|part| part.part.rows - part.excluded.len()).sum();

@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cold::durable::DurableLocal;
 use crate::cold::files::blocking;
-use crate::cold::patient::Patient;
+use crate::cold::patient::{NoBucket, PATIENCE, Patient};
 use crate::cold::to_hex;
 use crate::env::Env;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::log::Metastore;
 
 /// A place in S3-compatible storage: `s3://bucket/prefix`.
@@ -44,11 +44,17 @@ const HOME_SETTING: &str = "objects";
 const OWNER: &str = "STORE";
 
 /// How long one request may take: a part of 8 MiB, or a file that is read whole.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For how long a request is tried again.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
-const RETRIES: usize = 6;
+/// How a request is tried again that the storage refuses for a moment, or that does not get there: for so long, however often.
+const RETRY: RetryConfig = RetryConfig {
+    max_retries: 100,
+    retry_timeout: PATIENCE,
+    backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(2), base: 3.0 },
+};
+/// As `RETRY` for the first request of all: whoever waits for it may have mistyped where to.
+const FIRST_RETRY: RetryConfig = RetryConfig { max_retries: 2, retry_timeout: CONNECT_TIMEOUT, ..RETRY };
+const FIRST_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Bucket {
     /// Reads `s3://bucket/prefix`.
@@ -75,11 +81,9 @@ impl Bucket {
     }
 
     /// Returns the store of the objects there. Asks nobody anything yet.
-    fn connect(&self, env: &Env) -> Result<Arc<dyn ObjectStore>> {
+    fn connect(&self, env: &Env, retry: RetryConfig) -> Result<Arc<dyn ObjectStore>> {
         let client = ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
         let allows_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
-        let retry =
-            RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, backoff: BackoffConfig::default() };
         let s3 = AmazonS3Builder::from_env()
             .with_client_options(client.with_allow_http(allows_http))
             .with_bucket_name(&self.name)
@@ -95,28 +99,39 @@ impl Bucket {
 
     /// Makes sure that the bucket is there and lets us look. Changes nothing.
     pub async fn reach(&self, env: &Env) -> Result<()> {
-        let objects = self.connect(env)?;
-        let first = objects.list(None).try_next().await;
-        first.map(drop).map_err(|error| self.unreachable(error))
+        let objects = self.connect(env, FIRST_RETRY)?;
+        let mut listed = objects.list(None);
+        match tokio::time::timeout(FIRST_TIMEOUT, listed.try_next()).await {
+            Ok(first) => first.map(drop).map_err(|error| self.unreachable(error)),
+            Err(_) => Err(self.away(format!("no answer for {} seconds", FIRST_TIMEOUT.as_secs()))),
+        }
     }
 
     fn unreachable(&self, error: object_store::Error) -> Error {
         use object_store::Error as Refused;
         match error {
-            Refused::NotFound { .. } => Error::unavailable(format!("There is no bucket '{}'.", self.name))
-                .with_hint("Make it first, or correct the URL for objects, AWS_REGION or AWS_ENDPOINT_URL."),
+            Refused::Generic { source, .. } if source.is::<NoBucket>() => {
+                Error::unavailable(format!("There is no bucket '{}'.", self.name))
+                    .with_hint("Make it first, or correct the URL for objects, AWS_REGION or AWS_ENDPOINT_URL.")
+            }
             // The answer's text may name the key.
             Refused::PermissionDenied { .. } | Refused::Unauthenticated { .. } => {
                 Error::unavailable(format!("'{self}' may not be used with these keys."))
                     .with_hint("Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do with the bucket.")
             }
-            error => Error::unavailable(format!("'{self}' cannot be reached: {error}."))
-                .with_hint(
-                    "Check the network, AWS_ENDPOINT_URL, AWS_REGION and the keys; an endpoint with http:// needs \
-                     AWS_ALLOW_HTTP=true.",
-                )
-                .with_source(error),
+            error => self.away(root(&error).to_string()).with_source(error),
         }
+    }
+
+    fn away(&self, why: String) -> Error {
+        let keys = match std::env::var_os("AWS_ACCESS_KEY_ID") {
+            Some(_) => "the keys",
+            None => "the keys (AWS_ACCESS_KEY_ID is not set: they are asked of the machine)",
+        };
+        Error::unavailable(format!("'{self}' cannot be reached: {why}.")).with_hint(format!(
+            "Check the network, AWS_ENDPOINT_URL, AWS_REGION and {keys}; an endpoint with http:// needs \
+             AWS_ALLOW_HTTP=true.",
+        ))
     }
 
     /// Takes the place for a store that has no file yet.
@@ -124,7 +139,7 @@ impl Bucket {
         let owner = Path::from(OWNER);
         let put = || objects.put_opts(&owner, store.to_owned().into(), PutMode::Create.into());
         match put().await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => self.check_owner(objects, store).await?,
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => self.require_owner(objects, store).await?,
             Err(error) => return Err(self.unreachable(error)),
         }
         match put().await {
@@ -135,13 +150,23 @@ impl Bucket {
         }
     }
 
-    async fn check_owner(&self, objects: &Arc<dyn ObjectStore>, store: &str) -> Result<()> {
+    /// Tells whether the place is taken, by this store. Refuses another's.
+    async fn is_taken(&self, objects: &Arc<dyn ObjectStore>, store: &str) -> Result<bool> {
         let read = async { objects.get(&Path::from(OWNER)).await?.bytes().await };
         match read.await {
-            Ok(owner) if owner == store.as_bytes() => Ok(()),
+            Ok(owner) if owner == store.as_bytes() => Ok(true),
             Ok(_) => Err(Error::invalid(format!("'{self}' belongs to another store."))
                 .with_hint("Name another prefix: every store needs one of its own.")),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(self.unreachable(error)),
+        }
+    }
+
+    async fn require_owner(&self, objects: &Arc<dyn ObjectStore>, store: &str) -> Result<()> {
+        match self.is_taken(objects, store).await? {
+            true => Ok(()),
+            false => Err(Error::unavailable(format!("There are no files of this store in '{self}'."))
+                .with_hint("Set AWS_ENDPOINT_URL and AWS_REGION to where they are, or put them back there.")),
         }
     }
 
@@ -165,6 +190,11 @@ impl fmt::Display for Bucket {
             prefix => write!(f, "s3://{}/{prefix}", self.name),
         }
     }
+}
+
+/// Returns the first of an error's causes, which says what happened; those above it say to whom.
+fn root<'e>(error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    error.source().map_or(error, root)
 }
 
 /// Returns the URL of where a store's files lie, as the store remembers it; `None` for its own folder.
@@ -199,8 +229,8 @@ fn home(metastore: &dyn Metastore) -> Result<Option<Home>> {
     Ok(metastore.setting(HOME_SETTING)?.map(|home| serde_json::from_str(&home)).transpose()?)
 }
 
-/// Returns the objects of a store whose files lie elsewhere than in its folder. `asked` is where they are said to lie: a
-/// store without a commit takes that place, any other refuses what is not its own.
+/// Returns the objects of a store whose files lie elsewhere than in its folder. `asked` is where they are said to lie, a place
+/// that was reached: a store without a commit takes it, any other refuses what is not its own.
 pub async fn open_remote(
     metastore: &Arc<dyn Metastore>,
     asked: Option<&Bucket>,
@@ -214,7 +244,7 @@ pub async fn open_remote(
     match (kept, asked) {
         (None, None) => Ok(None),
         (None, Some(bucket)) => {
-            let objects = bucket.connect(env)?;
+            let objects = bucket.connect(env, RETRY)?;
             bucket.check_empty(&objects).await?;
             let mut number = [0; 16];
             env.fill_random(&mut number);
@@ -231,18 +261,14 @@ pub async fn open_remote(
         }
         (Some(home), _) => {
             let bucket = Bucket::parse(&home.url)?;
-            let objects = bucket.connect(env)?;
-            bucket.reach(env).await?;
-            match objects.get(&Path::from(OWNER)).await {
-                Err(object_store::Error::NotFound { .. }) if is_new => bucket.claim(&objects, &home.store).await?,
-                Err(object_store::Error::NotFound { .. }) => {
-                    return Err(Error::new(
-                        Kind::Unavailable,
-                        format!("There are no files of this store in '{bucket}'."),
-                    )
-                    .with_hint("Set AWS_ENDPOINT_URL and AWS_REGION to where they are, or put them back there."));
-                }
-                _ => bucket.check_owner(&objects, &home.store).await?,
+            if asked.is_none() {
+                bucket.reach(env).await?;
+            }
+            let objects = bucket.connect(env, RETRY)?;
+            // One that a crash left between its number and its place has no files yet.
+            match is_new && !bucket.is_taken(&objects, &home.store).await? {
+                true => bucket.claim(&objects, &home.store).await?,
+                false => bucket.require_owner(&objects, &home.store).await?,
             }
             Ok(Some(objects))
         }
@@ -252,6 +278,7 @@ pub async fn open_remote(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn a_url_names_a_bucket_and_a_prefix() {

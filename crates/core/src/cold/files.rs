@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::cold::patient::PATIENCE;
 use crate::cold::verified::VerifiedStore;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
@@ -248,8 +249,13 @@ impl Files {
         }
         let blocks = covering_blocks(ranges, record.length);
         let location = path(record.kind, record.id);
+        let begun = self.inner.env.passed();
         let fetched = match self.inner.store.get_ranges(&location, &blocks).await {
             Ok(fetched) => fetched,
+            // A storage that was asked for so long would be asked for as long again.
+            Err(error) if self.inner.env.passed() - begun >= PATIENCE.as_micros() as i64 / 2 => {
+                return Err(failed(record.kind, record.id, "read", error));
+            }
             Err(error) => return Err(self.read_failed(record, error).await),
         };
         for (range, bytes) in blocks.iter().zip(&fetched) {

@@ -22,6 +22,9 @@ use crate::env::Env;
 /// How long to wait before each further try of a read.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
+/// For how long a request is tried again by whatever sends it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// See the module.
 pub struct Patient {
     inner: Arc<dyn ObjectStore>,
@@ -71,14 +74,28 @@ fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Generic { .. } | Error::NotFound { .. })
 }
 
+/// There is no bucket: that its objects are not found says nothing of them.
+#[derive(Debug)]
+pub(super) struct NoBucket;
+
+impl fmt::Display for NoBucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no such bucket")
+    }
+}
+
+impl std::error::Error for NoBucket {}
+
 /// Says what a refusal is by its kind, and leaves out what its text says beyond that: it names the key that was refused. Of
 /// a list that is refused, only the code in the answer tells.
 fn plain(error: Error) -> Error {
     let denied = |path| Error::PermissionDenied { path, source: "the keys do not allow it".into() };
+    let no_bucket = || Error::Generic { store: "S3", source: Box::new(NoBucket) };
     match error {
         Error::PermissionDenied { path, .. } | Error::Unauthenticated { path, .. } => denied(path),
+        Error::NotFound { source, .. } if code(&source.to_string()) == Some("NoSuchBucket") => no_bucket(),
         Error::Generic { store, source } => match code(&source.to_string()) {
-            Some("NoSuchBucket") => Error::NotFound { path: String::new(), source: "there is no such bucket".into() },
+            Some("NoSuchBucket") => no_bucket(),
             Some(
                 "AccessDenied"
                 | "InvalidAccessKeyId"
@@ -102,13 +119,15 @@ fn code(said: &str) -> Option<&str> {
 impl ObjectStore for Patient {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let mut pauses = PAUSES.iter();
+        // What took so long to fail was tried again below.
+        let last_try = self.env.passed().saturating_add(PATIENCE.as_micros() as i64 / 2);
         loop {
             match (self.read(location, options.clone()).await, pauses.next()) {
                 (Ok((mut result, bytes)), _) => {
                     result.payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
                     return Ok(result);
                 }
-                (Err(error), Some(pause)) if may_pass(&error) => {
+                (Err(error), Some(pause)) if may_pass(&error) && self.env.passed() < last_try => {
                     tracing::debug!(%location, %error, "a read is tried again");
                     self.env.pause(*pause).await;
                 }
@@ -172,7 +191,11 @@ mod tests {
         ] {
             assert!(matches!(error, Error::PermissionDenied { .. }) && !format!("{error:?}").contains("AKIA7"));
         }
-        assert!(matches!(generic("NoSuchBucket"), Error::NotFound { .. }));
+        let said = || "404 Not Found: <Error><Code>NoSuchBucket</Code></Error>".into();
+        for error in [generic("NoSuchBucket"), plain(Error::NotFound { path: "p".into(), source: said() })] {
+            assert!(matches!(error, Error::Generic { source, .. } if source.is::<NoBucket>()));
+        }
+        assert!(matches!(plain(Error::NotFound { path: "p".into(), source: "404".into() }), Error::NotFound { .. }));
         assert!(matches!(generic("SlowDown"), Error::Generic { .. }));
     }
 }

@@ -381,7 +381,7 @@ impl Cold {
     /// rows goes on without waiting for the disk.
     pub async fn warm(&self, table: &Table, from: &[&Part], parts: &[Part], parts_version: Version) -> Result<()> {
         let footers = try_join_all(parts.iter().map(|part| self.footer(part))).await?;
-        let mut wanted: BTreeSet<(usize, u32)> = BTreeSet::new();
+        let mut wanted = vec![BTreeSet::new(); parts.len()];
         for old in from {
             let Some(footer) = self.caches.footers.peek(&old.file) else { continue };
             for block in 0..footer.blocks.len() {
@@ -401,14 +401,37 @@ impl Cold {
                 }
                 // One whose rows are all over the place says little of where they are read.
                 if new_blocks.len() <= WARMED_MAX {
-                    wanted.extend(new_blocks);
+                    for (number, block) in new_blocks {
+                        wanted[number].insert(block);
+                    }
                 }
             }
         }
-        for (number, block) in wanted {
-            let (part, footer) = (&parts[number], &footers[number]);
-            self.block_keys(footer, block).await?;
-            self.block(table, footer, block, part.common_version(parts_version)).await?;
+        for ((part, footer), blocks) in parts.iter().zip(&footers).zip(wanted) {
+            self.warm_blocks(table, footer, &blocks, part.common_version(parts_version)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads these blocks into memory, a row group of them at once: storage over a network counts requests.
+    async fn warm_blocks(
+        &self,
+        table: &Table,
+        footer: &Arc<Footer>,
+        blocks: &BTreeSet<u32>,
+        common_version: Option<Version>,
+    ) -> Result<()> {
+        let target = Target::new(table, None, true, common_version)?;
+        let selected = blocks.iter().map(|block| footer.blocks.range(*block)).collect();
+        let mut rows = Rows::new(&self.files, footer, &target.names(), selected);
+        for block in blocks {
+            // Of whole blocks, each is a batch.
+            let whole = |batch: &RecordBatch| batch.num_rows() == footer.blocks.range(*block).len();
+            let batch = rows.next().await?.filter(whole).ok_or_else(|| misfit(footer))?;
+            let id = (footer.record.id, *block);
+            self.caches.keys.insert(id, Arc::new(keys_of(footer, &batch)?));
+            let batch = target.shape(footer, &batch)?;
+            self.caches.blocks.insert(id, Arc::new(Block { layout: Layout::of(table, common_version), batch }));
         }
         Ok(())
     }

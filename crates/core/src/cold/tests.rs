@@ -589,3 +589,24 @@ async fn every_call_can_be_spawned() {
     };
     tokio::spawn(work).await.unwrap().unwrap();
 }
+
+/// What was in memory of a part is in memory of the one that takes its place: the same rows, block by block.
+#[tokio::test]
+async fn blocks_are_warmed_together() {
+    let (cold, _, table, part, _, batch) = large().await;
+    let pieces: Vec<RecordBatch> = (0..15).map(|n| batch.slice(n * 10_000, 10_000)).collect();
+    let (copy, _) = write(cold.files(), &table, &pieces, PartVersions::Inherit).await;
+    // The first block, two neighbours, the last of a row group, the last of all.
+    let warm = [0, 20_000, 23_000, 131_071, 149_999];
+    for row in warm {
+        cold.get(&table, &part, PARTS_VERSION, &key(3 * row)).await.unwrap().unwrap();
+    }
+    cold.warm(&table, &[&part], std::slice::from_ref(&copy), PARTS_VERSION).await.unwrap();
+    for row in warm {
+        let found = cold.try_get(&table, &copy, PARTS_VERSION, &key(3 * row)).unwrap().unwrap();
+        let read = cold.get(&table, &part, PARTS_VERSION, &key(3 * row)).await.unwrap().unwrap();
+        assert_eq!((found.position, i64::from(found.position)), (read.position, row));
+        assert_eq!(found.block, read.block);
+    }
+    assert!(cold.try_get(&table, &copy, PARTS_VERSION, &key(3 * 60_000)).is_none(), "no other block is");
+}

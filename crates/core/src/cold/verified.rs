@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,8 +21,8 @@ use object_store::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::cold::files::{Files, covering_blocks, damaged, failed, parse_path};
-use crate::error::{Error, Kind};
+use crate::cold::files::{Files, covering_blocks, damaged, failed, parse_path, path};
+use crate::error::Error;
 use crate::log::{BLOCK_BYTES, FileRecord};
 
 /// See [`Files::verified_store`].
@@ -34,9 +36,15 @@ pub(super) struct VerifiedStore {
 struct Room {
     units: Arc<Semaphore>,
     all: u32,
-    /// How long a read waits for its place.
+    /// How long a read waits for its place while nobody reads.
     wait: Duration,
+    /// How many reads that have a place were begun, and how many have ended.
+    begun: AtomicU64,
+    ended: AtomicU64,
 }
+
+/// A read that goes on, until it is dropped.
+struct Reading<'a>(&'a Room);
 
 /// What was read, and its place in the room until it is dropped.
 struct Held {
@@ -50,7 +58,8 @@ const UNIT_BYTES: u64 = 4096;
 /// What was read stands beside the pages that are unpacked from it.
 const UNPACKED: u64 = 2;
 
-/// Who waits for longer stands behind somebody who waits for it: two sides of a join, each with half of the room.
+/// Who waits for longer while nobody reads stands behind somebody who waits for it: two sides of a join, each with half of
+/// the room.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// How much of a file one read of a stream takes.
@@ -59,7 +68,8 @@ const STREAM_BYTES: u64 = 64 * BLOCK_BYTES;
 impl Room {
     fn new(bytes: u64) -> Room {
         let all = (bytes / UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64) as u32;
-        Room { units: Arc::new(Semaphore::new(all as usize)), all, wait: WAIT }
+        let (begun, ended) = Default::default();
+        Room { units: Arc::new(Semaphore::new(all as usize)), all, wait: WAIT, begun, ended }
     }
 
     /// Waits for a place. What is larger than the room gets all of it.
@@ -68,16 +78,31 @@ impl Room {
         if let Ok(place) = self.units.clone().try_acquire_many_owned(units) {
             return Ok(Arc::new(place));
         }
-        match tokio::time::timeout(self.wait, self.units.clone().acquire_many_owned(units)).await {
-            Ok(place) => Ok(Arc::new(place.expect("it is never closed"))),
-            Err(_) => Err(wrap(
-                Error::new(
-                    Kind::Unavailable,
-                    "Out of memory: what is being read of parts takes all that there is for it.",
-                )
-                .with_hint("Try again when other queries are done, or start the server with a greater --memory-limit."),
-            )),
+        let mut place = pin!(self.units.clone().acquire_many_owned(units));
+        loop {
+            let ended = self.ended.load(Ordering::Relaxed);
+            match tokio::time::timeout(self.wait, place.as_mut()).await {
+                Ok(place) => return Ok(Arc::new(place.expect("it is never closed"))),
+                // Storage over a network may have been asked again and again for what they hold their places for.
+                Err(_) if self.begun.load(Ordering::Relaxed) > ended => {}
+                Err(_) => break,
+            }
         }
+        Err(wrap(
+            Error::unavailable("Out of memory: what is being read of parts takes all that there is for it.")
+                .with_hint("Try again when other queries are done, or start the server with a greater --memory-limit."),
+        ))
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Reading(self)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -104,6 +129,16 @@ impl VerifiedStore {
         }
         Ok(record)
     }
+
+    async fn head(&self, record: &FileRecord) -> Result<ObjectMeta> {
+        let meta = self.store.head(&path(record.kind, record.id)).await;
+        let meta = meta.map_err(|error| wrap(failed(record.kind, record.id, "read", error)))?;
+        if meta.size != record.length {
+            let how = format!("it has {} bytes instead of {}", meta.size, record.length);
+            return Err(wrap(damaged(record, &how)));
+        }
+        Ok(meta)
+    }
 }
 
 impl fmt::Debug for VerifiedStore {
@@ -122,12 +157,17 @@ impl fmt::Display for VerifiedStore {
 impl ObjectStore for VerifiedStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let record = self.record(location).await?;
-        let meta = self.store.head(location).await;
-        let meta = meta.map_err(|error| wrap(failed(record.kind, record.id, "read", error)))?;
-        if meta.size != record.length {
-            let how = format!("it has {} bytes instead of {}", meta.size, record.length);
-            return Err(wrap(damaged(&record, &how)));
-        }
+        let meta = match options.head {
+            true => self.head(&record).await?,
+            // Whether it is as long shows itself where it is read.
+            false => ObjectMeta {
+                location: location.clone(),
+                last_modified: Default::default(),
+                size: record.length,
+                e_tag: None,
+                version: None,
+            },
+        };
         options.check_preconditions(&meta)?;
         if options.version.is_some() {
             return Err(refused("a read of a version"));
@@ -148,6 +188,7 @@ impl ObjectStore for VerifiedStore {
         // What is read is a piece of whole blocks, and holds all of them.
         let blocks = covering_blocks(ranges, record.length);
         let place = self.room.take(blocks.iter().map(|block| block.end - block.start).sum()).await?;
+        let _reading = self.room.reading();
         let read = self.files.read_ranges(&record, ranges).await.map_err(wrap)?;
         Ok(read.into_iter().map(|bytes| Bytes::from_owner(Held { bytes, _place: place.clone() })).collect())
     }
@@ -207,7 +248,7 @@ mod tests {
     use object_store::{GetRange, ObjectStoreExt};
 
     use super::*;
-    use crate::cold::files::{cause, path};
+    use crate::cold::files::cause;
     use crate::cold::testing::{damage, test_files};
     use crate::error::Kind;
     use crate::log::FileKind;
@@ -263,6 +304,11 @@ mod tests {
         store.room.wait = Duration::from_millis(10);
         let error = store.get_ranges(&location, &[0..1]).await.unwrap_err();
         assert_eq!(cause(&error).unwrap().kind(), Kind::Unavailable);
+        let reading = store.room.reading();
+        let waiting = store.get_ranges(&location, &[0..1]);
+        let waited = tokio::time::timeout(Duration::from_millis(50), waiting).await;
+        assert!(waited.is_err(), "who waits for one that reads is patient");
+        drop(reading);
         store.room.wait = WAIT;
         let mut waiting = store.get_ranges(&location, &[50_000..99_000]);
         assert!(futures::poll!(&mut waiting).is_pending());

@@ -344,7 +344,8 @@ fn stop_signal() -> Result<impl Future<Output = &'static str>> {
 
 fn start_log(arguments: &Arguments) {
     let level = match arguments.verbose {
-        0 => "info",
+        // What it tries again is told when it fails.
+        0 => "info,object_store=warn",
         1 => "info,strandline=debug,strandline_server=debug,strandline_sql=debug,strandline_core=debug",
         _ => "trace",
     };
