@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use strandline_workbench::network::{flood, hostile};
 use strandline_workbench::process::Result;
-use strandline_workbench::{adya, isolation};
+use strandline_workbench::{adya, isolation, kill};
 
 mod bench;
 mod demo;
-mod kill;
 mod memory;
 mod tpch;
 
