@@ -1,4 +1,4 @@
-//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] | flood [SECONDS] | memory [MIB…]
+//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] | flood [SECONDS] | memory [MIB|CASE]…
 //! | bench [NAME]`: run by `cargo xtask`.
 
 use std::process::ExitCode;
@@ -50,7 +50,7 @@ async fn run() -> Result<()> {
         ["bench", rest @ ..] => bench::run(rest).await,
         _ => {
             let usage = "usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] \
-                         | flood [SECONDS] | memory [MIB…] | bench [NAME]";
+                         | flood [SECONDS] | memory [MIB|CASE]… | bench [NAME]";
             Err(usage.into())
         }
     }
