@@ -4,7 +4,10 @@
 //! It works on a copy of the tree under `target/defects`: what is being worked on is never touched, whatever happens.
 //! Beside the copy lie no built files of its own: with a setting of its own, cargo keeps what it builds here apart from the
 //! ordinary builds, and shares the dependencies.
+//!
+//! Before any defect, each test runs on the copy as it is: one that fails without a defect would catch every one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,43 +31,56 @@ struct Defect {
     new: String,
 }
 
-/// What the tests said about a defect.
+/// What a test came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Outcome {
-    Caught,
-    /// The test did not come to an end.
+    /// So many tests ran, and none failed.
+    Passed(u64),
+    Failed,
+    /// It did not come to an end.
     Hung,
-    Missed,
+}
+
+/// What a defect is tried with: the kind of test, its filter and its environment.
+type Trial = (String, String, Vec<(String, String)>);
+
+impl Defect {
+    fn trial(&self) -> Trial {
+        (self.target.clone(), self.filter.clone(), self.env.clone())
+    }
 }
 
 /// After so long a test that still runs has noticed: it would never pass.
 const HANG: Duration = Duration::from_secs(300);
 
-/// Tries the defects of a rig, or the one of this name, or all.
+/// Tries the defects of rigs, or those of these names, or all.
 pub fn run(context: &Context, arguments: &[String]) -> Result<(), String> {
     let mut defects = read(&context.root)?;
-    if let Some(wanted) = arguments.first() {
-        defects.retain(|defect| defect.rig == *wanted || defect.name.starts_with(wanted.as_str()));
-        if defects.is_empty() {
-            return Err(format!("no rig and no defect is called '{wanted}'; they are in {FOLDER}"));
-        }
+    let is_wanted = |defect: &Defect, name: &String| defect.rig == *name || defect.name.starts_with(name.as_str());
+    if let Some(unknown) = arguments.iter().find(|name| !defects.iter().any(|defect| is_wanted(defect, name))) {
+        return Err(format!("no rig and no defect is called '{unknown}'; they are in {FOLDER}"));
     }
+    defects.retain(|defect| arguments.is_empty() || arguments.iter().any(|name| is_wanted(defect, name)));
     // What cannot be applied is said before anything is built.
     for defect in &defects {
         broken(&context.root, defect)?;
     }
     let tree = context.target.join("defects");
     copy(&context.root, &tree)?;
+    unbroken(context, &tree, &defects)?;
     let mut missed = Vec::new();
     for (at, defect) in defects.iter().enumerate() {
         let start = Instant::now();
         let path = tree.join(&defect.file);
         fs::write(&path, broken(&context.root, defect)?).map_err(|error| format!("{}: {error}", path.display()))?;
-        let outcome = noticed(context, &tree, defect);
+        let outcome = build(context, &tree, &defect.target)
+            .and_then(|program| test(context, &tree, &program, &defect.trial(), HANG))
+            .map_err(|error| format!("{}/{}: {error}", defect.rig, defect.name));
         copy(&context.root, &tree)?;
         let verdict = match outcome? {
-            Outcome::Caught => "caught",
+            Outcome::Failed => "caught",
             Outcome::Hung => "caught (it hung)",
-            Outcome::Missed => {
+            Outcome::Passed(_) => {
                 missed.push(format!("{}/{}: {}", defect.rig, defect.name, defect.about));
                 "NOT CAUGHT"
             }
@@ -208,10 +224,45 @@ fn copy(root: &Path, tree: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds the copy, runs the test, and tells what it said.
-fn noticed(context: &Context, tree: &Path, defect: &Defect) -> Result<Outcome, String> {
+/// Runs each test without a defect. It must pass, and in so little time that one that hangs is told from it.
+fn unbroken(context: &Context, tree: &Path, defects: &[Defect]) -> Result<(), String> {
+    let mut programs: BTreeMap<&str, PathBuf> = BTreeMap::new();
+    let trials: BTreeSet<Trial> = defects.iter().map(Defect::trial).collect();
+    let mut refused = Vec::new();
+    for defect in defects {
+        if !programs.contains_key(defect.target.as_str()) {
+            programs.insert(&defect.target, build(context, tree, &defect.target)?);
+        }
+    }
+    for (at, trial) in trials.iter().enumerate() {
+        let start = Instant::now();
+        let outcome = test(context, tree, &programs[trial.0.as_str()], trial, HANG / 2)?;
+        let took = start.elapsed().as_secs_f64();
+        println!("{:>3}/{} without a defect {} {}: {outcome:?} ({took:.0} s)", at + 1, trials.len(), trial.0, trial.1);
+        refused.extend(refusal(trial, outcome));
+    }
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(format!("tests that no defect can be tried with:\n  {}", refused.join("\n  "))),
+    }
+}
+
+/// Says why a test that came to this without a defect is none to try a defect with.
+fn refusal((target, filter, env): &Trial, outcome: Outcome) -> Option<String> {
+    let why = match outcome {
+        Outcome::Passed(0) => "no test is called so",
+        Outcome::Passed(_) => return None,
+        Outcome::Failed => "it fails without a defect",
+        Outcome::Hung => "it takes too long without a defect",
+    };
+    let env: String = env.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+    Some(format!("{target} {filter}{env}: {why}"))
+}
+
+/// Builds the copy's tests of a kind, and returns the program.
+fn build(context: &Context, tree: &Path, target: &str) -> Result<PathBuf, String> {
     let mut cargo = context.cargo(&["test", "--no-run", "--config", "profile.dev.package.strandline-core.debug=false"]);
-    match defect.target.as_str() {
+    match target {
         "lib" => cargo.args(["--package", "strandline-core", "--lib"]),
         target => cargo.args(["--workspace", "--test", target]),
     };
@@ -219,36 +270,48 @@ fn noticed(context: &Context, tree: &Path, defect: &Defect) -> Result<Outcome, S
     let built = cargo.output().map_err(|error| format!("cannot start cargo: {error}"))?;
     let said = String::from_utf8_lossy(&built.stderr);
     if !built.status.success() {
-        return Err(format!("{}/{} does not compile:\n{said}", defect.rig, defect.name));
+        return Err(format!("it does not compile:\n{said}"));
     }
     let mut programs = said.lines().filter_map(|line| line.trim().strip_prefix("Executable ")?.rsplit_once('('));
     let program =
         programs.next_back().map(|(_, path)| path.trim_end_matches(')')).ok_or("cargo names no test program")?;
-    let program = context.root.join(program);
+    Ok(context.root.join(program))
+}
 
+/// Runs a test, and tells what it came to.
+fn test(
+    context: &Context,
+    tree: &Path,
+    program: &Path,
+    (_, filter, env): &Trial,
+    within: Duration,
+) -> Result<Outcome, String> {
     let log = context.target.join("defects-output.txt");
     let file = fs::File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     // Started directly: what hangs can be ended.
     let mut test = Command::new(program);
-    test.current_dir(tree.join("crates/core")).arg(&defect.filter).stdout(file).stderr(Stdio::null());
-    test.envs(defect.env.iter().map(|(name, value)| (name, value)));
+    test.current_dir(tree.join("crates/core")).arg(filter).stdout(file).stderr(Stdio::null());
+    test.envs(env.iter().map(|(name, value)| (name, value)));
     let mut child = test.spawn().map_err(|error| format!("cannot start {test:?}: {error}"))?;
-    let Some(passed) = ended(&mut child)? else { return Ok(Outcome::Hung) };
+    let Some(passed) = ended(&mut child, within)? else { return Ok(Outcome::Hung) };
     let said = fs::read(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-    if passed && String::from_utf8_lossy(&said).contains(" 0 passed") {
-        return Err(format!("{}/{}: no test is called '{}'", defect.rig, defect.name, defect.filter));
-    }
-    Ok(if passed { Outcome::Missed } else { Outcome::Caught })
+    Ok(if passed { Outcome::Passed(tests_passed(&String::from_utf8_lossy(&said))) } else { Outcome::Failed })
 }
 
-/// Waits for a test; `None` if it would never end.
-fn ended(child: &mut Child) -> Result<Option<bool>, String> {
+/// Reads how many tests passed from what a test program says last.
+fn tests_passed(said: &str) -> u64 {
+    let line = said.lines().rev().find_map(|line| line.strip_prefix("test result: ok. "));
+    line.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Waits for a test; `None` if it does not end in this time.
+fn ended(child: &mut Child, within: Duration) -> Result<Option<bool>, String> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
             return Ok(Some(status.success()));
         }
-        if start.elapsed() > HANG {
+        if start.elapsed() > within {
             let _ = child.kill();
             let _ = child.wait();
             return Ok(None);
@@ -274,5 +337,38 @@ mod tests {
         assert!(parse("rig", "== one: it forgets\nfile a.rs\ntest core x\n---\nold\n+++\nnew\n").is_err());
         assert!(parse("rig", "== one: it forgets\nfile a.rs\ntest other x\n---\nold\n+++\nnew\n===\n").is_err());
         assert!(parse("rig", "file a.rs\n").is_err());
+    }
+
+    #[test]
+    fn only_a_test_that_passes_without_a_defect_can_notice_one() {
+        let trial = ("core".to_owned(), "some_test".to_owned(), vec![("SEED".to_owned(), "1".to_owned())]);
+        let why = |outcome| refusal(&trial, outcome);
+        assert_eq!(why(Outcome::Passed(1)), None);
+        assert_eq!(why(Outcome::Failed).as_deref(), Some("core some_test SEED=1: it fails without a defect"));
+        assert!(why(Outcome::Passed(0)).is_some() && why(Outcome::Hung).is_some());
+        let said =
+            "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 99 filtered out; finished";
+        assert_eq!(tests_passed(said), 0);
+        assert_eq!(tests_passed(&said.replace("0 passed", "10 passed")), 10);
+        assert_eq!(tests_passed("test result: FAILED. 3 passed; 2 failed"), 0);
+        assert_eq!(tests_passed(""), 0);
+    }
+
+    #[test]
+    fn what_fails_passes_or_hangs_is_told_apart() {
+        let end = |script: &str, within| {
+            let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            ended(&mut child, within).unwrap()
+        };
+        assert_eq!(end("exit 0", HANG), Some(true));
+        assert_eq!(end("exit 101", HANG), Some(false));
+        assert_eq!(end("exec sleep 600", Duration::from_millis(100)), None);
+    }
+
+    #[test]
+    fn every_defect_can_be_made() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let stale: Vec<String> = read(&root).unwrap().iter().filter_map(|defect| broken(&root, defect).err()).collect();
+        assert!(stale.is_empty(), "{}", stale.join("\n"));
     }
 }

@@ -52,14 +52,14 @@ const VERBS: &[Verb] = &[
     },
     Verb {
         name: "defects",
-        arguments: "[RIG|NAME]",
-        about: "breaks the source on purpose, one defect at a time: the tests must notice each",
+        arguments: "[RIG|NAME]…",
+        about: "breaks the source on purpose, one defect at a time: the tests must notice each, and pass without any",
         run: defects::run,
     },
     Verb {
         name: "memory",
-        arguments: "[MIB…]",
-        about: "TPC-H and hostile statements in a cgroup of little memory; as root",
+        arguments: "[MIB|CASE]…",
+        about: "TPC-H and hostile statements in a cgroup of little memory, or those whose names contain CASE; as root",
         run: memory,
     },
     Verb {

@@ -5,5 +5,6 @@
 
 pub mod adya;
 pub mod isolation;
+pub mod kill;
 pub mod network;
 pub mod process;

@@ -1,4 +1,4 @@
-//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] | flood [SECONDS] | memory [MIB…]
+//! `workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] | flood [SECONDS] | memory [MIB|CASE]…
 //! | bench [NAME]`: run by `cargo xtask`.
 
 use std::process::ExitCode;
@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use strandline_workbench::network::{flood, hostile};
 use strandline_workbench::process::Result;
-use strandline_workbench::{adya, isolation};
+use strandline_workbench::{adya, isolation, kill};
 
 mod bench;
 mod demo;
-mod kill;
 mod memory;
 mod tpch;
 
@@ -51,7 +50,7 @@ async fn run() -> Result<()> {
         ["bench", rest @ ..] => bench::run(rest).await,
         _ => {
             let usage = "usage: workbench demo FLIGHTS | kill [ROUNDS] [SEED] | isolation | adya [RUNS] [SEED] \
-                         | flood [SECONDS] | memory [MIB…] | bench [NAME]";
+                         | flood [SECONDS] | memory [MIB|CASE]… | bench [NAME]";
             Err(usage.into())
         }
     }

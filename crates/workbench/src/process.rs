@@ -25,6 +25,9 @@ pub const PASSWORD: &str = "tide-table-17";
 /// How long a server may take until it answers.
 const START_SECONDS_MAX: u64 = 60;
 
+/// How long a server that was asked to end may take.
+const STOP_SECONDS_MAX: u64 = 120;
+
 /// A running server. Dropping it kills the process.
 pub struct Server {
     child: Child,
@@ -318,7 +321,16 @@ impl Server {
         if !asked.success() {
             return Err(format!("cannot signal {}", self.name).into());
         }
-        let status = self.child.wait()?;
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait()? {
+                Some(status) => break status,
+                None if start.elapsed() > Duration::from_secs(STOP_SECONDS_MAX) => {
+                    return Err(format!("{} did not end within {STOP_SECONDS_MAX} s of SIGTERM", self.name).into());
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
         if self.name == "strandline" && !status.success() {
             return Err(format!("{} ended with {status} after SIGTERM", self.name).into());
         }

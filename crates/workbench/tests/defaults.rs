@@ -308,6 +308,50 @@ async fn default_06_who_guesses_waits_and_strangers_look_like_everybody() {
     let many = (0..40).map(|_| fresh.log_in("root", "guess"));
     let codes: Vec<u16> = futures::future::join_all(many).await.into_iter().filter_map(Result::err).collect();
     assert!(codes.contains(&3955), "{codes:?}");
+
+    // Whoever else guesses, and does not even wait for an answer, the right password is let in: after a moment, as long as
+    // a wrong one waits at least, or silence would tell which is wrong.
+    let guess = async || {
+        let mut raw = fresh.raw().await;
+        raw.greeting().await.expect("a greeting");
+        raw.write(&answer("root", NATIVE, &[7; 20])).await;
+    };
+    let guessing = async {
+        loop {
+            futures::future::join_all((0..5).map(|_| guess())).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let knowing = async {
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            let begun = Instant::now();
+            assert!(fresh.log_in("root", &fresh.server.password).await.is_ok());
+            waits.push(begun.elapsed());
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        waits
+    };
+    let waits = tokio::select! {
+        () = guessing => unreachable!("it goes on"),
+        waits = knowing => waits,
+    };
+    println!("the right password among guesses took {waits:?}");
+    assert!(waits[0] >= Duration::from_secs(1), "a right password is told from a wrong one: {waits:?}");
+    assert!(waits.iter().all(|wait| *wait < Duration::from_secs(4)), "{waits:?}");
+
+    // A name that nobody can have is refused as such, and no name fills the log.
+    for (length, expected) in [(255, 1045), (256, 1470), (16_000, 1470)] {
+        let mut raw = fresh.raw().await;
+        raw.greeting().await.expect("a greeting");
+        raw.write(&answer(&"\u{1}".repeat(length), NATIVE, &[7; 20])).await;
+        let reply = raw.read().await.expect("an answer").expect("an answer");
+        assert_eq!(error_code(&reply), Some(expected), "{length}");
+        assert!(reply.len() < 500, "{} bytes", reply.len());
+    }
+    let log = fresh.server.log().expect("a log");
+    let denied: Vec<&str> = log.lines().filter(|line| line.contains("u{1}")).collect();
+    assert!(denied.len() == 1 && denied[0].len() < 1000, "{denied:?}");
 }
 
 /// A hello that offers one version of TLS at the most.

@@ -3,7 +3,8 @@
 //! An unknown user takes the same way as a known one, with verifiers that no password fits. No password is stored,
 //! logged or shown.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -18,9 +19,11 @@ use super::handshake::{SALT_BYTES, Salt};
 const FREE_FAILURES: u32 = 5;
 /// How long a user on a host is remembered after the last failure.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// The longest pause between two guesses.
+/// The longest that an answer waits, whatever it is.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// The longest pause between two refusals.
 const PAUSE_MAX: Duration = Duration::from_secs(4);
-/// A guess that would wait longer is refused at once.
+/// A refusal that would wait longer gets into no line.
 const WAIT_MAX: Duration = Duration::from_secs(8);
 const GUESSERS_MAX: usize = 10_000;
 
@@ -88,68 +91,106 @@ impl Strangers {
     }
 }
 
-/// Slows down those who guess: after a few failures of one user from one host, every further attempt waits its turn,
-/// and turns come ever more slowly. Hanging up does not help, as the wait comes before the check.
+/// Slows down those who guess. After a few failures of one user from one host,
+///
+/// - every *answer* waits a moment, up to a second, the same for a right password as for a wrong one. Were a right one told
+///   at once, silence would tell a wrong one, and who hangs up then would not be slowed down at all;
+/// - *refusals* come one after another, up to four seconds apart, and only as many as fit into eight seconds wait in line.
+///
+/// Nothing here keeps a right password out, whoever else guesses.
 #[derive(Default)]
 pub struct Guesses {
-    by_guesser: Mutex<HashMap<(String, String), Guesser>>,
+    guessers: Mutex<Guessers>,
+    /// Names are as long as strangers like: they are known by a hash that nobody else can compute.
+    hasher: RandomState,
 }
 
+/// At most [`GUESSERS_MAX`], each of a few dozen bytes.
+#[derive(Default)]
+struct Guessers {
+    by_hash: HashMap<u64, Guesser>,
+    /// Who is forgotten first: those who are not slowed down before those who are, the longest quiet before others.
+    order: BTreeSet<(bool, Instant, u64)>,
+}
+
+#[derive(Clone, Copy)]
 struct Guesser {
     failures: u32,
     last: Instant,
-    next_turn: Instant,
+    next_refusal: Instant,
+}
+
+impl Guesser {
+    fn is_slowed(&self) -> bool {
+        self.failures >= FREE_FAILURES
+    }
+
+    fn place(&self, hash: u64) -> (bool, Instant, u64) {
+        (self.is_slowed(), self.last, hash)
+    }
+
+    fn pause(&self) -> Duration {
+        match self.failures.checked_sub(FREE_FAILURES) {
+            None => Duration::ZERO,
+            Some(beyond) => (Duration::from_millis(100) * 2_u32.pow(beyond.min(10))).min(PAUSE_MAX),
+        }
+    }
 }
 
 impl Guesses {
-    /// Returns how long this attempt must wait, or nothing if the line is too long to join.
-    pub fn take_turn(&self, user: &str, host: &str, now: Instant) -> Option<Duration> {
-        let mut guessers = self.by_guesser.lock();
-        let Some(guesser) = guessers.get_mut(&(user.to_owned(), host.to_owned())) else { return Some(Duration::ZERO) };
-        if guesser.failures < FREE_FAILURES || now.duration_since(guesser.last) > FORGET_AFTER {
-            return Some(Duration::ZERO);
-        }
-        let doublings = (guesser.failures - FREE_FAILURES).min(10);
-        let pause = (Duration::from_millis(100) * 2_u32.pow(doublings)).min(PAUSE_MAX);
-        let turn = guesser.next_turn.max(now);
-        let wait = turn.duration_since(now);
-        if wait > WAIT_MAX {
-            return None;
-        }
-        guesser.next_turn = turn + pause;
-        Some(wait)
+    /// Returns how long any answer to this user from this host waits. It is asked before the failure is counted.
+    pub fn moment(&self, user: &str, host: &str, now: Instant) -> Duration {
+        let guessers = self.guessers.lock();
+        let guesser = guessers.by_hash.get(&self.hash(user, host)).filter(|guesser| !is_over(guesser, now));
+        guesser.map_or(Duration::ZERO, |guesser| guesser.pause().min(ANSWER_MAX))
     }
 
-    pub fn failed(&self, user: &str, host: &str, now: Instant) {
-        let mut guessers = self.by_guesser.lock();
-        if guessers.len() >= GUESSERS_MAX {
-            guessers.retain(|_, guesser| now.duration_since(guesser.last) < FORGET_AFTER);
-            if guessers.len() >= GUESSERS_MAX {
-                // Names made up on the way. Who is slowed down already is not forgotten for their sake.
-                guessers.retain(|_, guesser| guesser.failures >= FREE_FAILURES);
-            }
-            if guessers.len() >= GUESSERS_MAX {
-                guessers.clear();
-            }
-        }
-        let guesser = guessers.entry((user.to_owned(), host.to_owned())).or_insert(Guesser {
-            failures: 0,
-            last: now,
-            next_turn: now,
-        });
-        if now.duration_since(guesser.last) > FORGET_AFTER {
-            guesser.failures = 0;
+    /// Counts a failure. Returns how long its refusal waits, or nothing if the line is too long to join.
+    pub fn failed(&self, user: &str, host: &str, now: Instant) -> Option<Duration> {
+        let hash = self.hash(user, host);
+        let mut guessers = self.guessers.lock();
+        let known = guessers.take(hash).filter(|guesser| !is_over(guesser, now));
+        let mut guesser = known.unwrap_or(Guesser { failures: 0, last: now, next_refusal: now });
+        let refusal = guesser.next_refusal.max(now) + guesser.pause();
+        let wait = Some(refusal.duration_since(now)).filter(|wait| *wait <= WAIT_MAX);
+        if wait.is_some() {
+            guesser.next_refusal = refusal;
         }
         guesser.failures = guesser.failures.saturating_add(1);
         guesser.last = now;
+        guessers.put(hash, guesser);
+        wait
     }
 
     pub fn succeeded(&self, user: &str, host: &str) {
-        let mut guessers = self.by_guesser.lock();
-        if !guessers.is_empty() {
-            guessers.remove(&(user.to_owned(), host.to_owned()));
-        }
+        self.guessers.lock().take(self.hash(user, host));
     }
+
+    fn hash(&self, user: &str, host: &str) -> u64 {
+        self.hasher.hash_one((user, host))
+    }
+}
+
+impl Guessers {
+    fn take(&mut self, hash: u64) -> Option<Guesser> {
+        let guesser = self.by_hash.remove(&hash)?;
+        self.order.remove(&guesser.place(hash));
+        Some(guesser)
+    }
+
+    fn put(&mut self, hash: u64, guesser: Guesser) {
+        if self.by_hash.len() >= GUESSERS_MAX
+            && let Some((.., first)) = self.order.pop_first()
+        {
+            self.by_hash.remove(&first);
+        }
+        self.order.insert(guesser.place(hash));
+        self.by_hash.insert(hash, guesser);
+    }
+}
+
+fn is_over(guesser: &Guesser, now: Instant) -> bool {
+    now.saturating_duration_since(guesser.last) > FORGET_AFTER
 }
 
 /// Makes the response that a client would make, for tests.
@@ -225,30 +266,90 @@ mod tests {
         assert!(salts.iter().flatten().all(|byte| (33..127).contains(byte) && *byte != b'$'));
     }
 
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
     #[test]
-    fn guesses_wait_ever_longer() {
+    fn refusals_wait_ever_longer_and_few_at_once() {
         let (guesses, now) = (Guesses::default(), Instant::now());
         for _ in 0..FREE_FAILURES {
-            assert_eq!(guesses.take_turn("u", "h", now), Some(Duration::ZERO));
+            assert_eq!(guesses.moment("u", "h", now), Duration::ZERO);
+            assert_eq!(guesses.failed("u", "h", now), Some(Duration::ZERO));
+        }
+        // 100, 200, 400 … ms after the one before, and nobody waits longer than eight seconds.
+        let waits: Vec<_> = (0..200).map(|_| guesses.failed("u", "h", now)).collect();
+        assert_eq!(waits[..6], [100, 300, 700, 1500, 3100, 6300].map(|wait| Some(MS(wait))));
+        assert!(waits[6..].iter().all(Option::is_none), "{waits:?}");
+        // The line moves on, though none came to its end: one more refusal in four seconds.
+        let later = now + Duration::from_secs(4);
+        assert_eq!(guesses.failed("u", "h", later), Some(MS(6300)));
+        assert_eq!(guesses.failed("u", "h", later), None);
+        assert_eq!(guesses.failed("u", "other", now), Some(Duration::ZERO));
+        assert_eq!(guesses.failed("other", "h", now), Some(Duration::ZERO));
+        assert_eq!(guesses.failed("u", "h", later + FORGET_AFTER * 2), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn any_answer_waits_a_moment_and_no_more() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        (0..FREE_FAILURES).for_each(|_| {
+            guesses.failed("u", "h", now);
+        });
+        for expected in [100, 200, 400, 800, 1000, 1000] {
+            assert_eq!(guesses.moment("u", "h", now), MS(expected));
             guesses.failed("u", "h", now);
         }
-        let waits: Vec<_> = (0..200).map(|_| guesses.take_turn("u", "h", now)).collect();
-        assert_eq!(waits[0], Some(Duration::ZERO));
-        assert_eq!(waits[1], Some(Duration::from_millis(100)));
-        assert!(waits[199].is_none(), "a long line is refused");
-        assert_eq!(guesses.take_turn("u", "other", now), Some(Duration::ZERO));
-        assert_eq!(guesses.take_turn("u", "h", now + FORGET_AFTER * 2), Some(Duration::ZERO));
+        (0..10_000).for_each(|_| {
+            guesses.failed("u", "h", now);
+        });
+        assert_eq!(guesses.moment("u", "h", now), ANSWER_MAX);
+        assert_eq!(guesses.moment("u", "other", now), Duration::ZERO);
+        assert_eq!(guesses.moment("u", "h", now + FORGET_AFTER * 2), Duration::ZERO);
         guesses.succeeded("u", "h");
-        assert_eq!(guesses.take_turn("u", "h", now), Some(Duration::ZERO));
+        assert_eq!(guesses.moment("u", "h", now), Duration::ZERO);
     }
 
     #[test]
     fn made_up_names_do_not_make_a_guesser_forgotten() {
         let (guesses, now) = (Guesses::default(), Instant::now());
-        (0..FREE_FAILURES + 3).for_each(|_| guesses.failed("root", "h", now));
-        (0..3 * GUESSERS_MAX).for_each(|at| guesses.failed(&at.to_string(), "h", now));
-        assert_eq!(guesses.take_turn("root", "h", now), Some(Duration::ZERO), "the first turn is free");
-        assert_eq!(guesses.take_turn("root", "h", now), Some(Duration::from_millis(800)));
-        assert!(guesses.by_guesser.lock().len() <= GUESSERS_MAX);
+        (0..FREE_FAILURES + 3).for_each(|_| {
+            guesses.failed("root", "h", now);
+        });
+        // One that is quiet for longer goes before it, and so do all that have not failed often.
+        for at in 0..3 * GUESSERS_MAX {
+            guesses.failed(&at.to_string(), "h", now + MS(at as u64));
+        }
+        assert_eq!(guesses.moment("root", "h", now), MS(800));
+        assert_eq!(guesses.guessers.lock().by_hash.len(), GUESSERS_MAX);
+        let newest = (3 * GUESSERS_MAX - 1).to_string();
+        assert!(guesses.guessers.lock().by_hash.contains_key(&guesses.hash(&newest, "h")));
+    }
+
+    #[test]
+    fn many_who_are_slowed_down_push_out_the_longest_quiet_one_only() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        let guess = |name: &str, at: Instant| {
+            for _ in 0..=FREE_FAILURES {
+                guesses.failed(name, "h", at);
+            }
+        };
+        guess("quiet", now);
+        (1..GUESSERS_MAX).for_each(|at| guess(&at.to_string(), now + MS(at as u64)));
+        assert_ne!(guesses.moment("quiet", "h", now), Duration::ZERO, "there is room for all");
+        guess("one more", now + Duration::from_secs(60));
+        assert_eq!(guesses.moment("quiet", "h", now), Duration::ZERO);
+        let slowed = (1..GUESSERS_MAX).filter(|at| !guesses.moment(&at.to_string(), "h", now).is_zero()).count();
+        assert_eq!(slowed, GUESSERS_MAX - 1, "one was forgotten for one that came");
+        let guessers = guesses.guessers.lock();
+        assert_eq!((guessers.by_hash.len(), guessers.order.len()), (GUESSERS_MAX, GUESSERS_MAX));
+    }
+
+    #[test]
+    fn what_is_remembered_does_not_depend_on_the_length_of_names() {
+        let (guesses, now) = (Guesses::default(), Instant::now());
+        guesses.failed(&"x".repeat(1 << 20), "h", now);
+        // The key and the value of the map, and the place: no name among them.
+        let (bytes, bytes_max) = (size_of::<(u64, Guesser)>() + size_of::<(bool, Instant, u64)>(), 100);
+        assert!(bytes <= bytes_max, "{bytes}");
+        assert_ne!(guesses.hash("ab", "c"), guesses.hash("a", "bc"));
     }
 }

@@ -24,6 +24,10 @@ use super::server::{Seat, Shared};
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// The largest packet of a stranger.
 pub const STRANGER_BYTES_MAX: usize = 16 << 10;
+/// The longest name to log in with: `account:user:role`, where user and role have 32 characters each.
+const NAME_CHARS_MAX: usize = 255;
+/// As much of a name stands in the log.
+const LOGGED_CHARS_MAX: usize = 64;
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -93,7 +97,7 @@ pub async fn log_in(channel: &mut Channel, shared: &Arc<Shared>, process: &Proce
     }
     let capabilities = wanted & offered;
     tracing::debug!(connection = process.id(), attributes = describe(&request.attributes), "client");
-    let login = visit.login(&request, capabilities);
+    let login = visit.login(&request, capabilities)?;
     visit.prove(&login, &request, salt, wanted, false).await?;
     let Some(seat) = Seat::take(shared, &login.user) else { return Err(too_many_connections()) };
     let session = visit.open_session(login)?;
@@ -110,7 +114,7 @@ pub async fn change_user(
     capabilities: CapabilityFlags,
 ) -> Result<Session, End> {
     let mut visit = Visit { channel, shared, process, payload: Vec::new(), deadline: Instant::now() + HANDSHAKE_MAX };
-    let login = visit.login(&request, capabilities);
+    let login = visit.login(&request, capabilities)?;
     visit.prove(&login, &request, new_salt(), capabilities, true).await?;
     visit.open_session(login)
 }
@@ -138,18 +142,26 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    fn login(&self, request: &LoginRequest, capabilities: CapabilityFlags) -> Login {
-        Login {
+    fn login(&self, request: &LoginRequest, capabilities: CapabilityFlags) -> Result<Login, End> {
+        if request.user.chars().nth(NAME_CHARS_MAX).is_some() {
+            let name: String = request.user.chars().take(LOGGED_CHARS_MAX).collect();
+            let message =
+                format!("String '{name}…' is too long for a login (should be no longer than {NAME_CHARS_MAX})");
+            return Err(End::Fatal(Error::new(1470, "HY000", message)));
+        }
+        Ok(Login {
             user: request.user.clone(),
             host: self.process.host().to_owned(),
             database: request.database.clone(),
             found_rows: capabilities.contains(CapabilityFlags::CLIENT_FOUND_ROWS),
             local_infile: capabilities.contains(CapabilityFlags::CLIENT_LOCAL_FILES),
             connection_id: self.process.id(),
-        }
+        })
     }
 
     /// Checks the password, by up to three exchanges. A `fresh` salt is one that the client has not seen yet.
+    ///
+    /// It is checked as soon as it is there, and a wrong one counted: hanging up helps nobody. What is answered waits.
     async fn prove(
         &mut self,
         login: &Login,
@@ -158,21 +170,6 @@ impl Visit<'_> {
         wanted: CapabilityFlags,
         fresh: bool,
     ) -> Result<(), End> {
-        let guesses = &self.shared.guesses;
-        match guesses.take_turn(&login.user, &login.host, Instant::now()) {
-            Some(Duration::ZERO) => {}
-            Some(wait) => {
-                self.deadline += wait;
-                sleep(wait).await;
-            }
-            None => {
-                let message = format!(
-                    "Access denied for user '{}'@'{}'. Too many failed logins: try again later.",
-                    login.user, login.host
-                );
-                return Err(End::Fatal(Error::new(3955, "HY000", message)));
-            }
-        }
         let known = self.shared.engine.credential(login);
         let credential = known.unwrap_or_else(|| self.shared.strangers.credential(&login.user));
 
@@ -198,34 +195,62 @@ impl Visit<'_> {
         }
 
         let using_password = !is_empty_password(&response);
-        let mut proved = match plugin {
-            NATIVE_PLUGIN => check_native(&credential, &salt, &response),
-            _ => check_sha2(&credential, &salt, &response),
-        };
+        // A door without a lock is for those who are in the house.
+        let is_open = credential.sha2.is_some() || is_this_machine(&login.host);
+        let mut proved = is_open
+            && match plugin {
+                NATIVE_PLUGIN => check_native(&credential, &salt, &response),
+                _ => check_sha2(&credential, &salt, &response),
+            };
+        let (guesses, checked) = (&self.shared.guesses, Instant::now());
+        let moment = guesses.moment(&login.user, &login.host, checked);
+        let refusal = if proved { None } else { guesses.failed(&login.user, &login.host, checked) };
+        self.pause(moment).await;
         if plugin == SHA2_PLUGIN && proved && using_password {
             // "Fast authentication succeeded": an OK follows.
             self.channel.out.packet(|out| out.extend_from_slice(&[1, 3]));
         } else if plugin == SHA2_PLUGIN && using_password && self.channel.is_secure() {
             // Nobody else listens, so that a client whose scramble is of its own kind may say the password itself.
-            self.channel.out.packet(|out| out.extend_from_slice(&[1, 4]));
-            self.send().await?;
-            self.read().await?;
+            if let Err(end) = self.ask_in_clear().await {
+                self.denied(login);
+                return Err(end);
+            }
             let password = self.payload.strip_suffix(&[0]).unwrap_or(&self.payload);
-            proved = check_clear(&credential, password);
+            proved = is_open && check_clear(&credential, password);
             self.payload.fill(0);
+            self.pause(moment).await;
         }
-        // A door without a lock is for those who are in the house.
-        let proved = proved && (credential.sha2.is_some() || is_this_machine(&login.host));
         if proved {
             guesses.succeeded(&login.user, &login.host);
             return Ok(());
         }
-        guesses.failed(&login.user, &login.host, Instant::now());
-        self.shared.metrics.logins_failed.add(1);
+        self.denied(login);
+        let who = format!("Access denied for user '{}'@'{}'", login.user, login.host);
+        let Some(wait) = refusal else {
+            let message = format!("{who}. Too many failed logins: try again later.");
+            return Err(End::Fatal(Error::new(3955, "HY000", message)));
+        };
+        self.pause(wait.saturating_sub(checked.elapsed())).await;
         let using = if using_password { "YES" } else { "NO" };
-        tracing::info!(user = login.user.escape_debug().to_string(), host = login.host, "access denied");
-        let message = format!("Access denied for user '{}'@'{}' (using password: {using})", login.user, login.host);
-        Err(End::Fatal(Error::new(1045, "28000", message)))
+        Err(End::Fatal(Error::new(1045, "28000", format!("{who} (using password: {using})"))))
+    }
+
+    async fn ask_in_clear(&mut self) -> Result<(), End> {
+        self.channel.out.packet(|out| out.extend_from_slice(&[1, 4]));
+        self.send().await?;
+        self.read().await
+    }
+
+    fn denied(&self, login: &Login) {
+        self.shared.metrics.logins_failed.add(1);
+        let name: String = login.user.chars().take(LOGGED_CHARS_MAX).collect();
+        tracing::info!(user = name.escape_debug().to_string(), host = login.host, "access denied");
+    }
+
+    /// Waits, and takes none of the client's time for it.
+    async fn pause(&mut self, pause: Duration) {
+        self.deadline += pause;
+        sleep(pause).await;
     }
 
     /// Opens the session, tells the client, and enters it in the list of connections.

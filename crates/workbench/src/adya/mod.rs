@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ::adya::r#gen::{GenOpts, Kind};
@@ -27,6 +28,7 @@ mod session;
 mod trouble;
 
 use session::{Session, Shared};
+use trouble::Upkeep;
 
 /// How many transactions a run has, unless told.
 pub const TRANSACTIONS: usize = 10_000;
@@ -111,11 +113,16 @@ impl Plan {
             lie: None,
         }
     }
+
+    /// Returns how the tables of its kind are called, before their number.
+    fn table(&self) -> &'static str {
+        if self.kind == Kind::ListAppend { "lists" } else { "registers" }
+    }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.kind == Kind::ListAppend { "lists" } else { "registers" };
+        let kind = self.table();
         let reads = if self.reads == Reads::Plain { "" } else { " FOR UPDATE" };
         let Plan { seed, level, keys, clients, kills, .. } = self;
         write!(f, "{kind}{reads}, {level}, {keys} keys, {clients} clients, {kills} kills, seed {seed}")
@@ -125,8 +132,10 @@ impl fmt::Display for Plan {
 /// What came of a run.
 pub struct Outcome {
     pub stats: Stats,
-    /// How many flushes, snapshots, restores and the like were made meanwhile.
-    pub upkeep: u64,
+    /// The flushes, snapshots, restores and the like that were made meanwhile.
+    pub upkeep: Upkeep,
+    /// How often the server was killed and started again.
+    pub kills: u64,
     /// Anomalies that the claim forbids, by kind.
     pub forbidden: BTreeMap<String, usize>,
     /// Those that serializable forbids. Only where less than that is claimed.
@@ -176,11 +185,13 @@ pub async fn run(runs: u64, seed: u64, transactions: usize) -> Result<()> {
         }
         let skew = if plan.reads == Reads::Plain { listed(&outcome.one_level_up) } else { "not asked".to_owned() };
         println!(
-            "run {:>3} at {:>6.1} s: {plan}: {ok} committed, {fail} not, {info} unknown; {} upkeep; \
-             forbidden: {}; serializable would forbid: {skew}",
+            "run {:>3} at {:>6.1} s: {plan}: {ok} committed, {fail} not, {info} unknown; \
+             {} killed, {} upkeep, {} wrote files; forbidden: {}; serializable would forbid: {skew}",
             number + 1,
             start.elapsed().as_secs_f64(),
-            outcome.upkeep,
+            outcome.kills,
+            outcome.upkeep.steps,
+            outcome.upkeep.flushes,
             listed(&outcome.forbidden),
         );
         if !outcome.is_good() {
@@ -242,7 +253,7 @@ pub async fn play(plan: &Plan) -> Result<Outcome> {
     prepare(running, plan).await?;
     let (address, addresses) = watch::channel(Some(running.opts(Some("d"))));
     let shared = Arc::new(Shared::new(plan.clone(), addresses));
-    let upkeep = watch::Sender::new(0);
+    let upkeep = watch::Sender::new(Upkeep::default());
 
     let mut clients = tokio::task::spawn_blocking({
         let (shared, runtime) = (shared.clone(), Handle::current());
@@ -261,11 +272,19 @@ pub async fn play(plan: &Plan) -> Result<Outcome> {
         };
         move || ::adya::run::run(&|| Session::open(&shared, &runtime), &options)
     });
+    let mut killing = Box::pin(trouble::kill(plan, &shared, &mut server, &data, &address));
     let (history, stats) = tokio::select! {
         done = &mut clients => done??,
-        failed = trouble::kill(plan, &shared, &mut server, &data, &address) => return Err(failed),
-        failed = trouble::upkeep(plan, &shared, &upkeep) => return Err(failed),
+        failed = &mut killing => return Err(failed),
+        failed = trouble::upkeep(plan, &shared, &data, &upkeep) => return Err(failed),
     };
+    // The clients may have ended while the server was down.
+    let mut up = address.subscribe();
+    tokio::select! {
+        up = up.wait_for(Option::is_some) => drop(up?),
+        failed = &mut killing => return Err(failed),
+    }
+    drop(killing);
     server.ok_or("every kill is followed by a start")?.stop()?;
 
     let mut problems = shared.take_problems();
@@ -273,12 +292,23 @@ pub async fn play(plan: &Plan) -> Result<Outcome> {
     if made != plan.transactions {
         problems.push(format!("only {made} transactions were made: clients could not connect"));
     }
+    let kills = shared.kills.load(Ordering::Relaxed);
+    if kills == 0 && plan.kills > 0 {
+        problems.push("the server was never killed".to_owned());
+    }
     let plan = plan.clone();
     let upkeep = *upkeep.borrow();
-    tokio::task::spawn_blocking(move || judge(&plan, stats, upkeep, history, problems)).await?
+    tokio::task::spawn_blocking(move || judge(&plan, stats, upkeep, kills, history, problems)).await?
 }
 
-fn judge(plan: &Plan, stats: Stats, upkeep: u64, history: String, mut problems: Vec<String>) -> Result<Outcome> {
+fn judge(
+    plan: &Plan,
+    stats: Stats,
+    upkeep: Upkeep,
+    kills: u64,
+    history: String,
+    mut problems: Vec<String>,
+) -> Result<Outcome> {
     let parsed = History::from_json(&history)?;
     let claimed = check(&parsed, plan, plan.reads.claim());
     if claimed.valid == Valid::Unknown {
@@ -290,7 +320,8 @@ fn judge(plan: &Plan, stats: Stats, upkeep: u64, history: String, mut problems: 
         Reads::Plain => by_kind(&check(&parsed, plan, "serializable")),
         Reads::ForUpdate => BTreeMap::new(),
     };
-    Ok(Outcome { stats, upkeep, forbidden: by_kind(&claimed), one_level_up, problems, history, explanation })
+    let forbidden = by_kind(&claimed);
+    Ok(Outcome { stats, upkeep, kills, forbidden, one_level_up, problems, history, explanation })
 }
 
 fn check(history: &History, plan: &Plan, model: &str) -> Report {

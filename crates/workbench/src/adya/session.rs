@@ -1,13 +1,18 @@
 //! A client: its transactions, and what it says of them.
 //!
 //! A transaction whose COMMIT was not answered may have committed; one that broke off before has not.
+//!
+//! Each statement is text or prepared, and each write takes one of the ways that there are, by chance.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ::adya::r#gen::{Kind, TxnOp};
+use ::adya::r#gen::TxnOp;
 use ::adya::run::{Client, Outcome};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Opts};
+use mysql_async::{Conn, Error, Opts, Params, Row, Value};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -26,12 +31,23 @@ pub struct Shared {
     pub address: watch::Receiver<Option<Opts>>,
     /// How many transactions have ended, however they did.
     pub ended: watch::Sender<usize>,
+    /// How often the server was killed and started again.
+    pub kills: AtomicU64,
+    /// How many sessions were opened: each has a chance of its own.
+    opened: AtomicU64,
     problems: Mutex<Vec<String>>,
 }
 
 impl Shared {
     pub fn new(plan: Plan, address: watch::Receiver<Option<Opts>>) -> Shared {
-        Shared { plan, address, ended: watch::Sender::new(0), problems: Mutex::default() }
+        Shared {
+            plan,
+            address,
+            ended: watch::Sender::new(0),
+            kills: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
+            problems: Mutex::default(),
+        }
     }
 
     /// Connects to the server, once it is there.
@@ -59,10 +75,26 @@ impl Shared {
     }
 }
 
+/// How a value comes into its row.
+#[derive(Clone, Copy)]
+enum Way {
+    /// `INSERT … ON DUPLICATE KEY UPDATE` for lists, `REPLACE` for registers.
+    Upsert,
+    /// `UPDATE`, and `INSERT` where there was no row.
+    Update,
+    /// `DELETE` and `INSERT`.
+    Anew,
+}
+
+impl Way {
+    const ALL: [Way; 3] = [Way::Upsert, Way::Update, Way::Anew];
+}
+
 pub struct Session {
     shared: Arc<Shared>,
     runtime: Handle,
     conn: Conn,
+    random: StdRng,
     is_lost: bool,
     made: u64,
 }
@@ -75,7 +107,10 @@ impl Session {
             Ok::<_, Error>(conn)
         });
         let conn = conn.map_err(|error| ::adya::Error::new(error.to_string()))?;
-        Ok(Box::new(Session { shared: shared.clone(), runtime: runtime.clone(), conn, is_lost: false, made: 0 }))
+        let number = shared.opened.fetch_add(1, Ordering::Relaxed);
+        let random = StdRng::seed_from_u64(shared.plan.seed ^ (number << 32));
+        let (shared, runtime) = (shared.clone(), runtime.clone());
+        Ok(Box::new(Session { shared, runtime, conn, random, is_lost: false, made: 0 }))
     }
 
     async fn transact(&mut self, operations: &[TxnOp]) -> Outcome {
@@ -124,22 +159,17 @@ impl Session {
                     let mut list = self.read(k).await?;
                     self.commit_and_begin().await?;
                     list.push(v);
-                    let list: Vec<String> = list.iter().map(i64::to_string).collect();
-                    self.conn
-                        .query_drop(format!("REPLACE INTO lists_{} VALUES ({k}, '{}')", k % 2, list.join(",")))
-                        .await?;
+                    self.replace(k, joined(&list)).await?;
                     None
                 }
                 TxnOp::Append(k, v) => {
                     for _ in 0..if lie == Some(Lie::DoubleAppend) { 2 } else { 1 } {
-                        let insert = format!("INSERT INTO lists_{} VALUES ({k}, '{v}')", k % 2);
-                        let update = format!("ON DUPLICATE KEY UPDATE v = CONCAT(v, ',{v}')");
-                        self.conn.query_drop(format!("{insert} {update}")).await?;
+                        self.append(k, v).await?;
                     }
                     None
                 }
                 TxnOp::Write(k, v) => {
-                    self.conn.query_drop(format!("REPLACE INTO registers_{} VALUES ({k}, {v})", k % 2)).await?;
+                    self.write(k, v).await?;
                     None
                 }
             };
@@ -154,12 +184,101 @@ impl Session {
     /// Reads a key: a list's elements, or what a register holds if it holds anything.
     async fn read(&mut self, k: i64) -> Result<Vec<i64>, Error> {
         let how = if self.shared.plan.reads == Reads::ForUpdate { " FOR UPDATE" } else { "" };
-        let table = if self.shared.plan.kind == Kind::ListAppend { "lists" } else { "registers" };
-        let sql = format!("SELECT v FROM {table}_{} WHERE k = {k}{how}", k % 2);
-        let text: Option<Option<String>> = self.conn.query_first(sql).await?;
-        let text = text.flatten().unwrap_or_default();
+        let which = self.which(k);
+        let rows = self.run(&format!("SELECT v FROM {} {which}{how}", self.table(k)), vec![k.into()]).await?;
+        let value = rows.into_iter().next().and_then(|row| row.unwrap().pop()).unwrap_or(Value::NULL);
+        let text = match &value {
+            Value::NULL => String::new(),
+            Value::Int(number) => number.to_string(),
+            Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            other => return Err(Error::Other(format!("key {k} reads {other:?}").into())),
+        };
         let numbers = text.split(',').filter(|part| !part.is_empty()).map(str::parse).collect::<Result<_, _>>();
         numbers.map_err(|_| Error::Other(format!("key {k} reads '{text}'").into()))
+    }
+
+    async fn append(&mut self, k: i64, v: i64) -> Result<(), Error> {
+        let table = self.table(k);
+        match self.way() {
+            Way::Upsert => {
+                let sql = format!("INSERT INTO {table} VALUES (?, ?) ON DUPLICATE KEY UPDATE v = CONCAT(v, ?)");
+                self.run(&sql, vec![k.into(), v.to_string().into(), format!(",{v}").into()]).await?;
+            }
+            Way::Update => {
+                let sql = format!("UPDATE {table} SET v = CONCAT(v, ?) {}", self.which(k));
+                self.run(&sql, vec![format!(",{v}").into(), k.into()]).await?;
+                if self.conn.affected_rows() == 0 {
+                    self.insert(k, v.to_string()).await?;
+                }
+            }
+            Way::Anew => {
+                let mut list = self.read(k).await?;
+                list.push(v);
+                self.delete_and_insert(k, joined(&list)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, k: i64, v: i64) -> Result<(), Error> {
+        match self.way() {
+            Way::Upsert => self.replace(k, v).await,
+            Way::Update => {
+                let sql = format!("UPDATE {} SET v = ? {}", self.table(k), self.which(k));
+                self.run(&sql, vec![v.into(), k.into()]).await?;
+                if self.conn.affected_rows() == 0 {
+                    self.insert(k, v).await?;
+                }
+                Ok(())
+            }
+            Way::Anew => self.delete_and_insert(k, v).await,
+        }
+    }
+
+    async fn delete_and_insert(&mut self, k: i64, value: impl Into<Value>) -> Result<(), Error> {
+        let sql = format!("DELETE FROM {} {}", self.table(k), self.which(k));
+        self.run(&sql, vec![k.into()]).await?;
+        self.insert(k, value).await
+    }
+
+    async fn insert(&mut self, k: i64, value: impl Into<Value>) -> Result<(), Error> {
+        let sql = format!("INSERT INTO {} VALUES (?, ?)", self.table(k));
+        self.run(&sql, vec![k.into(), value.into()]).await.map(drop)
+    }
+
+    async fn replace(&mut self, k: i64, value: impl Into<Value>) -> Result<(), Error> {
+        let sql = format!("REPLACE INTO {} VALUES (?, ?)", self.table(k));
+        self.run(&sql, vec![k.into(), value.into()]).await.map(drop)
+    }
+
+    /// Runs a statement as text or prepared, and returns its rows.
+    async fn run(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, Error> {
+        if self.random.random() {
+            return self.conn.exec(sql, Params::Positional(values)).await;
+        }
+        let mut text = String::new();
+        let mut values = values.iter();
+        for letter in sql.chars() {
+            match letter {
+                '?' => text.push_str(&values.next().expect("a value for each mark").as_sql(false)),
+                letter => text.push(letter),
+            }
+        }
+        self.conn.query(text).await
+    }
+
+    fn way(&mut self) -> Way {
+        Way::ALL[self.random.random_range(0..Way::ALL.len())]
+    }
+
+    fn table(&self, k: i64) -> String {
+        format!("{}_{}", self.shared.plan.table(), k % 2)
+    }
+
+    /// Returns a condition that holds for one key: as an equality, or as one of several.
+    fn which(&mut self, k: i64) -> String {
+        // There are no keys below zero, nor any so far from each other.
+        if self.random.random() { "WHERE k = ?".to_owned() } else { format!("WHERE k IN (-1, ?, {})", k + 1_000_000) }
     }
 
     async fn commit_and_begin(&mut self) -> Result<(), Error> {
@@ -179,6 +298,10 @@ impl Session {
             _ => self.is_lost = true,
         }
     }
+}
+
+fn joined(list: &[i64]) -> String {
+    list.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Client for Session {

@@ -2,8 +2,13 @@
 //!
 //! Both go by the number of transactions that have ended, not by time. They return only when they fail.
 
+use std::collections::HashSet;
 use std::error::Error;
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
@@ -20,7 +25,7 @@ use crate::process::{Result, Server};
 const UPKEEP_STEPS: usize = 100;
 const UPKEEP_EVERY_MIN: usize = 20;
 
-/// Kills the server and starts it again, at moments that the seed says.
+/// Kills the server and starts it again, after as many transactions as the seed says.
 pub async fn kill(
     plan: &Plan,
     shared: &Shared,
@@ -29,10 +34,12 @@ pub async fn kill(
     address: &watch::Sender<Option<Opts>>,
 ) -> Box<dyn Error + Send + Sync> {
     let mut random = StdRng::seed_from_u64(plan.seed);
-    let mut moments: Vec<usize> = (0..plan.kills).map(|_| random.random_range(1..plan.transactions)).collect();
-    moments.sort_unstable();
-    for moment in moments {
-        shared.wait_for(moment).await;
+    // Not so late that the clients have nothing left to do with the server that is started again.
+    let last = plan.transactions.saturating_sub(plan.clients).max(2);
+    let mut ended: Vec<usize> = (0..plan.kills).map(|_| random.random_range(1..last)).collect();
+    ended.sort_unstable();
+    for count in ended {
+        shared.wait_for(count).await;
         address.send_replace(None);
         let restarted = async {
             server.take().ok_or("the last start has failed")?.kill()?;
@@ -42,6 +49,7 @@ pub async fn kill(
             Ok(restarted) => {
                 address.send_replace(Some(restarted.opts(Some("d"))));
                 *server = Some(restarted);
+                shared.kills.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => return error,
         }
@@ -49,8 +57,22 @@ pub async fn kill(
     std::future::pending().await
 }
 
+/// What upkeep was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Upkeep {
+    /// Steps of any kind.
+    pub steps: u64,
+    /// Those that wrote rows of the clients' tables to files.
+    pub flushes: u64,
+}
+
 /// Takes one step after another, on a connection of its own, and counts them in `done`.
-pub async fn upkeep(plan: &Plan, shared: &Shared, done: &watch::Sender<u64>) -> Box<dyn Error + Send + Sync> {
+pub async fn upkeep(
+    plan: &Plan,
+    shared: &Shared,
+    data: &Path,
+    done: &watch::Sender<Upkeep>,
+) -> Box<dyn Error + Send + Sync> {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let every = (plan.transactions / UPKEEP_STEPS).max(UPKEEP_EVERY_MIN);
     let mut conn = None;
@@ -62,12 +84,16 @@ pub async fn upkeep(plan: &Plan, shared: &Shared, done: &watch::Sender<u64>) -> 
                 Some(open) => open,
                 None => shared.connect().await?,
             };
-            take(&mut open, step, number).await?;
+            let before = parts(data)?;
+            take(&mut open, plan, step, number).await?;
             conn = Some(open);
-            Ok::<(), Box<dyn Error + Send + Sync>>(())
+            Ok::<bool, Box<dyn Error + Send + Sync>>(step < FLUSHES && !parts(data)?.is_subset(&before))
         };
         match taken.await {
-            Ok(()) => done.send_modify(|done| *done += 1),
+            Ok(flushed) => done.send_modify(|done| {
+                done.steps += 1;
+                done.flushes += u64::from(flushed);
+            }),
             // Killed in the middle of it.
             Err(error) if is_lost(error.as_ref()) => {}
             Err(error) => return format!("upkeep, step {step}: {error}").into(),
@@ -77,12 +103,12 @@ pub async fn upkeep(plan: &Plan, shared: &Shared, done: &watch::Sender<u64>) -> 
 }
 
 const STEPS: u32 = 7;
+/// The first so many of them write the rows of a table to files, and merge what lies over one another.
+const FLUSHES: u32 = 2;
 
-async fn take(conn: &mut Conn, step: u32, number: usize) -> Result<()> {
+async fn take(conn: &mut Conn, plan: &Plan, step: u32, number: usize) -> Result<()> {
     let statements = match step {
-        // Writes the rows of a table to files, and merges what lies over one another.
-        0 => return optimize(conn, "lists_0").await,
-        1 => return optimize(conn, "registers_1").await,
+        ..FLUSHES => return optimize(conn, &format!("{}_{step}", plan.table())).await,
         2 => vec!["COLLECT GARBAGE".to_owned()],
         3 => vec![format!("CREATE SNAPSHOT s_{number} FOR DATABASE d")],
         4 => vec![format!("CREATE SNAPSHOT t_{number} FOR CLUSTER"), format!("DROP SNAPSHOT t_{number}")],
@@ -100,6 +126,16 @@ async fn take(conn: &mut Conn, step: u32, number: usize) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Returns the files of rows that the store has.
+fn parts(data: &Path) -> Result<HashSet<OsString>> {
+    match fs::read_dir(data.join("parts")) {
+        Ok(listed) => Ok(listed.map(|file| Ok(file?.file_name())).collect::<std::io::Result<_>>()?),
+        // There is no folder before the first of them.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(HashSet::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Tells whether the connection broke, rather than that the server said something.

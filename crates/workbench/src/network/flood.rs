@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error as ClientError, OptsBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::raw::{Raw, answer, frame};
+use super::raw::{Raw, answer, error_code, frame};
 use super::{Guest, Held, Visits, until};
 use crate::process::{Result, Server};
 
@@ -18,6 +19,14 @@ const STRANGER_BYTES_MAX: u64 = 64 << 10;
 const LOGIN_WITHIN: Duration = Duration::from_secs(10);
 const LATE_MAX: Duration = Duration::from_secs(5);
 
+/// What is logged of a login that failed, whatever its name is.
+const LOGGED_BYTES_MAX: usize = 1000;
+/// What wrong logins may leave in the memory of the server, all together: it remembers some thousands of guessers.
+const GUESSERS_BYTES_MAX: u64 = 16 << 20;
+/// As many characters has the longest name that is looked at, and this is the longest that the packet has room for.
+const NAME_CHARS: usize = 255;
+const LONG_NAME_BYTES: usize = (16 << 10) - 100;
+
 /// How much of each flood.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -25,12 +34,15 @@ pub struct Size {
     pub slow: usize,
     pub sessions: usize,
     pub storm: Duration,
+    /// Wrong logins with names as long as a packet, and as many with the longest name that is looked at.
+    pub guesses: usize,
 }
 
 /// What the test run takes.
-pub const SHORT: Size = Size { silent: 1500, slow: 200, sessions: 60, storm: Duration::from_secs(2) };
+pub const SHORT: Size = Size { silent: 1500, slow: 200, sessions: 60, storm: Duration::from_secs(2), guesses: 4000 };
 /// What `cargo xtask flood` takes.
-pub const LONG: Size = Size { silent: 10_000, slow: 5000, sessions: 2000, storm: Duration::from_secs(600) };
+pub const LONG: Size =
+    Size { silent: 10_000, slow: 5000, sessions: 2000, storm: Duration::from_secs(600), guesses: 50_000 };
 
 /// Makes all floods, one after the other, on a server of its own, and prints what was seen.
 pub async fn run(size: Size) -> Result<()> {
@@ -61,6 +73,10 @@ pub async fn run(size: Size) -> Result<()> {
     let count = storm(&server, size.storm).await?;
     report("storm", guest.leave().await?, patience)?;
     println!("flood: {count} connections came and went in {:?}", size.storm);
+
+    let guest = Guest::of(&server);
+    wrong_logins(&server, size.guesses).await?;
+    report("wrong logins", guest.leave().await?, patience)?;
 
     full_house(&server, size.sessions, patience).await?;
 
@@ -212,6 +228,52 @@ async fn storm(server: &Server, time: Duration) -> Result<u64> {
     };
     let all = futures::future::try_join_all((0..16).map(|_| one())).await?;
     Ok(all.into_iter().sum())
+}
+
+/// Logs in wrongly, under a new name each time. Neither the memory of the server nor its log may grow with the names.
+async fn wrong_logins(server: &Server, count: usize) -> Result<()> {
+    // What the first ones make is no leak.
+    guess(server, "warm", NAME_CHARS, 200).await?;
+    let (held, logged) = (Held::by(server)?, server.log()?.len());
+    let begun = Instant::now();
+    guess(server, "long", LONG_NAME_BYTES, count).await?;
+    guess(server, "short", NAME_CHARS, count).await?;
+    let took = begun.elapsed();
+    let kept = Held::by(server)?.resident_bytes.saturating_sub(held.resident_bytes);
+    let each = server.log()?.len().saturating_sub(logged) / (2 * count);
+    println!(
+        "flood: {} wrong logins in {took:?}, half of them with names of {LONG_NAME_BYTES} bytes: {} KiB are kept, {each} bytes \
+         logged of each",
+        2 * count,
+        kept >> 10
+    );
+    if kept > GUESSERS_BYTES_MAX {
+        return Err(format!("{kept} bytes are kept of {} wrong logins", 2 * count).into());
+    }
+    if each > LOGGED_BYTES_MAX {
+        return Err(format!("{each} bytes are logged of each wrong login").into());
+    }
+    Ok(())
+}
+
+/// Each name begins with its number, and is filled with what a log would write in more letters.
+async fn guess(server: &Server, kind: &str, length: usize, count: usize) -> Result<()> {
+    let one = async |at: usize| -> Result<()> {
+        let mut raw = Raw::connect(server.port).await?;
+        raw.greeting().await?;
+        let name = format!("{kind}{at:08}");
+        let name = format!("{name}{}", "\u{1}".repeat(length - name.len()));
+        raw.write(&answer(&name, "mysql_native_password", &[7; 20])).await;
+        match raw.read().await?.as_deref().and_then(error_code) {
+            Some(1045 | 1470) => Ok(()),
+            other => Err(format!("a wrong login ends with {other:?}").into()),
+        }
+    };
+    let mut all = futures::stream::iter((0..count).map(one)).buffer_unordered(16);
+    while let Some(ended) = all.next().await {
+        ended?;
+    }
+    Ok(())
 }
 
 /// Fills the server: whoever comes then hears error 1040, but root finds a place.
