@@ -455,10 +455,16 @@ impl Session {
             }
             Statement::Load(load) => Box::pin(dml::load::execute(self, load)).await,
             Statement::Explain { statement, analyze, format } => {
+                let ends = self.ends(parsed);
                 let text = &parsed.text;
-                Box::pin(explain::execute(self, statement, text, parameters, *analyze, format.as_deref())).await
+                let work = explain::execute(self, statement, text, parameters, *analyze, format.as_deref());
+                until(&ends, Box::pin(work)).await
             }
             Statement::History(statement) => Box::pin(history::execute(self, statement)).await,
+            Statement::Show(_) | Statement::Describe { .. } => {
+                let ends = self.ends(parsed);
+                until(&ends, Box::pin(statements::execute(self, parsed, parameters))).await
+            }
             Statement::Set(items) => Box::pin(set::execute(self, items, parameters)).await.map(Outcome::Done),
             Statement::Use(name) => self.enter(name).map(|()| done(0)),
             Statement::Begin { consistent_snapshot, read_only, at } => {
