@@ -546,7 +546,16 @@ impl Session {
 
     /// Returns what ends a SELECT: a kill, or the time that its hint or `max_execution_time` gives it.
     pub(crate) fn ends(&self, parsed: &Parsed) -> Ends {
-        let millis = parsed.max_execution_ms.unwrap_or_else(|| self.state.variables.max_execution_ms());
+        self.ends_after(parsed.max_execution_ms)
+    }
+
+    /// As `ends`, for what can have no hint.
+    pub(crate) fn ends_without_hint(&self) -> Ends {
+        self.ends_after(None)
+    }
+
+    fn ends_after(&self, hint: Option<u64>) -> Ends {
+        let millis = hint.unwrap_or_else(|| self.state.variables.max_execution_ms());
         let deadline = (millis > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(millis));
         Ends { interrupt: self.interrupt(), deadline }
     }
@@ -662,15 +671,15 @@ impl Session {
     }
 
     /// Carries out `work` in a transaction of its own, after committing the open one, as MySQL's definitions do. A lost
-    /// commit is tried again.
+    /// commit is tried again. Up to its commit it ends with a kill, or when its time is up.
     pub(crate) async fn alone<T>(&mut self, work: &dyn Work<T>) -> Result<T> {
         self.check_writable()?;
         self.commit().await?;
-        let interrupt = self.interrupt();
+        let ends = self.ends_without_hint();
         let mut retry = Retry::new(&self.state);
         loop {
             let mut txn = self.state.begin();
-            let result = match work.run(&mut self.state, &mut txn).await {
+            let result = match until(&ends, work.run(&mut self.state, &mut txn)).await {
                 Ok(value) => txn.commit().await.map(|_| value).map_err(Error::from),
                 Err(error) => Err(error),
             };
@@ -679,7 +688,7 @@ impl Session {
                     self.autocommitted();
                     return Ok(value);
                 }
-                Err(error) => interruptible(&interrupt, retry.again(error, None)).await?,
+                Err(error) => until(&ends, retry.again(error, None)).await?,
             }
             self.state.warnings.clear();
         }
@@ -1050,6 +1059,11 @@ pub(crate) async fn interruptible<T>(interrupt: &Interrupt, work: impl Future<Ou
         () = interrupt.killed() => Err(interrupted()),
         result = work => result,
     }
+}
+
+/// Tells whether a statement failed because it had to end.
+pub(crate) fn is_end(error: &Error) -> bool {
+    matches!(error.code, 1317 | 3024)
 }
 
 /// Runs `work` until it is done or the statement must end.

@@ -14,7 +14,7 @@ use crate::access;
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
 use crate::parse::{Branch, HistoryStatement, MatrixOne, Period, PeriodUnit, RestoreFrom, Scope, TableName, Target};
-use crate::session::{Session, State};
+use crate::session::{Session, State, until};
 use crate::warning::Warning;
 
 mod clone;
@@ -29,14 +29,20 @@ mod retention;
 mod schedule;
 mod snapshot;
 
-/// Carries out a statement about history.
+/// Carries out a statement about history. What takes long ends with a kill, or when its time is up.
 pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
-    if let Err(error) = access::history::check(session, statement).await {
+    let ends = session.ends_without_hint();
+    if let Err(error) = until(&ends, access::history::check(session, statement)).await {
         return forgiving(session, Err(error), forgiven(statement));
     }
-    if !only_reads(statement) {
-        session.check_writable()?;
+    if only_reads(statement) {
+        return until(&ends, carry_out(session, statement)).await;
     }
+    session.check_writable()?;
+    carry_out(session, statement).await
+}
+
+async fn carry_out(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
     match statement {
         HistoryStatement::CreateSnapshot(create) => snapshot::create(session, create).await,
         HistoryStatement::DropSnapshot { names, cascade, explain: true, .. } => {
