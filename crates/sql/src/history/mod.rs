@@ -81,8 +81,7 @@ async fn carry_out(session: &mut Session, statement: &HistoryStatement) -> Resul
     }
 }
 
-/// Tells whether a statement changes nothing, so that a session that may not write may run it. What is not known to is
-/// taken to write.
+/// Tells whether a statement changes nothing, so that a session that may not write may run it, and it may end anywhere.
 fn only_reads(statement: &HistoryStatement) -> bool {
     use HistoryStatement as H;
     match statement {
@@ -99,11 +98,18 @@ fn only_reads(statement: &HistoryStatement) -> bool {
         H::Restore(restore) => restore.explain,
         H::Undrop(undrop) => undrop.explain,
         H::Undo(undo) => undo.explain,
+        H::Collect { explain } => *explain,
         H::MatrixOne(statement) => matches!(
             statement,
             MatrixOne::ShowPitr { .. } | MatrixOne::ShowRecoveryWindow { .. } | MatrixOne::Branch(Branch::Diff { .. })
         ),
-        _ => false,
+        H::CreateSnapshot(_)
+        | H::SetRetention { .. }
+        | H::DropRetention { .. }
+        | H::CreateSchedule(_)
+        | H::AlterSchedule { .. }
+        | H::DropSchedule { .. }
+        | H::CancelJob { .. } => false,
     }
 }
 
