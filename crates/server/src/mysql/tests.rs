@@ -775,10 +775,8 @@ async fn a_full_server_keeps_a_place_for_root() {
     }
 }
 
-#[tokio::test]
-async fn local_files() {
-    let options = Options { local_infile: true, ..Options::default() };
-    let server = start_with(options).await;
+/// Logs in as a client that sends files.
+async fn with_files(server: &Running) -> Raw {
     let mut raw = server.raw().await;
     let salt = raw.greeting().await;
     let mut out = Vec::new();
@@ -792,7 +790,53 @@ async fn local_files() {
     put_answer(&mut out, capabilities, &request);
     raw.write(&out).await;
     assert_eq!(raw.read().await.expect("OK")[0], 0);
+    raw
+}
 
+#[tokio::test]
+async fn who_says_nothing_in_the_middle_of_a_file_is_not_waited_for() {
+    let options = Options { local_infile: true, ..Options::default() };
+    let server = start_with(options).await;
+    let mut two = server.connect().await;
+    let load = "LOAD DATA LOCAL INFILE 'data.csv' INTO TABLE d.t (a)";
+    let command = format!("\x03{load}");
+
+    let mut raw = with_files(&server).await;
+    assert_eq!(raw.command(b"\x03SET wait_timeout = 1").await.expect("OK")[0], 0);
+    raw.command(command.as_bytes()).await.expect("a request");
+    raw.write(b"1\n2\n").await;
+    let end = tokio::time::timeout(Duration::from_secs(30), raw.read()).await.expect("it ends");
+    assert_eq!(error_code(&end.expect("an error")), 1159);
+    assert_eq!(raw.read().await, None);
+
+    // One that was killed, and whose client is gone without a word.
+    let mut raw = with_files(&server).await;
+    raw.command(command.as_bytes()).await.expect("a request");
+    raw.write(b"1\n2\n").await;
+    server.runs(load).await;
+    let loads = || server.processes.list().into_iter().find(|process| process.info.as_deref() == Some(load));
+    two.query_drop(format!("KILL QUERY {}", loads().expect("running").id)).await.expect("killed");
+    let end = tokio::time::timeout(Duration::from_secs(50), raw.read()).await.expect("it ends");
+    assert_eq!(error_code(&end.expect("an error")), 1317);
+
+    // One that was killed, and whose client sends the rest: the connection is as good as before.
+    let mut raw = with_files(&server).await;
+    raw.command(command.as_bytes()).await.expect("a request");
+    raw.write(b"1\n2\n").await;
+    server.runs(load).await;
+    two.query_drop(format!("KILL QUERY {}", loads().expect("running").id)).await.expect("killed");
+    raw.write(b"3\n").await;
+    raw.write(b"").await;
+    assert_eq!(error_code(&raw.read().await.expect("an error")), 1317);
+    assert_eq!(raw.command(b"\x0E").await.expect("a pong")[0], 0);
+    assert_eq!(two.query_first::<i64, _>("SELECT COUNT(*) FROM t").await.expect("a row"), Some(0));
+}
+
+#[tokio::test]
+async fn local_files() {
+    let options = Options { local_infile: true, ..Options::default() };
+    let server = start_with(options).await;
+    let mut raw = with_files(&server).await;
     let load = b"\x03LOAD DATA LOCAL INFILE 'data.csv' INTO TABLE d.t (a)";
     assert_eq!(raw.command(load).await.expect("a request"), b"\xFBdata.csv");
     for piece in [b"1\n2\n".as_slice(), b"3\n", b""] {
