@@ -382,6 +382,12 @@ impl Database {
         self.0.store.hot.bytes()
     }
 
+    /// Returns why no commit is accepted any more, if none is: after a durable write failed, until the store is opened
+    /// again. It can be read all the same.
+    pub fn refusal(&self) -> Option<String> {
+        self.0.sequencer.refusal()
+    }
+
     /// Ends in order: no commit is accepted afterwards. What was committed is durable already.
     pub async fn close(&self) -> Result<()> {
         self.0.closing.store(true, Ordering::SeqCst);

@@ -2,14 +2,43 @@
 //! finished was never there.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{AccountId, Time};
+
+/// Does what may be given up wherever it waits, unless `stop` comes first.
+///
+/// # Errors
+/// Those of `work`, and `Cancelled`. `stop` must not be waited for again then.
+pub(crate) async fn unless<T>(
+    stop: Pin<&mut impl Future<Output = ()>>,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = stop => Err(stopped()),
+        done = work => done,
+    }
+}
+
+/// Fails if `stop` has come, for work that may only be given up between two of its steps.
+pub(crate) fn check_stop(stop: Pin<&mut impl Future<Output = ()>>) -> Result<()> {
+    match stop.now_or_never() {
+        Some(()) => Err(stopped()),
+        None => Ok(()),
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Cancelled, "It was stopped before it was done.")
+}
 
 /// The jobs that run, and the last that ended. Clones are the same.
 #[derive(Clone)]

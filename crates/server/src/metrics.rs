@@ -33,14 +33,22 @@ pub struct Metrics {
     pub bytes_written: Counter,
 }
 
+/// What is told of an open store.
+pub struct Store {
+    pub connections_open: usize,
+    /// Commits are accepted.
+    pub is_writable: bool,
+    pub health: Health,
+}
+
 impl Metrics {
     pub fn traffic(&self, bytes_read: u64, bytes_written: u64) {
         self.bytes_read.add(bytes_read);
         self.bytes_written.add(bytes_written);
     }
 
-    /// Returns all numbers as Prometheus reads them.
-    pub fn render(&self, connections_open: usize, health: &Health) -> String {
+    /// Returns all numbers as Prometheus reads them; those of the store once it is open.
+    pub fn render(&self, store: Option<&Store>) -> String {
         let mut out = String::new();
         let counters = [
             ("connections_total", "Connections accepted.", &self.connections),
@@ -55,10 +63,13 @@ impl Metrics {
             writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}")
                 .expect("writing to memory cannot fail");
         };
-        put("connections_open", "Connections open now.", "gauge", connections_open as u64);
         for (name, help, counter) in counters {
             put(name, help, "counter", counter.get());
         }
+        let Some(Store { connections_open, is_writable, health }) = store else { return out };
+        put("connections_open", "Connections open now.", "gauge", *connections_open as u64);
+        let help = "1 while commits are accepted; 0 after a durable write failed, until the server is restarted.";
+        put("writable", help, "gauge", u64::from(*is_writable));
         let ended = health.last.map_or(0, |last| u64::try_from(last.ended.0 / 1_000_000).unwrap_or(0));
         put("damages", "Damages found in the store and not mended.", "gauge", health.damages.len() as u64);
         put("scrubbed_bytes_total", "Bytes that the scrubber has read.", "counter", health.read_bytes);

@@ -164,3 +164,30 @@ fn a_store_is_checked_while_nobody_holds_it() {
     assert!(said.contains(&name) && said.contains("It holds rows of d.t."), "{said}");
     assert_eq!(check(&server, &["--store", "nowhere"]).status.code(), Some(2), "there is no store");
 }
+
+#[test]
+fn who_is_told_twice_to_stop_does_not_wait() {
+    let mut server = Server::start();
+    let mut client = server.verb("sql");
+    let mut client =
+        client.args(["-e", "SELECT SLEEP(1000)"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("run");
+    let start = Instant::now();
+    while !stdout(&server.sql(&["-e", "SHOW PROCESSLIST"])).contains("SLEEP(1000)") {
+        assert!(start.elapsed() < Duration::from_secs(30), "the statement does not run");
+    }
+    let id = server.process.id().to_string();
+    let tell = || assert!(Command::new("kill").arg(&id).status().expect("run").success());
+    tell();
+    // The first is heard: nobody is let in any more.
+    let start = Instant::now();
+    while server.sql(&["-e", "SELECT 1"]).status.success() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it is not stopping");
+    }
+    let start = Instant::now();
+    tell();
+    let status = server.process.wait().expect("ended");
+    // A statement may go on for ten seconds after the first.
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert_eq!(status.code(), Some(1));
+    client.wait().expect("ended");
+}

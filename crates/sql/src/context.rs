@@ -18,8 +18,8 @@ use crate::failure;
 use crate::information_schema::{self, Asks};
 use crate::parse::{TableName, Upkeep};
 use crate::plan::{Reading, Source};
-use crate::session::{Session, interruptible};
-use crate::show::answer::{CellKind, answer, row};
+use crate::session::{Session, is_end, until};
+use crate::show::answer::{Cell, CellKind, answer, row};
 use crate::show::{Process, ShowContext, TableStats};
 use crate::statements::rows_of;
 
@@ -190,6 +190,10 @@ pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName], o
             )));
         }
     };
+    if what == Upkeep::Optimize {
+        session.check_writable()?;
+    }
+    let ends = session.ends_without_hint();
     let reader = session.reader();
     let reading = session.reading(&reader);
     let mut rows = Vec::new();
@@ -201,30 +205,36 @@ pub async fn upkeep(session: &mut Session, what: Upkeep, tables: &[TableName], o
         match found {
             Ok((_, table)) if table.is_view() => rows.push(row![full, operation, "status", "OK"]),
             Ok((_, table)) => {
-                let damages = match what {
-                    Upkeep::Check => damages(session, table.id, depth(options)).await?,
+                let done = match what {
+                    Upkeep::Check => until(&ends, damages(session, table.id, depth(options))).await,
                     Upkeep::Optimize => {
-                        session.check_writable()?;
                         let work = Box::pin(session.state.engine.database().optimize_table(table.id));
-                        interruptible(&session.interrupt(), async { work.await.map_err(Error::from) }).await?;
-                        Vec::new()
+                        until(&ends, async { Ok(work.await.map(|_| Vec::new())?) }).await
                     }
-                    _ => Vec::new(),
+                    _ => Ok(Vec::new()),
                 };
-                let sound = damages.is_empty();
-                rows.extend(damages.into_iter().map(|damage| row![&full, operation, "Error", damage]));
-                let (kind, text) = if sound { ("status", "OK") } else { ("error", "Corrupt") };
-                rows.push(row![full, operation, kind, text]);
+                match done {
+                    Ok(damages) => {
+                        let sound = damages.is_empty();
+                        rows.extend(damages.into_iter().map(|damage| row![&full, operation, "Error", damage]));
+                        let (kind, text) = if sound { ("status", "OK") } else { ("error", "Corrupt") };
+                        rows.push(row![full, operation, kind, text]);
+                    }
+                    Err(error) if is_end(&error) => return Err(error),
+                    // Of the others is told all the same.
+                    Err(error) => rows.extend(failed_rows(full, operation, error)),
+                }
             }
-            Err(error) => {
-                rows.push(row![full.clone(), operation, "Error", error.message]);
-                rows.push(row![full, operation, "status", "Operation failed"]);
-            }
+            Err(error) => rows.extend(failed_rows(full, operation, error)),
         }
     }
     let text = CellKind::Text;
     let columns = [("Table", text), ("Op", text), ("Msg_type", text), ("Msg_text", text)];
     Ok(Outcome::Rows(rows_of(answer(&columns, rows)?)))
+}
+
+fn failed_rows(table: String, operation: &str, error: Error) -> [Vec<Cell>; 2] {
+    [row![&table, operation, "Error", error.message], row![&table, operation, "status", "Operation failed"]]
 }
 
 /// Says how closely CHECK TABLE looks: at all that any of its options asks for.
@@ -242,8 +252,7 @@ fn depth(options: &[String]) -> Depth {
 /// the session may know of.
 async fn damages(session: &Session, table: TableId, depth: Depth) -> Result<Vec<String>> {
     let state = &session.state;
-    let work = Box::pin(state.engine.database().check_table(table, depth));
-    let mut found = interruptible(&session.interrupt(), async { work.await.map_err(Error::from) }).await?;
+    let mut found = Box::pin(state.engine.database().check_table(table, depth)).await?;
     let snapshots = state.engine.database().snapshots(state.account)?;
     let sees_table = |name: &String| {
         let parts = name.split_once('.');

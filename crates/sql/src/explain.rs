@@ -39,8 +39,7 @@ pub async fn execute(
     let mut lines = scan_lines(&planned);
     let (physical, context) = run::physical(&planned.state, &planned.logical).await.map_err(failure::of_query)?;
     if analyze {
-        let mut stream =
-            datafusion::physical_plan::execute_stream(Arc::clone(&physical), context).map_err(failure::of_query)?;
+        let mut stream = run::threads(&planned.state).run(Arc::clone(&physical), context);
         while let Some(batch) = stream.next().await {
             batch.map_err(failure::of_query)?;
         }

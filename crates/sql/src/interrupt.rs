@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use strandline_core::error::Kind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Ends the statement that runs in a session. Clones are the same.
 #[derive(Clone, Default)]
@@ -56,7 +57,7 @@ impl Interrupt {
     }
 
     /// Waits for a kill.
-    pub(crate) async fn killed(&self) {
+    pub async fn killed(&self) {
         loop {
             let notified = self.0.notify.notified();
             tokio::pin!(notified);
@@ -78,6 +79,11 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
+    /// As `reached`, for verbs of the core that can be stopped: notes why.
+    pub async fn stop(&self, why: &mut Option<Error>) {
+        *why = Some(self.reached().await);
+    }
+
     /// Waits until the statement must end, and says why.
     pub async fn reached(&self) -> Error {
         let late = async {
@@ -94,6 +100,14 @@ impl Ends {
                 Error::new(3024, "HY000", message)
             }
         }
+    }
+}
+
+/// Says why a statement had to end where the core only knows that it was stopped.
+pub(crate) fn worded<T>(result: strandline_core::error::Result<T>, why: Option<Error>) -> Result<T> {
+    match (result, why) {
+        (Err(error), Some(why)) if error.kind() == Kind::Cancelled => Err(why),
+        (result, _) => result.map_err(Error::from),
     }
 }
 

@@ -31,6 +31,7 @@ use strandline_core::cold::Keys;
 use strandline_core::grants::Privileges;
 use strandline_core::ids::{AccountId, ColumnId, TableId, Version};
 use strandline_core::moment::Moment;
+use strandline_core::scan::TableScan;
 use strandline_core::schema::{Database, Table};
 use strandline_core::txn::Txn;
 use strandline_core::when::Limit;
@@ -122,10 +123,10 @@ pub struct Options {
     pub in_order: bool,
     /// Whose rights count, if not the session's.
     pub rights: Option<Arc<Rights>>,
+    /// Only the columns of the result are asked for: nothing is looked up but definitions.
+    pub describes: bool,
     /// Tables that the statement writes: it has asked for what it reads of them by itself.
     pub written: Vec<TableId>,
-    /// Only the names and types of the result are wanted: no row is read.
-    pub names_only: bool,
 }
 
 /// How deep views may stand in views.
@@ -466,11 +467,16 @@ async fn resolve(
     let limit = reading.source.limit();
     let pin = limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty());
     if !table.is_view() {
-        let keys = match options.names_only {
-            true => Some(Keys::new()),
-            false => equals.filter(|_| !hidden.version).and_then(|equals| equals.keys(&table)),
+        let equals = equals.filter(|_| !hidden.version && !options.describes);
+        let keys = equals.and_then(|equals| equals.keys(&table));
+        let nothing = || TableScan {
+            table: table.clone(),
+            version: reading.source.moment().version(),
+            parts: Vec::new(),
+            rows: Vec::new(),
         };
         let scan = match (reading.source, &keys, hidden.version) {
+            _ if options.describes => nothing(),
             (Source::Moment(moment, _), Some(keys), _) => moment.scan_keys(&table, keys).await?,
             (Source::Moment(moment, _), None, false) => moment.scan(&table).await?,
             (Source::Moment(moment, _), None, true) => moment.scan_with_versions(&table).await?,
@@ -509,7 +515,7 @@ async fn resolve(
         query: &inner,
         text: &view.text,
         parameters: &[],
-        options: &Options { rights: Some(rights), ..Options::default() },
+        options: &Options { rights: Some(rights), describes: options.describes, ..Options::default() },
         database: Some(view.database.to_lowercase()),
         depth: depth + 1,
     };

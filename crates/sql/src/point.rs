@@ -25,9 +25,8 @@ use crate::by_key::{self, Constant};
 use crate::dml;
 use crate::error::Result;
 use crate::parse::{self, Statement};
-use crate::plan::{self, Source};
-use crate::run;
-use crate::session::Session;
+use crate::plan::Source;
+use crate::session::{Session, until};
 
 /// The shapes of statements that a session has met.
 #[derive(Default)]
@@ -108,9 +107,9 @@ pub async fn execute(session: &mut Session, sql: &str, parameters: &[Value]) -> 
     }
     session.state.warnings.clear();
     session.lists_warnings = false;
-    session.state.row_count = -1;
     session.autocommitted();
-    Some(result.map(|rows| Outcome::Rows(rows.expect("it was checked to be there"))))
+    let outcome = result.map(|rows| Outcome::Rows(rows.expect("it was checked to be there")));
+    Some(session.finish(outcome))
 }
 
 /// Looks the key up. `None` if the shape is out of date.
@@ -126,11 +125,11 @@ async fn look_up(session: &mut Session, shape: &Shape, key: &[ArrayRef]) -> Resu
     let row = match source {
         Source::Moment(moment, _) => match moment.try_get(table, keys.get(0)) {
             Some(row) => row?,
-            None => moment.get(table, keys.get(0)).await?,
+            None => until(&session.ends_without_hint(), async { Ok(moment.get(table, keys.get(0)).await?) }).await?,
         },
         Source::Txn(txn) => match txn.try_get(table, keys.get(0)) {
             Some(row) => row?,
-            None => txn.get(table, keys.get(0)).await?,
+            None => until(&session.ends_without_hint(), async { Ok(txn.get(table, keys.get(0)).await?) }).await?,
         },
     };
     session.state.found_rows.store(u64::from(row.is_some()), Ordering::Relaxed);
@@ -213,11 +212,7 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
         return None;
     }
     // The names and types of the result are the planner's.
-    let parameters = vec![Value::Int(1); parsed.parameters];
-    let names_only = plan::Options { names_only: true, ..plan::Options::default() };
-    let reading = session.reading(&reader);
-    let planned = Box::pin(plan::query(reading, query, &parsed.text, &parameters, &names_only)).await.ok()?;
-    let metas = run::column_metas(planned.logical.schema(), &planned.shown);
+    let metas = session.describe(&parsed, &vec![Value::Int(1); parsed.parameters]).await.ok()?;
     if metas.len() != columns.len() {
         return None;
     }

@@ -210,13 +210,24 @@ impl Session {
     /// Prepares a statement: parses it, and says what its result will look like.
     pub async fn prepare(&mut self, sql: &str) -> Result<Prepared> {
         self.begin_statement().await?;
+        match self.prepare_parsed(sql).await {
+            Ok(prepared) => Ok(prepared),
+            Err(error) => {
+                self.state.warnings.clear();
+                Err(self.failed(error))
+            }
+        }
+    }
+
+    async fn prepare_parsed(&mut self, sql: &str) -> Result<Prepared> {
         let _room = self.room_for(sql).await?;
         let parsed = self.state.engine.parse(sql, self.state.parse_options())?;
         let columns = match &parsed.statement {
             Statement::Query(_) => {
                 let nulls = vec![Value::Null; parsed.parameters];
-                match self.plan(&parsed, &nulls).await {
-                    Ok(planned) => run::column_metas(planned.logical.schema(), &planned.shown),
+                match self.describe(&parsed, &nulls).await {
+                    Ok(columns) => columns,
+                    Err(error) if is_end(&error) => return Err(error),
                     // It may be fine once it has its parameters; else executing it says what is wrong.
                     Err(_) if parsed.parameters > 0 => Vec::new(),
                     Err(error) => return Err(error),
@@ -225,6 +236,20 @@ impl Session {
             _ => Vec::new(),
         };
         Ok(Prepared { sql: sql.to_owned(), parameters: parsed.parameters, columns })
+    }
+
+    /// Returns the columns of a query's result. Reads no rows, nor where they lie.
+    pub(crate) async fn describe(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Vec<ColumnMeta>> {
+        let Statement::Query(query) = &parsed.statement else {
+            return Err(Error::internal("BUG: only queries are planned"));
+        };
+        let ends = self.ends(parsed);
+        let reader = self.reader();
+        let reading = self.reading(&reader);
+        let options = plan::Options { describes: true, ..plan::Options::default() };
+        let planned = Box::pin(plan::query(reading, query, &parsed.text, parameters, &options));
+        let planned = until(&ends, planned).await?;
+        Ok(run::column_metas(planned.logical.schema(), &planned.shown))
     }
 
     /// Runs a prepared statement.
@@ -350,8 +375,7 @@ impl Session {
         self.begin_statement().await?;
         let sql = format!("SELECT * FROM `{}`", table.replace('`', "``"));
         let parsed = self.state.engine.parse(&sql, self.state.parse_options())?;
-        let planned = self.plan(&parsed, &[]).await?;
-        Ok(run::column_metas(planned.logical.schema(), &planned.shown))
+        self.describe(&parsed, &[]).await
     }
 
     /// Returns the way to end this session's running statement from another task.
@@ -399,7 +423,7 @@ impl Session {
     }
 
     /// Keeps what SHOW WARNINGS and ROW_COUNT() say of the statement that ended.
-    fn finish(&mut self, mut outcome: Result<Outcome>) -> Result<Outcome> {
+    pub(crate) fn finish(&mut self, mut outcome: Result<Outcome>) -> Result<Outcome> {
         if !self.state.variables.sql_notes() {
             self.state.warnings.retain(|warning| warning.level != Level::Note);
         }
@@ -409,21 +433,22 @@ impl Session {
                 self.state.row_count = i64::try_from(done.affected_rows).unwrap_or(i64::MAX);
             }
             Ok(_) => self.state.row_count = -1,
-            Err(error) => {
-                self.state.row_count = -1;
-                if error.kind == Some(Kind::NotFound(What::Snapshot))
-                    && self.pending_snapshots().iter().any(|pin| error.message.contains(&format!("'{}'", pin.name)))
-                {
-                    error.message.push_str(" The open transaction takes it with its COMMIT.");
-                }
-                self.state.warnings.push(Warning {
-                    level: Level::Error,
-                    code: error.code,
-                    message: error.message.clone(),
-                });
-            }
+            Err(_) => {}
         }
-        outcome
+        outcome.map_err(|error| self.failed(error))
+    }
+
+    /// Keeps what SHOW ERRORS and ROW_COUNT() say of a statement that failed.
+    fn failed(&mut self, mut error: Error) -> Error {
+        self.state.row_count = -1;
+        if error.kind == Some(Kind::NotFound(What::Snapshot))
+            && self.pending_snapshots().iter().any(|pin| error.message.contains(&format!("'{}'", pin.name)))
+        {
+            error.message.push_str(" The open transaction takes it with its COMMIT.");
+        }
+        let message = error.message.clone();
+        self.state.warnings.push(Warning { level: Level::Error, code: error.code, message });
+        error
     }
 
     pub(crate) async fn dispatch(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Outcome> {
@@ -455,10 +480,16 @@ impl Session {
             }
             Statement::Load(load) => Box::pin(dml::load::execute(self, load)).await,
             Statement::Explain { statement, analyze, format } => {
+                let ends = self.ends(parsed);
                 let text = &parsed.text;
-                Box::pin(explain::execute(self, statement, text, parameters, *analyze, format.as_deref())).await
+                let work = explain::execute(self, statement, text, parameters, *analyze, format.as_deref());
+                until(&ends, Box::pin(work)).await
             }
             Statement::History(statement) => Box::pin(history::execute(self, statement)).await,
+            Statement::Show(_) | Statement::Describe { .. } => {
+                let ends = self.ends(parsed);
+                until(&ends, Box::pin(statements::execute(self, parsed, parameters))).await
+            }
             Statement::Set(items) => Box::pin(set::execute(self, items, parameters)).await.map(Outcome::Done),
             Statement::Use(name) => self.enter(name).map(|()| done(0)),
             Statement::Begin { consistent_snapshot, read_only, at } => {
@@ -540,7 +571,16 @@ impl Session {
 
     /// Returns what ends a SELECT: a kill, or the time that its hint or `max_execution_time` gives it.
     pub(crate) fn ends(&self, parsed: &Parsed) -> Ends {
-        let millis = parsed.max_execution_ms.unwrap_or_else(|| self.state.variables.max_execution_ms());
+        self.ends_after(parsed.max_execution_ms)
+    }
+
+    /// As `ends`, for what can have no hint.
+    pub(crate) fn ends_without_hint(&self) -> Ends {
+        self.ends_after(None)
+    }
+
+    fn ends_after(&self, hint: Option<u64>) -> Ends {
+        let millis = hint.unwrap_or_else(|| self.state.variables.max_execution_ms());
         let deadline = (millis > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(millis));
         Ends { interrupt: self.interrupt(), deadline }
     }
@@ -551,13 +591,6 @@ impl Session {
     }
 
     /// Plans a query as this session reads: the past it was set to, the open transaction, or the newest moment.
-    pub(crate) async fn plan(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Planned> {
-        let Statement::Query(query) = &parsed.statement else {
-            return Err(Error::internal("BUG: only queries are planned"));
-        };
-        self.plan_query(query, &parsed.text, parameters).await
-    }
-
     pub(crate) async fn plan_query(&mut self, query: &Query, text: &str, parameters: &[Value]) -> Result<Planned> {
         let limited = self.state.variables.select_limit().and_then(|limit| statements::with_limit(query, limit));
         let query = limited.as_ref().unwrap_or(query);
@@ -656,15 +689,15 @@ impl Session {
     }
 
     /// Carries out `work` in a transaction of its own, after committing the open one, as MySQL's definitions do. A lost
-    /// commit is tried again.
+    /// commit is tried again. Up to its commit it ends with a kill, or when its time is up.
     pub(crate) async fn alone<T>(&mut self, work: &dyn Work<T>) -> Result<T> {
         self.check_writable()?;
         self.commit().await?;
-        let interrupt = self.interrupt();
+        let ends = self.ends_without_hint();
         let mut retry = Retry::new(&self.state);
         loop {
             let mut txn = self.state.begin();
-            let result = match work.run(&mut self.state, &mut txn).await {
+            let result = match until(&ends, work.run(&mut self.state, &mut txn)).await {
                 Ok(value) => txn.commit().await.map(|_| value).map_err(Error::from),
                 Err(error) => Err(error),
             };
@@ -673,7 +706,7 @@ impl Session {
                     self.autocommitted();
                     return Ok(value);
                 }
-                Err(error) => interruptible(&interrupt, retry.again(error, None)).await?,
+                Err(error) => until(&ends, retry.again(error, None)).await?,
             }
             self.state.warnings.clear();
         }
@@ -1044,6 +1077,11 @@ pub(crate) async fn interruptible<T>(interrupt: &Interrupt, work: impl Future<Ou
         () = interrupt.killed() => Err(interrupted()),
         result = work => result,
     }
+}
+
+/// Tells whether a statement failed because it had to end.
+pub(crate) fn is_end(error: &Error) -> bool {
+    matches!(error.code, 1317 | 3024)
 }
 
 /// Runs `work` until it is done or the statement must end.

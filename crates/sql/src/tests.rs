@@ -14,6 +14,8 @@ use crate::engine::{self, Engine};
 use crate::error::{Error, Result};
 use crate::session::Session;
 
+mod ends;
+
 async fn engine() -> Arc<Engine> {
     let db = Database::in_memory(Options::default()).await.unwrap();
     let options = engine::Options { threads: 2, ..engine::Options::default() };

@@ -1,45 +1,66 @@
 //! The threads that queries are planned and computed on.
 //!
-//! They are not the ones that serve connections: a join that computes for an hour keeps nobody from logging in, and KILL reaches it.
+//! They are not the ones that serve connections: a join that computes for an hour keeps nobody from logging in, and KILL
+//! reaches it. Nor are they the same for both: what is planned does not wait in line behind what computes, and each
+//! planning has a thread for itself, so that a long one holds nobody up.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use futures::{FutureExt, StreamExt};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use crate::error::Error;
 
 /// Batches that wait for a slow client; the query waits beyond them.
 const BATCHES_AHEAD: usize = 2;
-/// Deeply nested expressions are evaluated by recursion.
+/// Deeply nested expressions are planned and evaluated by recursion.
 const STACK_BYTES: usize = 16 << 20;
+/// How many plannings there are at once; the system shares the processors among them. More wait.
+const PLANNINGS_MAX: usize = 64;
 
-/// A pool of threads for running queries. It ends, without waiting for queries, when dropped.
+/// The threads for planning and for running queries. They end, without waiting for queries, when dropped.
 #[derive(Debug)]
 pub struct QueryThreads {
     /// `None` only while dropping.
-    runtime: Option<Runtime>,
+    pools: Option<Pools>,
+}
+
+#[derive(Debug)]
+struct Pools {
+    planning: Runtime,
+    computing: Runtime,
 }
 
 impl QueryThreads {
-    /// Starts `threads` threads.
+    /// Starts `threads` threads to compute on; those to plan on come and go.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start(threads: usize) -> std::io::Result<QueryThreads> {
-        let runtime = Builder::new_multi_thread()
+        let planning = Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(PLANNINGS_MAX)
+            .thread_name("plan")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
+        let computing = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()?;
-        Ok(QueryThreads { runtime: Some(runtime) })
+        Ok(QueryThreads { pools: Some(Pools { planning, computing }) })
+    }
+
+    fn pools(&self) -> &Pools {
+        self.pools.as_ref().expect("there until dropped")
     }
 
     /// Plans, or works out something else that does not wait. Dropping the future gives it up where it waits; a panic is
@@ -48,17 +69,26 @@ impl QueryThreads {
     /// # Errors
     /// Those of `work`, and 1105 for a panic.
     pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let runtime = self.runtime.as_ref().expect("there until dropped");
-        let task = {
-            let _here = runtime.enter();
-            SpawnedTask::spawn(caught(work))
-        };
-        task.await.map_err(|gone| DataFusionError::Execution(gone.to_string()))?
+        let planning = self.pools().planning.handle().clone();
+        let (mut reply, answer) = oneshot::channel();
+        let here = planning.clone();
+        planning.spawn_blocking(move || {
+            here.block_on(async {
+                let done = tokio::select! {
+                    biased;
+                    // Nobody waits for it any more.
+                    () = reply.closed() => return,
+                    done = caught(work) => done,
+                };
+                drop(reply.send(done));
+            });
+        });
+        answer.await.map_err(|_| DataFusionError::Execution("The threads for queries have ended.".to_owned()))?
     }
 
     /// Runs a plan; dropping the stream ends it, at the next batch of whichever operator is at work.
     pub fn run(&self, plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let runtime = self.runtime.as_ref().expect("there until dropped");
+        let runtime = &self.pools().computing;
         let mut running = RecordBatchReceiverStreamBuilder::new(plan.schema(), BATCHES_AHEAD);
         let batches_out = running.tx();
         let work = async move {
@@ -87,8 +117,9 @@ async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 
 impl Drop for QueryThreads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        if let Some(Pools { planning, computing }) = self.pools.take() {
+            planning.shutdown_background();
+            computing.shutdown_background();
         }
     }
 }
@@ -105,6 +136,26 @@ mod tests {
         assert_eq!(error.code, 1105);
         assert!(error.message.contains("nobody expected this"), "{error}");
         assert_eq!(threads.work(async { Ok(1) }).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn planning_does_not_wait_for_what_computes_nor_for_other_planning() {
+        let threads = Arc::new(QueryThreads::start(1).unwrap());
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (started, computes) = oneshot::channel();
+        threads.pools().computing.spawn(async move {
+            started.send(()).unwrap();
+            held.recv().unwrap();
+        });
+        computes.await.unwrap();
+        let (release_too, held_too) = std::sync::mpsc::channel::<()>();
+        let other = threads.clone();
+        let planning = tokio::spawn(async move { other.work(async move { Ok(held_too.recv().is_ok()) }).await });
+        let planned = tokio::time::timeout(std::time::Duration::from_secs(20), threads.work(async { Ok(1) })).await;
+        release.send(()).unwrap();
+        release_too.send(()).unwrap();
+        assert_eq!(planned.expect("planned meanwhile").unwrap(), 1);
+        assert!(planning.await.unwrap().unwrap());
     }
 
     #[tokio::test]

@@ -2,10 +2,11 @@
 //!
 //! DataFusion lets only what reads rows give way, and a few rows can join to billions. A join that hands batches on gives
 //! way by the number of batches. A nested loop may find nothing for a long time: what it compares with all rows of its
-//! other side comes to it in slices, and it gives way between them.
+//! other side comes to it in slices, and it gives way between them. The more rows the other side has, the fewer a slice.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use arrow::datatypes::SchemaRef;
@@ -16,21 +17,25 @@ use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskCo
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 
-/// How many rows a nested loop compares with its other side before it gives way. A join of so few with many rows at a time
-/// still fills a batch.
-const ROWS_PER_TURN: usize = 64;
+/// How many pairs of rows a nested loop compares before it gives way: some milliseconds of work. Where one row has more
+/// to be compared with, it is one row.
+const PAIRS_PER_TURN: usize = 1 << 18;
 
 /// Makes the joins of a plan give way.
 pub fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(|node| {
         let node = match node.name() {
             "NestedLoopJoinExec" => {
-                let mut children: Vec<_> = node.children().into_iter().cloned().collect();
-                let probed = children.pop().expect("a join has two sides");
-                children.push(Arc::new(Turns { input: probed }));
+                let others = Arc::new(AtomicUsize::new(0));
+                let sides = node.children().into_iter().zip([Side::Kept, Side::Probing]);
+                let turns = |(input, side): (&Arc<dyn ExecutionPlan>, Side)| {
+                    Arc::new(Turns { input: input.clone(), side, others: others.clone() }) as Arc<dyn ExecutionPlan>
+                };
+                let children = sides.map(turns).collect();
                 node.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?
             }
             "CrossJoinExec" | "HashJoinExec" | "SortMergeJoinExec" => node,
@@ -41,15 +46,30 @@ pub fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>
     Ok(plan.data)
 }
 
-/// Hands rows on in slices, and lets others have a turn between them.
+/// Which side of a nested loop rows are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// Each row of the other side is compared with all of these. They are counted.
+    Kept,
+    /// These come in slices, and others have a turn between them.
+    Probing,
+}
+
+/// Hands the rows of one side on to a nested loop.
 #[derive(Debug)]
 struct Turns {
     input: Arc<dyn ExecutionPlan>,
+    side: Side,
+    /// How many rows are kept.
+    others: Arc<AtomicUsize>,
 }
 
 impl DisplayAs for Turns {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str("Turns")
+        match self.side {
+            Side::Kept => f.write_str("Turns: kept"),
+            Side::Probing => f.write_str("Turns"),
+        }
     }
 }
 
@@ -78,27 +98,40 @@ impl ExecutionPlan for Turns {
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Turns { input: children.remove(0) }))
+        Ok(Arc::new(Turns { input: children.remove(0), side: self.side, others: self.others.clone() }))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.input.execute(partition, context)?;
-        Ok(Box::pin(Slices { rows, rest: None, is_turn_of_others: false }))
+        let others = self.others.clone();
+        match self.side {
+            Side::Kept => {
+                // A join in a recursive query runs again and again, and one that spills reads its side twice.
+                others.store(0, Ordering::Relaxed);
+                let counted = rows.inspect_ok(move |batch| {
+                    others.fetch_add(batch.num_rows(), Ordering::Relaxed);
+                });
+                Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), counted)))
+            }
+            Side::Probing => Ok(Box::pin(Slices { rows, others, rest: None, is_turn_of_others: false })),
+        }
     }
 }
 
-/// The stream of [`Turns`].
+/// The stream of the probing side.
 struct Slices {
     rows: SendableRecordBatchStream,
+    others: Arc<AtomicUsize>,
     rest: Option<RecordBatch>,
     is_turn_of_others: bool,
 }
 
 impl Slices {
     fn slice(&mut self, batch: RecordBatch) -> RecordBatch {
-        let more = batch.num_rows().saturating_sub(ROWS_PER_TURN);
+        let rows_max = (PAIRS_PER_TURN / self.others.load(Ordering::Relaxed).max(1)).max(1);
+        let more = batch.num_rows().saturating_sub(rows_max);
         if more > 0 {
-            self.rest = Some(batch.slice(ROWS_PER_TURN, more));
+            self.rest = Some(batch.slice(rows_max, more));
         }
         self.is_turn_of_others = true;
         batch.slice(0, batch.num_rows() - more)
@@ -124,5 +157,29 @@ impl Stream for Slices {
 impl RecordBatchStream for Slices {
     fn schema(&self) -> SchemaRef {
         self.rows.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::UInt32Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_more_there_is_to_compare_with_the_shorter_is_a_slice() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::UInt32, false)]));
+        let column = Arc::new(UInt32Array::from_iter_values(0..8192));
+        let batch = RecordBatch::try_new(schema.clone(), vec![column]).unwrap();
+        for (others, longest) in [(0, 8192), (100, 2621), (1 << 16, 4), (10_000_000, 1)] {
+            let rows = futures::stream::iter([Ok(batch.clone())]);
+            let rows = Box::pin(RecordBatchStreamAdapter::new(schema.clone(), rows));
+            let others = Arc::new(AtomicUsize::new(others));
+            let slices = Slices { rows, others, rest: None, is_turn_of_others: false };
+            let slices: Vec<RecordBatch> = slices.try_collect().await.unwrap();
+            assert_eq!(slices.iter().map(RecordBatch::num_rows).max(), Some(longest));
+            assert_eq!(arrow::compute::concat_batches(&schema, &slices).unwrap(), batch);
+        }
     }
 }

@@ -581,7 +581,7 @@ pub(super) fn verify_blocks(record: &FileRecord, range: &Range<u64>, bytes: &Byt
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::internal("A metastore call was interrupted.").with_source(error)),
+        Err(error) => Err(Error::internal("Work on a thread of its own broke off.").with_source(error)),
     }
 }
 

@@ -14,7 +14,7 @@ use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 use roaring::RoaringBitmap;
 
-use crate::cold::{Keys, Part, encode_keys};
+use crate::cold::{Keys, Part, blocking, encode_keys};
 use crate::db::Database;
 use crate::error::{Error, Result};
 use crate::ids::{ColumnId, FileId};
@@ -112,7 +112,12 @@ impl Database {
             .zip(&matches)
             .any(|(column, source)| source.is_some_and(|source| source.id != column.id));
         let by_value = head.table.has_row_id() && (base.table.id != head.table.id || renewed);
-        if by_value { by_values(&shape, &base_rows, &head_rows) } else { by_keys(&shape, &base_rows, &head_rows) }
+        // All rows that changed are compared at a stretch: not on a thread that serves others.
+        blocking(move || match by_value {
+            true => by_values(&shape, &base_rows, &head_rows),
+            false => by_keys(&shape, &base_rows, &head_rows),
+        })
+        .await
     }
 }
 
@@ -163,6 +168,8 @@ async fn side(
     }
     let mut batches = own.hot_rows(false)?;
     for part in &own.manifest.parts {
+        // What comes from caches waits for nothing, and could not be given up.
+        tokio::task::yield_now().await;
         let mut skipped = own.excluded(part).await?;
         if let Some(hidden_there) = shared.get(&part.file) {
             let mut shown_there = RoaringBitmap::new();

@@ -19,6 +19,7 @@ use crate::catalog::{Catalog, Change, Content, ObjectKind};
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
 use crate::ids::{AccountId, TableId, Time, Version};
+use crate::jobs::unless;
 use crate::log::Scope;
 use crate::moment::Moment;
 use crate::schema::{self, Table, User, same_name};
@@ -242,8 +243,20 @@ impl Database {
         users: Vec<User>,
         author: &Author,
     ) -> Result<RestoreReport> {
+        self.apply_restore_unless(plan, users, author, std::future::pending()).await
+    }
+
+    /// As `apply_restore_with`, but `stop` ends it with `Cancelled` as long as it is not at its commit. Then nothing
+    /// was restored.
+    pub async fn apply_restore_unless(
+        &self,
+        plan: &RestorePlan,
+        users: Vec<User>,
+        author: &Author,
+        stop: impl Future<Output = ()>,
+    ) -> Result<RestoreReport> {
         let mut txn = self.begin_at(plan.now.clone(), author.clone());
-        apply(plan, &mut txn).await?;
+        unless(std::pin::pin!(stop), apply(plan, &mut txn)).await?;
         for user in users {
             txn.put_user(user)?;
         }

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result, What};
 use crate::history::diff::{Diff, TableAt};
 use crate::history::restore::{Action, ReportLine, RestoreReport, check_foreign_keys, with_counters};
 use crate::ids::{TableId, Version};
+use crate::jobs::unless;
 use crate::log::delta::Delta;
 use crate::log::{Entry, EntryHead, EntryQuery, Scope};
 use crate::moment::Moment;
@@ -25,11 +26,22 @@ const NAMED_MAX: usize = 5;
 impl Database {
     /// Takes one commit back, as a new commit.
     pub async fn undo(&self, version: Version, author: &Author) -> Result<RestoreReport> {
+        self.undo_unless(version, author, std::future::pending()).await
+    }
+
+    /// As `undo`, but `stop` ends it with `Cancelled` as long as it is not at its commit. Then nothing was undone.
+    pub async fn undo_unless(
+        &self,
+        version: Version,
+        author: &Author,
+        stop: impl Future<Output = ()>,
+    ) -> Result<RestoreReport> {
+        let mut stop = std::pin::pin!(stop);
         let mut tries = 0;
         loop {
             let mut txn = self.begin(author.clone());
             let before = txn.moment().version();
-            let steps = self.write_undo(version, &mut txn).await?;
+            let steps = unless(stop.as_mut(), self.write_undo(version, &mut txn)).await?;
             fail::fail_point!("undo::written", crate::error::failing);
             txn.set_what(format!("UNDO VERSION {version}"));
             match txn.commit().await {

@@ -111,6 +111,11 @@ impl Sequencer {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Returns why no further commit is accepted, if none is.
+    pub fn refusal(&self) -> Option<String> {
+        self.poisoned.lock().clone()
+    }
+
     /// Refuses every further commit.
     pub fn close(&self) {
         self.poisoned.lock().get_or_insert_with(|| "The store is closed.".to_owned());

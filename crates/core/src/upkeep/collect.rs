@@ -12,6 +12,7 @@
 //! holds are ever deleted, and nothing goes by a time that is not believed (`store::Clock`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use crate::cold::{Manifest, blocking};
 use crate::db::{Database, Passed};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{Digest, FileId, PinId, TableId, Time, Version};
+use crate::jobs::{check_stop, unless};
 use crate::log::{EntryQuery, FileHead, FileKind};
 use crate::upkeep::keep::{Held, KeeperKind, Keepers};
 
@@ -370,14 +372,21 @@ impl Database {
 
     /// Deletes what nothing has reached for the length of the grace, and trims the log.
     pub async fn collect(&self) -> Result<Collected> {
-        let _alone = self.0.collecting.lock().await;
+        self.collect_unless(std::future::pending()).await
+    }
+
+    /// As `collect`, but `stop` ends it with `Cancelled`, between two of its steps. What was deleted until then is gone;
+    /// the rest is for the next collection.
+    pub async fn collect_unless(&self, stop: impl Future<Output = ()>) -> Result<Collected> {
+        let mut stop = std::pin::pin!(stop);
+        let _alone = unless(stop.as_mut(), async { Ok(self.0.collecting.lock().await) }).await?;
         self.check_open()?;
-        self.flush_older_than_the_window().await?;
+        unless(stop.as_mut(), self.flush_older_than_the_window()).await?;
         fail::fail_point!("collect::flushed", crate::error::failing);
         // Whoever opens a version after this reads it through what stays. Who did before is found by the plan, which asks for
         // open moments only now.
-        self.0.store.thinned.add(self.thinnable(&[]).await?);
-        let mut plan = self.plan_without(HashSet::new(), &[]).await?;
+        self.0.store.thinned.add(unless(stop.as_mut(), self.thinnable(&[])).await?);
+        let mut plan = unless(stop.as_mut(), self.plan_without(HashSet::new(), &[])).await?;
         self.0.store.thinned.keep_only(&plan.thinned);
         if !plan.damages.is_empty() {
             return Err(plan.damages.swap_remove(0));
@@ -424,6 +433,7 @@ impl Database {
             let batch: Vec<_> = of_kind.take(few).copied().collect();
             fail::fail_point!("collect::batch", crate::error::failing);
             self.check_open()?;
+            check_stop(stop.as_mut())?;
             match self.delete_files(&batch, &mut done).await {
                 Err(error) if is_too_much(&error, batch.len()) => {
                     few = batch.len() / 4 + 1;
@@ -434,7 +444,7 @@ impl Database {
             going.drain(..batch.len());
         }
         fail::fail_point!("collect::cleared", crate::error::failing);
-        if self.trim_all(&trims, &mut done).await?
+        if self.trim_all(&trims, &mut done, stop).await?
             && let Some(seen) = plan.seen
         {
             fail::fail_point!("collect::trimmed", crate::error::failing);
@@ -498,12 +508,18 @@ impl Database {
     }
 
     /// Trims entries. Tells whether it came to the end: on a full disk, what is deleted may have to make room first.
-    async fn trim_all(&self, versions: &[Version], done: &mut Collected) -> Result<bool> {
+    async fn trim_all(
+        &self,
+        versions: &[Version],
+        done: &mut Collected,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<bool> {
         let (mut rest, mut few) = (versions, TRIMS_MAX);
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(few.min(rest.len()));
             fail::fail_point!("collect::trim", crate::error::failing);
             self.check_open()?;
+            check_stop(stop.as_mut())?;
             let (metastore, versions) = (self.metastore().clone(), batch.to_vec());
             match blocking(move || metastore.trim(&versions)).await {
                 Ok(trimmed) => {

@@ -299,3 +299,36 @@ async fn ten_thousand_snapshots() {
     assert_eq!(freed, foretold);
     println!("{freed:?}");
 }
+
+#[tokio::test]
+async fn a_collection_can_be_stopped_between_its_steps_and_goes_on_another_time() {
+    let store = Store::new().await;
+    let table = store.tables[0].clone();
+    insert(&store.db, &table, &[(1, 1), (2, 2)]).await;
+    store.db.flush().await.unwrap();
+    store.truncate(&table).await;
+    store.pass(48).await;
+    store.db.collect().await.unwrap();
+    store.options.env.advance(store.options.grace_micros);
+    let mut stops = 0;
+    let done = loop {
+        let mut polls = stops;
+        // It comes a little later each time.
+        let stop = std::future::poll_fn(move |_| match polls {
+            0 => std::task::Poll::Ready(()),
+            _ => {
+                polls -= 1;
+                std::task::Poll::Pending
+            }
+        });
+        match store.db.collect_unless(stop).await {
+            Ok(done) => break done,
+            Err(error) => assert_eq!(error.kind(), strandline_core::error::Kind::Cancelled, "{error}"),
+        }
+        assert!(store.db.check(None).await.unwrap().damages.is_empty());
+        stops += 1;
+        assert!(stops < 10_000, "it ends");
+    };
+    assert!(done.files > 0 && stops > 3, "{done:?} after {stops} stops");
+    assert!(store.db.check(None).await.unwrap().damages.is_empty());
+}

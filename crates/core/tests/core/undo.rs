@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use strandline_core::db::{Database, SYS};
-use strandline_core::history::restore::Action;
+use strandline_core::history::restore::{Action, RestoreRequest, Target};
 use strandline_core::ids::{ColumnId, Version};
 use strandline_core::log::Scope;
 use strandline_core::schema::{Table, Type};
+use strandline_core::when::When;
 
 use crate::support::*;
 
@@ -143,4 +144,30 @@ async fn what_was_dropped_has_commits_and_recovery_points() {
     assert_eq!(points(&table), [filled, made]);
     assert_eq!(db.names_at(t.id, gone).unwrap(), Some(("d".to_owned(), "t".to_owned())));
     assert!(db.commits(SYS, &Scope::Database("never".to_owned()), 10).is_err());
+}
+
+#[tokio::test]
+async fn what_is_stopped_before_its_commit_changes_nothing() {
+    let (db, table) = store().await;
+    let first = insert(&db, &table, &[(1, 1)]).await;
+    let second = insert(&db, &table, &[(2, 2)]).await;
+    let cancelled = strandline_core::error::Kind::Cancelled;
+    let stopped = db.undo_unless(second, &author(), std::future::ready(())).await;
+    assert_eq!(stopped.unwrap_err().kind(), cancelled);
+    let request = RestoreRequest {
+        scope: Scope::Tables("d".to_owned(), vec!["t".to_owned()]),
+        when: When::Version(first),
+        target: Target::InPlace,
+        overwrite: false,
+        keep_copy: false,
+        create_database: false,
+        foreign_key_checks: true,
+    };
+    let plan = db.plan_restore(request, &author()).await.unwrap();
+    let stopped = db.apply_restore_unless(&plan, Vec::new(), &author(), std::future::ready(())).await;
+    assert_eq!(stopped.unwrap_err().kind(), cancelled);
+    assert_eq!(db.now().version(), second);
+    assert_eq!(db.now().scan(&table).await.unwrap().row_count(), 2);
+    db.undo(second, &author()).await.unwrap();
+    assert_eq!(db.now().scan(&table).await.unwrap().row_count(), 1);
 }

@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use strandline_core::cold::Bucket;
 use strandline_core::db::{self, Database};
 use strandline_core::env::Env;
 use strandline_sql::api::Login;
 use strandline_sql::engine::{self, Engine};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::first_start::first_start;
 use crate::memory::MemoryLimit;
@@ -88,6 +89,9 @@ pub enum HttpAddress {
     At(SocketAddr),
 }
 
+/// How long threads may take to end when all else has.
+const END_MAX: Duration = Duration::from_secs(10);
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(arguments: &Arguments) -> Result<()> {
     start_log(arguments);
@@ -97,7 +101,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         // A statement is parsed and planned by recursion; the pages are only used where it goes deep.
         .thread_stack_size(16 << 20)
         .build()?;
-    runtime.block_on(serve(arguments))
+    let outcome = runtime.block_on(serve(arguments));
+    // Whatever still works on a thread of its own has nobody left to work for.
+    runtime.shutdown_timeout(END_MAX);
+    outcome
 }
 
 async fn serve(arguments: &Arguments) -> Result<()> {
@@ -107,7 +114,6 @@ async fn serve(arguments: &Arguments) -> Result<()> {
     let mut listeners = vec![
         Listener::tcp(arguments.listen).map_err(|error| format!("Cannot listen on {}: {error}.", arguments.listen))?,
     ];
-    let address = listeners[0].address().unwrap_or(arguments.listen);
     let http_listener = match arguments.http {
         HttpAddress::Off => None,
         HttpAddress::At(address) => {
@@ -148,24 +154,44 @@ async fn serve(arguments: &Arguments) -> Result<()> {
         ..Options::default()
     };
 
-    let (database, engine) = open_engine(arguments).await?;
-    if !is_local && let Err(error) = check_passwords(&engine, arguments.listen) {
-        database.close().await?;
-        return Err(error);
+    // Before the store is opened, which may take a while: whoever asks whether the server lives is to hear it.
+    let status = http::Status::default();
+    let http = http_listener.map(|listener| {
+        let routes = http::router(status.clone());
+        tokio::spawn(async move { axum::serve(http::Door::new(listener), routes).await })
+    });
+    let database = open_database(arguments).await?;
+    let served = serve_store(&database, arguments, listeners, options, &status).await;
+    let closed = database.close().await;
+    if let Some(http) = http {
+        http.abort();
     }
+    served?;
+    closed?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Serves an open store until told to stop.
+async fn serve_store(
+    database: &Database,
+    arguments: &Arguments,
+    listeners: Vec<Listener>,
+    options: Options,
+    status: &http::Status,
+) -> Result<()> {
+    let engine = open_engine(database, arguments).await?;
+    if !arguments.listen.ip().is_loopback() {
+        check_passwords(&engine, arguments.listen)?;
+    }
+    let address = listeners[0].address().unwrap_or(arguments.listen);
     set_facts(&engine, arguments, &options, address)?;
     let processes = engine.processes().clone();
-    let metrics = Arc::new(Metrics::default());
-    let ready = Arc::new(AtomicBool::new(true));
-    let http = http_listener.map(|listener| {
-        let status = http::Status {
-            metrics: metrics.clone(),
-            processes: processes.clone(),
-            database: database.clone(),
-            ready: ready.clone(),
-        };
-        tokio::spawn(async move { axum::serve(http::Door::new(listener), http::router(status)).await })
-    });
+    let mut signals = StopSignals::listen()?;
+    let opened = http::Opened { processes: processes.clone(), database: database.clone() };
+    drop(status.opened.set(opened));
+    let ready = status.ready.clone();
+    ready.store(true, Ordering::Release);
     tracing::info!(
         %address,
         data = %arguments.data.display(),
@@ -173,30 +199,32 @@ async fn serve(arguments: &Arguments) -> Result<()> {
         tls = options.tls.is_some(),
         "ready for connections"
     );
-    let signal = stop_signal()?;
-    let stop = async {
-        let name = signal.await;
+    let stop = async move {
+        let name = signals.next().await;
         tracing::info!(signal = name, "stopping");
         ready.store(false, Ordering::Release);
+        tokio::spawn(async move {
+            let name = signals.next().await;
+            tracing::warn!(signal = name, "told to stop once more: ending at once; what was committed is durable");
+            std::process::exit(1);
+        });
     };
-    Server::new(engine, processes, metrics, options).serve(listeners, stop).await;
-    if let Some(http) = http {
-        http.abort();
-    }
-    database.close().await?;
-    tracing::info!("stopped");
+    Server::new(engine, processes, status.metrics.clone(), options).serve(listeners, stop).await;
     Ok(())
 }
 
-/// Opens the store, and gives root a password if it has none yet: before anybody is let in.
-async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
-    let limit = arguments.memory_limit.bytes()?;
+async fn open_database(arguments: &Arguments) -> Result<Database> {
     let options = db::Options {
         objects: arguments.objects.clone(),
         thinning: !arguments.keep_all_manifests,
-        ..db_options(limit)
+        ..db_options(arguments.memory_limit.bytes()?)
     };
-    let database = Database::open(&arguments.data, options).await?;
+    Ok(Database::open(&arguments.data, options).await?)
+}
+
+/// Makes the engine, and gives root a password if it has none yet: before anybody is let in.
+async fn open_engine(database: &Database, arguments: &Arguments) -> Result<Arc<Engine>> {
+    let limit = arguments.memory_limit.bytes()?;
     let spill = arguments.data.join("spill");
     // What a killed server left there is of no use to anyone.
     let _ = fs::remove_dir_all(&spill);
@@ -219,7 +247,7 @@ async fn open_engine(arguments: &Arguments) -> Result<(Database, Arc<Engine>)> {
     }
     database.start_upkeep();
     database.start_policies();
-    Ok((database, engine))
+    Ok(engine)
 }
 
 /// Shares the memory out that queries do not get: half for caches, half for recent rows, which may come to twice their
@@ -332,14 +360,23 @@ fn check_passwords(engine: &Engine, listen: SocketAddr) -> Result<()> {
     .into())
 }
 
-fn stop_signal() -> Result<impl Future<Output = &'static str>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+/// The signals by which the server is told to stop.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<StopSignals> {
+        Ok(StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    })
+    }
 }
 
 fn start_log(arguments: &Arguments) {

@@ -4,7 +4,7 @@
 //! costs one read and one write.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -32,6 +32,8 @@ use super::stream::Stream;
 
 /// How long a statement has to end in order after its client left.
 const ABANDON_AFTER: Duration = Duration::from_secs(60);
+/// How long the next piece of a file may take that nobody wants any more, since its load was killed.
+const UNWANTED_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// What we swallow of a packet that is too large, so that the client reads our error.
 const SWALLOW_BYTES_MAX: usize = 1 << 30;
 
@@ -459,12 +461,7 @@ impl Connection<'_> {
         self.flush().await?;
         let mut listener = Some(bytes);
         loop {
-            let mut piece = Vec::new();
-            let read = self.channel.read_packet(&mut piece, self.shared.options.max_allowed_packet);
-            tokio::select! {
-                read = read => read?,
-                () = self.process.killed() => return Err(End::Closed),
-            }
+            let piece = self.piece().await?;
             if piece.is_empty() {
                 break;
             }
@@ -478,6 +475,43 @@ impl Connection<'_> {
         drop(listener);
         let result = attended(self.channel, &self.interrupt, loader.finish()).await?;
         Ok(result.unwrap_or_else(|error| Err(Error::internal(format!("The loader broke off: {error}.")))))
+    }
+
+    /// Reads the next piece of the client's file. One that says nothing for long ends its connection: what it loads holds
+    /// a moment.
+    async fn piece(&mut self) -> std::result::Result<Vec<u8>, End> {
+        let mut piece = Vec::new();
+        let mut pause_max = self.session.idle_max();
+        let mut is_ended = false;
+        {
+            let mut read = pin!(self.channel.read_packet(&mut piece, self.shared.options.max_allowed_packet));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.process.killed() => return Err(End::Closed),
+                    // The protocol has no way to say so before the file has come.
+                    () = self.interrupt.killed(), if !is_ended => {
+                        is_ended = true;
+                        pause_max = pause_max.min(UNWANTED_PAUSE_MAX);
+                    }
+                    read = timeout(pause_max, read.as_mut()) => match read {
+                        Ok(read) => {
+                            read?;
+                            break;
+                        }
+                        Err(_) if is_ended => {
+                            return Err(End::Fatal(Error::new(1317, "70100", "Query execution was interrupted")));
+                        }
+                        Err(_) => {
+                            let message = "Got timeout reading communication packets: nothing more of the file came for as \
+                                           long as wait_timeout allows. Nothing was loaded.";
+                            return Err(End::Fatal(Error::new(1159, "08S01", message)));
+                        }
+                    },
+                }
+            }
+        }
+        Ok(piece)
     }
 
     async fn flush(&mut self) -> std::result::Result<(), End> {

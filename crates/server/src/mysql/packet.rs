@@ -100,7 +100,7 @@ impl Channel {
         payload.clear();
         loop {
             if self.input.is_empty() && payload.is_empty() {
-                // Waiting for a command to begin is the one wait without an end of its own.
+                // How long a client may think before it begins is for whoever waits.
                 if self.fill(4).await? == 0 {
                     return Err(ReadError::Closed);
                 }

@@ -641,10 +641,50 @@ async fn a_query_that_computes_is_killed() {
     let (one, mut two) = (server.connect().await, server.connect().await);
     let sums = "SELECT SUM(a.n + b.n + c.n + d.n) FROM thousand a, thousand b, thousand c, thousand d";
     let one = kill_query(&server, one, &mut two, sums).await;
-    // It finds nothing, and so has nothing to hand on while it compares.
-    let nothing = "WITH million AS (SELECT a.n * 1000 + b.n AS n FROM thousand a, thousand b) \
-                   SELECT COUNT(*) FROM million x, million y WHERE x.n + y.n = -1";
-    kill_query(&server, one, &mut two, nothing).await;
+    kill_query(&server, one, &mut two, NOTHING).await;
+}
+
+/// It finds nothing, and so has nothing to hand on while it compares.
+const NOTHING: &str = "WITH million AS (SELECT a.n * 1000 + b.n AS n FROM thousand a, thousand b) \
+                       SELECT COUNT(*) FROM million x, million y WHERE x.n + y.n = -1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_that_compute_keep_nobody_from_the_server() {
+    is_served_beside(NOTHING.to_owned()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn explain_analyze_keeps_nobody_from_the_server() {
+    is_served_beside(format!("EXPLAIN ANALYZE {NOTHING}")).await;
+}
+
+/// Runs a statement on all threads that queries have, looks whether others are served meanwhile, and kills it.
+async fn is_served_beside(sql: String) {
+    let server = start().await;
+    let mut running = Vec::new();
+    for _ in 0..2 {
+        let (mut one, sql) = (server.connect().await, sql.clone());
+        running.push((one.id(), tokio::spawn(async move { one.query_drop(sql).await })));
+    }
+    server.runs(&sql).await;
+    let (started, mut longest) = (Instant::now(), Duration::ZERO);
+    while started.elapsed() < Duration::from_secs(5) {
+        let round = Instant::now();
+        let mut two = server.connect().await;
+        assert_eq!(two.query_first::<i64, _>("SELECT 1").await.expect("planned"), Some(1));
+        let counted = two.query_first::<i64, _>("SELECT COUNT(*) FROM thousand WHERE n + 1 > 500").await;
+        assert_eq!(counted.expect("computed"), Some(501));
+        longest = longest.max(round.elapsed());
+    }
+    println!("a login, a SELECT 1 and a small scan took {longest:?} at most");
+    // A second where there is a processor; more where other tests have it.
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
+    let mut killer = server.connect().await;
+    for (id, task) in running {
+        assert!(!task.is_finished(), "it ran all the time");
+        killer.query_drop(format!("KILL QUERY {id}")).await.expect("killed");
+        assert_eq!(server_code(task.await.expect("no panic").expect_err("killed")), 1317);
+    }
 }
 
 /// Runs a statement that would last for ever, ends it from another connection, and gives its connection back.
@@ -735,10 +775,8 @@ async fn a_full_server_keeps_a_place_for_root() {
     }
 }
 
-#[tokio::test]
-async fn local_files() {
-    let options = Options { local_infile: true, ..Options::default() };
-    let server = start_with(options).await;
+/// Logs in as a client that sends files.
+async fn with_files(server: &Running) -> Raw {
     let mut raw = server.raw().await;
     let salt = raw.greeting().await;
     let mut out = Vec::new();
@@ -752,7 +790,53 @@ async fn local_files() {
     put_answer(&mut out, capabilities, &request);
     raw.write(&out).await;
     assert_eq!(raw.read().await.expect("OK")[0], 0);
+    raw
+}
 
+#[tokio::test]
+async fn who_says_nothing_in_the_middle_of_a_file_is_not_waited_for() {
+    let options = Options { local_infile: true, ..Options::default() };
+    let server = start_with(options).await;
+    let mut two = server.connect().await;
+    let load = "LOAD DATA LOCAL INFILE 'data.csv' INTO TABLE d.t (a)";
+    let command = format!("\x03{load}");
+
+    let mut raw = with_files(&server).await;
+    assert_eq!(raw.command(b"\x03SET wait_timeout = 1").await.expect("OK")[0], 0);
+    raw.command(command.as_bytes()).await.expect("a request");
+    raw.write(b"1\n2\n").await;
+    let end = tokio::time::timeout(Duration::from_secs(30), raw.read()).await.expect("it ends");
+    assert_eq!(error_code(&end.expect("an error")), 1159);
+    assert_eq!(raw.read().await, None);
+
+    // One that was killed, and whose client is gone without a word.
+    let mut raw = with_files(&server).await;
+    raw.command(command.as_bytes()).await.expect("a request");
+    raw.write(b"1\n2\n").await;
+    server.runs(load).await;
+    let loads = || server.processes.list().into_iter().find(|process| process.info.as_deref() == Some(load));
+    two.query_drop(format!("KILL QUERY {}", loads().expect("running").id)).await.expect("killed");
+    let end = tokio::time::timeout(Duration::from_secs(50), raw.read()).await.expect("it ends");
+    assert_eq!(error_code(&end.expect("an error")), 1317);
+
+    // One that was killed, and whose client sends the rest: the connection is as good as before.
+    let mut raw = with_files(&server).await;
+    raw.command(command.as_bytes()).await.expect("a request");
+    raw.write(b"1\n2\n").await;
+    server.runs(load).await;
+    two.query_drop(format!("KILL QUERY {}", loads().expect("running").id)).await.expect("killed");
+    raw.write(b"3\n").await;
+    raw.write(b"").await;
+    assert_eq!(error_code(&raw.read().await.expect("an error")), 1317);
+    assert_eq!(raw.command(b"\x0E").await.expect("a pong")[0], 0);
+    assert_eq!(two.query_first::<i64, _>("SELECT COUNT(*) FROM t").await.expect("a row"), Some(0));
+}
+
+#[tokio::test]
+async fn local_files() {
+    let options = Options { local_infile: true, ..Options::default() };
+    let server = start_with(options).await;
+    let mut raw = with_files(&server).await;
     let load = b"\x03LOAD DATA LOCAL INFILE 'data.csv' INTO TABLE d.t (a)";
     assert_eq!(raw.command(load).await.expect("a request"), b"\xFBdata.csv");
     for piece in [b"1\n2\n".as_slice(), b"3\n", b""] {

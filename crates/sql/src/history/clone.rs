@@ -12,7 +12,7 @@ use crate::api::Outcome;
 use crate::error::{Error, Result};
 use crate::parse::{CloneDatabase, CloneTable, When};
 use crate::plan::{Source, find_table};
-use crate::session::{Session, State, Work};
+use crate::session::{Session, State, Work, until};
 use crate::warning::Warning;
 
 pub async fn table(session: &mut Session, clone: &CloneTable) -> Result<Outcome> {
@@ -101,9 +101,10 @@ async fn in_transaction(session: &mut Session, work: &dyn Work<()>) -> Result<()
     if !session.in_transaction() {
         return session.alone(work).await;
     }
+    let ends = session.ends_without_hint();
     let (state, txn) = session.state_and_txn()?;
     let savepoint = txn.savepoint();
-    let result = work.run(state, txn).await;
+    let result = until(&ends, work.run(state, txn)).await;
     if result.is_err() {
         txn.rollback_to(&savepoint);
     }

@@ -4,6 +4,7 @@ use strandline_core::upkeep::collect::Fate;
 
 use crate::api::Outcome;
 use crate::error::Result;
+use crate::interrupt::worded;
 use crate::session::Session;
 use crate::show::answer::{Cell, CellKind, answer, row};
 
@@ -31,9 +32,11 @@ pub async fn explain(session: &mut Session) -> Result<Outcome> {
     crate::statements::filtered(session, answer(&columns, rows)?, None).await
 }
 
-/// Deletes what nothing has reached for the length of the grace.
+/// Deletes what nothing has reached for the length of the grace. One that has to end has deleted a part of it.
 pub async fn collect(session: &mut Session) -> Result<Outcome> {
-    let done = session.state.engine.database().collect().await?;
+    let (ends, mut why) = (session.ends_without_hint(), None);
+    let done = session.state.engine.database().collect_unless(ends.stop(&mut why)).await;
+    let done = worded(done, why)?;
     let columns = [
         ("FILES_DELETED", CellKind::UInt),
         ("FILE_BYTES", CellKind::UInt),

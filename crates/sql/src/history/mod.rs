@@ -14,7 +14,7 @@ use crate::access;
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
 use crate::parse::{Branch, HistoryStatement, MatrixOne, Period, PeriodUnit, RestoreFrom, Scope, TableName, Target};
-use crate::session::{Session, State};
+use crate::session::{Session, State, until};
 use crate::warning::Warning;
 
 mod clone;
@@ -29,14 +29,20 @@ mod retention;
 mod schedule;
 mod snapshot;
 
-/// Carries out a statement about history.
+/// Carries out a statement about history. What takes long ends with a kill, or when its time is up.
 pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
-    if let Err(error) = access::history::check(session, statement).await {
+    let ends = session.ends_without_hint();
+    if let Err(error) = until(&ends, access::history::check(session, statement)).await {
         return forgiving(session, Err(error), forgiven(statement));
     }
-    if !only_reads(statement) {
-        session.check_writable()?;
+    if only_reads(statement) {
+        return until(&ends, carry_out(session, statement)).await;
     }
+    session.check_writable()?;
+    carry_out(session, statement).await
+}
+
+async fn carry_out(session: &mut Session, statement: &HistoryStatement) -> Result<Outcome> {
     match statement {
         HistoryStatement::CreateSnapshot(create) => snapshot::create(session, create).await,
         HistoryStatement::DropSnapshot { names, cascade, explain: true, .. } => {
@@ -75,8 +81,7 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
     }
 }
 
-/// Tells whether a statement changes nothing, so that a session that may not write may run it. What is not known to is
-/// taken to write.
+/// Tells whether a statement changes nothing, so that a session that may not write may run it, and it may end anywhere.
 fn only_reads(statement: &HistoryStatement) -> bool {
     use HistoryStatement as H;
     match statement {
@@ -93,11 +98,18 @@ fn only_reads(statement: &HistoryStatement) -> bool {
         H::Restore(restore) => restore.explain,
         H::Undrop(undrop) => undrop.explain,
         H::Undo(undo) => undo.explain,
+        H::Collect { explain } => *explain,
         H::MatrixOne(statement) => matches!(
             statement,
             MatrixOne::ShowPitr { .. } | MatrixOne::ShowRecoveryWindow { .. } | MatrixOne::Branch(Branch::Diff { .. })
         ),
-        _ => false,
+        H::CreateSnapshot(_)
+        | H::SetRetention { .. }
+        | H::DropRetention { .. }
+        | H::CreateSchedule(_)
+        | H::AlterSchedule { .. }
+        | H::DropSchedule { .. }
+        | H::CancelJob { .. } => false,
     }
 }
 

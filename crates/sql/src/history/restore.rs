@@ -12,8 +12,9 @@ use crate::access;
 use crate::access::restore::{GrantLine, GrantsThen};
 use crate::api::Outcome;
 use crate::error::{Error, Result};
+use crate::interrupt::worded;
 use crate::parse::{Restore, RestoreTo, Undo, Undrop, Undropped};
-use crate::session::Session;
+use crate::session::{Session, until};
 use crate::show::answer::{Cell, CellKind, ShowAnswer, answer, row};
 use crate::statements::rows_of;
 use crate::warning::Warning;
@@ -104,7 +105,10 @@ pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
         return Ok(Outcome::Rows(rows_of(answer(&columns, rows.collect())?)));
     }
     commit_first(session).await?;
-    let report = session.state.engine.database().undo(Version(undo.version), &author).await?;
+    let (ends, mut why) = (session.ends_without_hint(), None);
+    let database = session.state.engine.database();
+    let report = database.undo_unless(Version(undo.version), &author, ends.stop(&mut why)).await;
+    let report = worded(report, why)?;
     Ok(Outcome::Rows(rows_of(report_answer(&report, &[])?)))
 }
 
@@ -131,15 +135,17 @@ async fn run(session: &mut Session, explain: bool, planning: &Planning, with_gra
         return Ok(Outcome::Rows(rows_of(plan_answer(&plan, &grants)?)));
     }
     commit_first(session).await?;
+    let ends = session.ends_without_hint();
     let mut tries = 0;
     loop {
         tries += 1;
-        let plan = planning.plan(&database, &author).await?;
+        let plan = until(&ends, planning.plan(&database, &author)).await?;
         access::history::check_plan(&session.state.rights, &plan)?;
         let GrantsThen { changed, lines } = grants_then(&plan, &author, with_grants);
-        match database.apply_restore_with(&plan, changed, &author).await {
+        let mut why = None;
+        match database.apply_restore_unless(&plan, changed, &author, ends.stop(&mut why)).await {
             Err(error) if error.kind() == Kind::Conflict && tries < TRIES => {}
-            report => return Ok(Outcome::Rows(rows_of(report_answer(&report?, &lines)?))),
+            report => return Ok(Outcome::Rows(rows_of(report_answer(&worded(report, why)?, &lines)?))),
         }
     }
 }

@@ -13,7 +13,7 @@ use strandline_core::when;
 use super::{forgiving, names, term_of};
 use crate::api::Outcome;
 use crate::error::{Error, Result};
-use crate::interrupt::interrupted;
+use crate::interrupt::worded;
 use crate::parse::{CreateSnapshot, Filter, Target, When};
 use crate::session::{Session, State};
 use crate::show::answer::{Cell, CellKind, answer, row};
@@ -50,12 +50,10 @@ pub async fn create(session: &mut Session, create: &CreateSnapshot) -> Result<Ou
                 ..SnapshotSpec::of(&create.name, scope)
             };
             let author = session.state.author();
-            let interrupt = session.interrupt();
+            let (ends, mut why) = (session.ends_without_hint(), None);
             let database = session.state.engine.database().clone();
-            match database.create_snapshot_unless(&spec, &author, interrupt.killed()).await {
-                Err(error) if error.kind() == Kind::Cancelled && interrupt.is_killed() => Err(interrupted()),
-                created => created.map(|_| ()).map_err(Error::from),
-            }
+            let created = database.create_snapshot_unless(&spec, &author, ends.stop(&mut why)).await;
+            worded(created.map(|_| ()), why)
         }
     };
     forgiving(session, result, create.if_not_exists.then_some(Kind::AlreadyExists(What::Snapshot)))
