@@ -27,7 +27,6 @@ use sqlparser::ast::{
     self, ObjectName, ObjectNamePart, Query, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, VisitorMut,
 };
 use strandline_core::catalog::Catalog;
-use strandline_core::cold::Keys;
 use strandline_core::grants::Privileges;
 use strandline_core::ids::{AccountId, ColumnId, TableId, Version};
 use strandline_core::moment::Moment;
