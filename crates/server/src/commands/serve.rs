@@ -18,7 +18,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::first_start::first_start;
 use crate::memory::MemoryLimit;
-use crate::metrics::Metrics;
 use crate::mysql::{Listener, Options, Server};
 use crate::{Result, http, process, tls};
 
