@@ -122,10 +122,10 @@ pub struct Options {
     pub in_order: bool,
     /// Whose rights count, if not the session's.
     pub rights: Option<Arc<Rights>>,
-    /// Only the columns of the result are asked for: nothing is looked up but definitions.
-    pub describes: bool,
     /// Tables that the statement writes: it has asked for what it reads of them by itself.
     pub written: Vec<TableId>,
+    /// Only the names and types of the result are wanted: nothing is looked up but definitions.
+    pub names_only: bool,
 }
 
 /// How deep views may stand in views.
@@ -466,7 +466,7 @@ async fn resolve(
     let limit = reading.source.limit();
     let pin = limit.and_then(Limit::pin).filter(|pin| !pin.columns.is_empty());
     if !table.is_view() {
-        let equals = equals.filter(|_| !hidden.version && !options.describes);
+        let equals = equals.filter(|_| !hidden.version && !options.names_only);
         let keys = equals.and_then(|equals| equals.keys(&table));
         let nothing = || TableScan {
             table: table.clone(),
@@ -475,7 +475,7 @@ async fn resolve(
             rows: Vec::new(),
         };
         let scan = match (reading.source, &keys, hidden.version) {
-            _ if options.describes => nothing(),
+            _ if options.names_only => nothing(),
             (Source::Moment(moment, _), Some(keys), _) => moment.scan_keys(&table, keys).await?,
             (Source::Moment(moment, _), None, false) => moment.scan(&table).await?,
             (Source::Moment(moment, _), None, true) => moment.scan_with_versions(&table).await?,
@@ -514,7 +514,7 @@ async fn resolve(
         query: &inner,
         text: &view.text,
         parameters: &[],
-        options: &Options { rights: Some(rights), describes: options.describes, ..Options::default() },
+        options: &Options { rights: Some(rights), names_only: options.names_only, ..Options::default() },
         database: Some(view.database.to_lowercase()),
         depth: depth + 1,
     };

@@ -246,7 +246,7 @@ impl Session {
         let ends = self.ends(parsed);
         let reader = self.reader();
         let reading = self.reading(&reader);
-        let options = plan::Options { describes: true, ..plan::Options::default() };
+        let options = plan::Options { names_only: true, ..plan::Options::default() };
         let planned = Box::pin(plan::query(reading, query, &parsed.text, parameters, &options));
         let planned = until(&ends, planned).await?;
         Ok(run::column_metas(planned.logical.schema(), &planned.shown))
