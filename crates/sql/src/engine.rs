@@ -284,7 +284,8 @@ impl Engine {
     pub(crate) fn planner_state(&self, settings: StatementSettings) -> SessionState {
         // One batch and its copies stand beside what the pool counts.
         let answer_bytes_max = (self.query_memory_bytes / 4).max(ANSWER_BYTES_LEAST);
-        let settings = StatementSettings { answer_bytes_max, ..settings };
+        let memory = Some(self.template.runtime_env().memory_pool.clone());
+        let settings = StatementSettings { answer_bytes_max, memory, ..settings };
         let mut state = self.template.clone();
         state.config_mut().options_mut().extensions.insert(settings);
         // From here calls take the settings, when they are made physical.

@@ -16,19 +16,14 @@ pub fn of_query(error: DataFusionError) -> Error {
     {
         return Error::new(1242, "21000", "Subquery returns more than 1 row");
     }
+    if let DataFusionError::ResourcesExhausted(message) = error.find_root() {
+        return out_of_memory(message);
+    }
     match error {
         DataFusionError::Context(_, inner) => of_query(*inner),
         DataFusionError::Diagnostic(_, inner) => of_query(*inner),
         DataFusionError::Collection(mut errors) if !errors.is_empty() => of_query(errors.swap_remove(0)),
         DataFusionError::SchemaError(error, _) => of_schema(&error),
-        DataFusionError::ResourcesExhausted(message) => {
-            let message = format!(
-                "Out of memory for this statement: {}. Let it work on fewer rows at a time (WHERE, LIMIT), or start the server with \
-                 a greater --memory-limit.",
-                first_line(&message).trim_end_matches('.')
-            );
-            Error::new(1038, "HY001", message)
-        }
         DataFusionError::NotImplemented(message) if message.contains("binary operator: Assignment") => {
             Error::unsupported("@x := value inside an expression; use SET @x = value or SELECT … INTO @x")
         }
@@ -42,6 +37,15 @@ pub fn of_query(error: DataFusionError) -> Error {
         DataFusionError::Execution(message) => Error::new(1105, "HY000", first_line(&message)),
         other => Error::internal(first_line(&other.strip_backtrace())),
     }
+}
+
+fn out_of_memory(message: &str) -> Error {
+    let message = format!(
+        "Out of memory for this statement: {}. Let it work on fewer rows at a time (WHERE, LIMIT), or start the server with \
+         a greater --memory-limit.",
+        first_line(message).trim_end_matches('.')
+    );
+    Error::new(1038, "HY001", message)
 }
 
 /// Tells whether a query ran out of memory, so that a plan that spills may do better.

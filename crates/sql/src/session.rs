@@ -697,7 +697,13 @@ impl Session {
         let mut retry = Retry::new(&self.state);
         loop {
             let mut txn = self.state.begin();
-            let result = match until(&ends, work.run(&mut self.state, &mut txn)).await {
+            let running = async {
+                let value = work.run(&mut self.state, &mut txn).await?;
+                // Who was killed while it computed without a pause does not commit.
+                tokio::task::yield_now().await;
+                Ok(value)
+            };
+            let result = match until(&ends, running).await {
                 Ok(value) => txn.commit().await.map(|_| value).map_err(Error::from),
                 Err(error) => Err(error),
             };

@@ -288,7 +288,7 @@ impl Server {
             .pass(Some(&self.password))
             .db_name(database)
             .prefer_socket(false)
-            .max_allowed_packet(Some(16 << 20))
+            .max_allowed_packet(Some(64 << 20))
             .wait_timeout(Some(28_800))
             .into()
     }

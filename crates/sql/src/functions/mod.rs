@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::{DataFusionError, Result as PlanResult, ScalarValue, exec_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     AggregateUDF, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -263,6 +264,11 @@ fn registry() -> &'static Registry {
     })
 }
 
+/// Longer answers of a function, for the rows of a batch, are counted in the memory of queries while they are made.
+const COUNTED_BYTES: usize = 1 << 20;
+/// They stand there so often: as they are made, in the array that grows, and as that array is passed on.
+const ANSWER_COPIES: usize = 3;
+
 /// A `Def` in DataFusion's dress.
 struct Function {
     def: Def,
@@ -303,6 +309,7 @@ impl Function {
         Ok(Arc::new(field.with_name(self.def.name).with_nullable(true)))
     }
 
+    /// Says that the rows of a batch have too much text.
     fn too_long(&self, max: usize) -> Error {
         let message = format!(
             "Out of memory for this statement: {} answers more than {} MiB of text for the rows that are computed together. \
@@ -332,6 +339,7 @@ impl Function {
         let env = Env { settings: settings::of(&args.config_options), returns: &args.return_field };
         let mut values = Vec::with_capacity(columns.len());
         let mut bytes = 0_usize;
+        let mut held: Option<MemoryReservation> = None;
         let answers = (0..rows).map(|index| {
             values.clear();
             values.extend(columns.iter().map(|column| column.get(index)));
@@ -342,6 +350,12 @@ impl Function {
             bytes = bytes.saturating_add(answer.text_bytes());
             if bytes > env.settings.answer_bytes_max {
                 return Err(external(self.too_long(env.settings.answer_bytes_max)));
+            }
+            if bytes > COUNTED_BYTES
+                && let Some(pool) = &env.settings.memory
+            {
+                let held = held.get_or_insert_with(|| MemoryConsumer::new(self.def.name).register(pool));
+                held.try_resize(bytes.saturating_mul(ANSWER_COPIES))?;
             }
             Ok(answer)
         });

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{Result as PlanResult, exec_err};
+use datafusion::execution::memory_pool::MemoryPool;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ pub struct StatementSettings {
     pub said: Arc<Said>,
     /// How many bytes of text a function may answer for the rows of a batch.
     pub answer_bytes_max: usize,
+    /// Counts them while they are made.
+    pub memory: Option<Arc<dyn MemoryPool>>,
 }
 
 /// What functions of a running statement say besides their answers: SHOW WARNINGS lists it.
@@ -77,6 +80,7 @@ impl Default for StatementSettings {
             division: Division::Silent,
             said: Arc::default(),
             answer_bytes_max: usize::MAX,
+            memory: None,
         }
     }
 }
