@@ -70,8 +70,12 @@ impl fmt::Display for Patient {
 
 /// Tells whether to ask again may help. So it may where something is not found: nobody reads what is not there, and some
 /// stores show a new object late.
-fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Generic { .. } | Error::NotFound { .. })
+fn may_pass(error: &Error, is_early: bool) -> bool {
+    match error {
+        Error::NotFound { .. } => true,
+        Error::Generic { .. } => is_early,
+        _ => false,
+    }
 }
 
 /// There is no bucket: that its objects are not found says nothing of them.
@@ -119,7 +123,7 @@ fn code(said: &str) -> Option<&str> {
 impl ObjectStore for Patient {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let mut pauses = PAUSES.iter();
-        // What took so long to fail was tried again below.
+        // What took so long to fail was tried again below; that something is not found is not.
         let last_try = self.env.passed().saturating_add(PATIENCE.as_micros() as i64 / 2);
         loop {
             match (self.read(location, options.clone()).await, pauses.next()) {
@@ -127,7 +131,7 @@ impl ObjectStore for Patient {
                     result.payload = GetResultPayload::Stream(stream::once(async { Ok(bytes) }).boxed());
                     return Ok(result);
                 }
-                (Err(error), Some(pause)) if may_pass(&error) && self.env.passed() < last_try => {
+                (Err(error), Some(pause)) if may_pass(&error, self.env.passed() < last_try) => {
                     tracing::debug!(%location, %error, "a read is tried again");
                     self.env.pause(*pause).await;
                 }

@@ -673,7 +673,7 @@ async fn is_served_beside(sql: String) {
         let mut two = server.connect().await;
         assert_eq!(two.query_first::<i64, _>("SELECT 1").await.expect("planned"), Some(1));
         let counted = two.query_first::<i64, _>("SELECT COUNT(*) FROM thousand WHERE n + 1 > 500").await;
-        assert_eq!(counted.expect("computed"), Some(501));
+        assert_eq!(counted.expect("computed"), Some(500));
         longest = longest.max(round.elapsed());
     }
     println!("a login, a SELECT 1 and a small scan took {longest:?} at most");
@@ -810,11 +810,14 @@ async fn who_says_nothing_in_the_middle_of_a_file_is_not_waited_for() {
     assert_eq!(raw.read().await, None);
 
     // One that was killed, and whose client is gone without a word.
+    let loads = || server.processes.list().into_iter().find(|process| process.info.as_deref() == Some(load));
+    while loads().is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let mut raw = with_files(&server).await;
     raw.command(command.as_bytes()).await.expect("a request");
     raw.write(b"1\n2\n").await;
     server.runs(load).await;
-    let loads = || server.processes.list().into_iter().find(|process| process.info.as_deref() == Some(load));
     two.query_drop(format!("KILL QUERY {}", loads().expect("running").id)).await.expect("killed");
     let end = tokio::time::timeout(Duration::from_secs(50), raw.read()).await.expect("it ends");
     assert_eq!(error_code(&end.expect("an error")), 1317);

@@ -149,9 +149,7 @@ async fn preparing_looks_for_no_rows_and_a_failed_look_up_is_told_by_show_warnin
 async fn optimize_tells_of_each_table_whatever_became_of_the_others() {
     let (_folder, _db, mut s) = store_with_a_loss().await;
     let s = &mut s;
-    for table in ["sound", "lost"] {
-        done(s, &format!("INSERT INTO {table} VALUES (3, 3)")).await;
-    }
+    done(s, "INSERT INTO sound VALUES (3, 3)").await;
     let told = rows_as_text(s, "OPTIMIZE TABLE sound, lost, missing, sound").await;
     let told: Vec<Vec<&str>> = told.lines().map(|line| line.split('|').take(3).collect()).collect();
     let of = |table: &'static str, kind: &'static str| vec![table, "optimize", kind];

@@ -37,7 +37,7 @@ use strandline_core::txn::bulk::BulkLoad;
 use strandline_core::txn::{Author, OnDuplicate, Txn};
 use strandline_core::when::{RangeUnit, When, Window};
 
-use super::model::{Effect, Line, Rows, Writes};
+use super::model::{BROKE_OFF, Effect, Line, Rows, Writes};
 use crate::script::{SHAPE, definition, keys, rows, table_named};
 
 const SECOND: i64 = 1_000_000;
@@ -440,7 +440,7 @@ impl Child {
                 let sure = !matches!(error.kind(), Kind::Closed | Kind::Internal);
                 Line::Failed { op, error: format!("{error} {:?}", error.kind()), sure, time }
             }
-            Err(panic) => Line::Failed { op, error: panic.to_string(), sure: false, time },
+            Err(panic) => Line::Failed { op, error: format!("{BROKE_OFF}{panic}"), sure: false, time },
         };
         note(&self.log, &line);
         matches!(line, Line::Done { .. })

@@ -41,6 +41,9 @@ pub enum Effect {
     Nothing,
 }
 
+/// So begins what is written down of an operation whose task broke off.
+pub const BROKE_OFF: &str = "broke off: ";
+
 /// What a child writes down.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Line {
@@ -186,7 +189,9 @@ impl Model {
                 }
                 Line::Failed { op, error, sure, time } => {
                     self.time = self.time.max(*time);
-                    if (*sure || (ended && !refused)) && committed.contains_key(op) {
+                    // Who broke off may have done so after its commit.
+                    let is_over = ended && !refused && !error.starts_with(BROKE_OFF);
+                    if (*sure || is_over) && committed.contains_key(op) {
                         return Err(format!("operation {op} was committed, and said: {error}"));
                     }
                 }
