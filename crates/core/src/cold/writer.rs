@@ -244,7 +244,7 @@ impl PartWriter {
             }
             let is_full = rows < room || self.block.rows + rows as u32 == BLOCK_ROWS;
             if rows > 0 {
-                if bytes / rows > LONG_BYTES as usize {
+                if bytes > rows * LONG_BYTES as usize {
                     self.note_long(batch, at, rows);
                 }
                 let output = self.output.as_mut().expect("rows are encoded after begin");

@@ -372,7 +372,7 @@ impl Database {
 
     /// Deletes what nothing has reached for the length of the grace, and trims the log.
     pub async fn collect(&self) -> Result<Collected> {
-        self.collect_unless(std::future::pending()).await
+        Box::pin(self.collect_unless(std::future::pending())).await
     }
 
     /// As `collect`, but `stop` ends it with `Cancelled`, between two of its steps. What was deleted until then is gone;
@@ -381,7 +381,7 @@ impl Database {
         let mut stop = std::pin::pin!(stop);
         let _alone = unless(stop.as_mut(), async { Ok(self.0.collecting.lock().await) }).await?;
         self.check_open()?;
-        unless(stop.as_mut(), self.flush_older_than_the_window()).await?;
+        unless(stop.as_mut(), Box::pin(self.flush_older_than_the_window())).await?;
         fail::fail_point!("collect::flushed", crate::error::failing);
         // Whoever opens a version after this reads it through what stays. Who did before is found by the plan, which asks for
         // open moments only now.

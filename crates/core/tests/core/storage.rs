@@ -300,8 +300,8 @@ async fn ten_thousand_snapshots() {
     println!("{freed:?}");
 }
 
-#[tokio::test]
-async fn a_collection_can_be_stopped_between_its_steps_and_goes_on_another_time() {
+/// A store with garbage, whose grace is over.
+async fn with_garbage() -> Store {
     let store = Store::new().await;
     let table = store.tables[0].clone();
     insert(&store.db, &table, &[(1, 1), (2, 2)]).await;
@@ -310,8 +310,20 @@ async fn a_collection_can_be_stopped_between_its_steps_and_goes_on_another_time(
     store.pass(48).await;
     store.db.collect().await.unwrap();
     store.options.env.advance(store.options.grace_micros);
+    store
+}
+
+#[tokio::test]
+async fn a_collection_can_be_stopped_between_its_steps_and_goes_on_another_time() {
+    let files = |store: &Store| store.db.metastore().files().unwrap().len();
+    let twin = with_garbage().await;
+    let before = files(&twin);
+    twin.collect().await;
+    assert!(files(&twin) < before);
+
+    let store = with_garbage().await;
     let mut stops = 0;
-    let done = loop {
+    loop {
         let mut polls = stops;
         // It comes a little later each time.
         let stop = std::future::poll_fn(move |_| match polls {
@@ -322,13 +334,15 @@ async fn a_collection_can_be_stopped_between_its_steps_and_goes_on_another_time(
             }
         });
         match store.db.collect_unless(stop).await {
-            Ok(done) => break done,
+            Ok(_) => break,
             Err(error) => assert_eq!(error.kind(), strandline_core::error::Kind::Cancelled, "{error}"),
         }
         assert!(store.db.check(None).await.unwrap().damages.is_empty());
         stops += 1;
         assert!(stops < 10_000, "it ends");
-    };
-    assert!(done.files > 0 && stops > 3, "{done:?} after {stops} stops");
+    }
+    assert!(stops > 3, "{stops} stops");
+    store.collect().await;
+    assert_eq!(files(&store), files(&twin), "what those that were stopped left, another has collected");
     assert!(store.db.check(None).await.unwrap().damages.is_empty());
 }

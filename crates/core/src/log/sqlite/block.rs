@@ -161,7 +161,6 @@ impl Contents {
             }
             items.push((key, place));
         }
-        drop(fields);
         Ok(Contents { bytes, items })
     }
 
