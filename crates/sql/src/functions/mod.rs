@@ -264,6 +264,17 @@ fn registry() -> &'static Registry {
     })
 }
 
+/// Says that there is not the memory for what a function answers.
+fn too_much(function: &str, max: usize) -> Error {
+    let message = format!(
+        "Out of memory for this statement: {} answers more than {} MiB of text for the rows that are computed together. \
+         Let it work on shorter texts, or start the server with a greater --memory-limit.",
+        function.to_uppercase(),
+        max >> 20
+    );
+    Error::new(1038, "HY001", message)
+}
+
 /// Longer answers of a function, for the rows of a batch, are counted in the memory of queries while they are made.
 const COUNTED_BYTES: usize = 1 << 20;
 /// They stand there so often: as they are made, in the array that grows, and as that array is passed on.
@@ -309,17 +320,6 @@ impl Function {
         Ok(Arc::new(field.with_name(self.def.name).with_nullable(true)))
     }
 
-    /// Says that the rows of a batch have too much text.
-    fn too_long(&self, max: usize) -> Error {
-        let message = format!(
-            "Out of memory for this statement: {} answers more than {} MiB of text for the rows that are computed together. \
-             Let it work on shorter texts, or start the server with a greater --memory-limit.",
-            self.def.name.to_uppercase(),
-            max >> 20
-        );
-        Error::new(1038, "HY001", message)
-    }
-
     fn rows(&self, row: RowFn, args: &ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
         let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
             && self.def.volatility != Volatility::Volatile;
@@ -349,7 +349,7 @@ impl Function {
             let answer = row(&env, &values).map_err(external)?;
             bytes = bytes.saturating_add(answer.text_bytes());
             if bytes > env.settings.answer_bytes_max {
-                return Err(external(self.too_long(env.settings.answer_bytes_max)));
+                return Err(external(too_much(self.def.name, env.settings.answer_bytes_max)));
             }
             if bytes > COUNTED_BYTES
                 && let Some(pool) = &env.settings.memory

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use regex::{Regex, RegexBuilder};
 
-use super::strings::{TEXT_MAX, too_long};
+use super::strings::is_too_long;
 use super::value::Val;
 use super::{Def, Ret, strict};
 use crate::error::{Error, Result};
@@ -50,8 +50,8 @@ pub(super) fn list() -> Vec<Def> {
                     out.push_str(&tail[last..whole.start()]);
                     captures.expand(&by, &mut out);
                     last = whole.end();
-                    if out.len() > TEXT_MAX {
-                        return Ok(too_long(env, "regexp_replace"));
+                    if is_too_long(env, "regexp_replace", out.len())? {
+                        return Ok(Val::Null);
                     }
                 }
             }

@@ -11,36 +11,45 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 
 use super::value::Val;
 use super::{Def, Env, MANY, Ret, called, field, strict};
+use crate::error::Result;
 
 /// Longest text that a function answers, in bytes; a longer one is NULL, with a warning.
 pub(super) const TEXT_MAX: usize = 64 << 20;
 
-/// Answers NULL for a text that would be too long, and says so.
-pub(super) fn too_long(env: &Env, function: &str) -> Val<'static> {
-    let message = || format!("Result of {function}() was larger than max_allowed_packet ({TEXT_MAX}) - truncated");
-    env.settings.said.warn(1301, message);
-    Val::Null
+/// Tells, before it is made, whether a text would be too long, and says so: the answer is NULL then.
+///
+/// # Errors
+/// 1038 where there is not the memory for it.
+pub(super) fn is_too_long(env: &Env, function: &str, bytes: usize) -> Result<bool> {
+    if bytes > TEXT_MAX {
+        let message = || format!("Result of {function}() was larger than max_allowed_packet ({TEXT_MAX}) - truncated");
+        env.settings.said.warn(1301, message);
+        return Ok(true);
+    }
+    let max = env.settings.answer_bytes_max;
+    if bytes > max { Err(super::too_much(function, max)) } else { Ok(false) }
 }
 
 /// Joins texts, if they are not too long.
-fn joined(env: &Env, function: &str, parts: &[impl AsRef<str>], separator: &str) -> Val<'static> {
+fn joined(env: &Env, function: &str, parts: &[impl AsRef<str>], separator: &str) -> Result<Val<'static>> {
     let between = separator.len().saturating_mul(parts.len().saturating_sub(1));
-    if parts.iter().map(|part| part.as_ref().len()).sum::<usize>().saturating_add(between) > TEXT_MAX {
-        return too_long(env, function);
+    let bytes = parts.iter().map(|part| part.as_ref().len()).sum::<usize>().saturating_add(between);
+    if is_too_long(env, function, bytes)? {
+        return Ok(Val::Null);
     }
-    let mut out = String::new();
+    let mut out = String::with_capacity(bytes);
     for (index, part) in parts.iter().enumerate() {
         out.push_str(if index > 0 { separator } else { "" });
         out.push_str(part.as_ref());
     }
-    Val::text(out)
+    Ok(Val::text(out))
 }
 
 pub(super) fn list() -> Vec<Def> {
     let mut list = vec![
         strict("concat", 1..=MANY, Ret::By(|fields, _| Ok(text_or_bytes(fields))), |env, args| {
-            if args.iter().map(Val::text_bytes).sum::<usize>() > TEXT_MAX {
-                return Ok(too_long(env, "concat"));
+            if is_too_long(env, "concat", args.iter().map(Val::text_bytes).sum())? {
+                return Ok(Val::Null);
             }
             if *env.returns.data_type() == DataType::Binary {
                 return Ok(Val::Bytes(args.iter().flat_map(|value| value.to_bytes().into_owned()).collect()));
@@ -54,7 +63,7 @@ pub(super) fn list() -> Vec<Def> {
         called("concat_ws", 2..=MANY, Ret::Text, |env, args| {
             let Some(separator) = args[0].to_text() else { return Ok(Val::Null) };
             let parts: Vec<Cow<'_, str>> = args[1..].iter().filter_map(Val::to_text).collect();
-            Ok(joined(env, "concat_ws", &parts, &separator))
+            joined(env, "concat_ws", &parts, &separator)
         }),
         strict("length", 1..=1, Ret::Int, |_, args| Ok(Val::Int(args[0].to_bytes().len() as i64)))
             .alias(&["octet_length"]),
@@ -112,8 +121,8 @@ pub(super) fn list() -> Vec<Def> {
             Ok(Val::Int(locate(&text_of(&args[1]), &text_of(&args[0]), args.get(2).map_or(1, Val::to_int))))
         }),
         strict("instr", 2..=2, Ret::Int, |_, args| Ok(Val::Int(locate(&text_of(&args[0]), &text_of(&args[1]), 1)))),
-        text("lpad", 3..=3, |_, args| Ok(pad(args, true))),
-        text("rpad", 3..=3, |_, args| Ok(pad(args, false))),
+        text("lpad", 3..=3, |env, args| pad(env, "lpad", args)),
+        text("rpad", 3..=3, |env, args| pad(env, "rpad", args)),
         text("trim", 1..=2, |_, args| Ok(trim(args, true, true))),
         text("ltrim", 1..=2, |_, args| Ok(trim(args, true, false))),
         text("rtrim", 1..=2, |_, args| Ok(trim(args, false, true))),
@@ -124,22 +133,26 @@ pub(super) fn list() -> Vec<Def> {
             }
             let longer = to.len().saturating_sub(from.len());
             let bytes = text.len().saturating_add(longer.saturating_mul(text.matches(from.as_ref()).count()));
-            Ok(if bytes > TEXT_MAX { too_long(env, "replace") } else { Val::text(text.replace(from.as_ref(), &to)) })
+            Ok(if is_too_long(env, "replace", bytes)? {
+                Val::Null
+            } else {
+                Val::text(text.replace(from.as_ref(), &to))
+            })
         }),
         text("reverse", 1..=1, |_, args| Ok(Val::text(text_of(&args[0]).chars().rev().collect::<String>()))),
         text("repeat", 2..=2, |env, args| {
             let (text, count) = (text_of(&args[0]), args[1].to_int().max(0) as usize);
-            Ok(if text.len().saturating_mul(count) > TEXT_MAX {
-                too_long(env, "repeat")
-            } else {
-                Val::text(text.repeat(count))
-            })
+            let is_too_long = is_too_long(env, "repeat", text.len().saturating_mul(count))?;
+            Ok(if is_too_long { Val::Null } else { Val::text(text.repeat(count)) })
         }),
         text("space", 1..=1, |env, args| {
             let count = args[0].to_int().max(0) as usize;
-            Ok(if count > TEXT_MAX { too_long(env, "space") } else { Val::text(" ".repeat(count)) })
+            Ok(if is_too_long(env, "space", count)? { Val::Null } else { Val::text(" ".repeat(count)) })
         }),
-        text("hex", 1..=1, |_, args| {
+        text("hex", 1..=1, |env, args| {
+            if is_too_long(env, "hex", 2 * args[0].text_bytes())? {
+                return Ok(Val::Null);
+            }
             Ok(Val::text(match &args[0] {
                 number if number.is_number() => format!("{:X}", number.to_i128() as u64),
                 other => hex(&other.to_bytes(), true),
@@ -218,7 +231,7 @@ pub(super) fn list() -> Vec<Def> {
             let count = args.get(4).map_or(64, Val::to_int).clamp(0, 64);
             let parts: Vec<&str> =
                 (0..count).map(|bit| if bits >> bit & 1 == 1 { on.as_ref() } else { off.as_ref() }).collect();
-            Ok(joined(env, "export_set", &parts, &separator))
+            joined(env, "export_set", &parts, &separator)
         }),
         strict("insert", 4..=4, Ret::Text, |_, args| {
             let text = text_of(&args[0]);
@@ -362,21 +375,21 @@ fn locate(text: &str, wanted: &str, from: i64) -> i64 {
     }
 }
 
-fn pad(args: &[Val<'_>], left: bool) -> Val<'static> {
+fn pad(env: &Env, function: &str, args: &[Val<'_>]) -> Result<Val<'static>> {
     let (text, length, with) = (text_of(&args[0]), args[1].to_int(), text_of(&args[2]));
-    let Ok(length) = usize::try_from(length) else { return Val::Null };
-    let count = text.chars().count();
-    if length > TEXT_MAX {
-        return Val::Null;
+    let Ok(length) = usize::try_from(length) else { return Ok(Val::Null) };
+    if is_too_long(env, function, length)? {
+        return Ok(Val::Null);
     }
+    let count = text.chars().count();
     if count >= length {
-        return Val::text(text.chars().take(length).collect::<String>());
+        return Ok(Val::text(text.chars().take(length).collect::<String>()));
     }
     if with.is_empty() {
-        return Val::text("");
+        return Ok(Val::text(""));
     }
     let padding: String = with.chars().cycle().take(length - count).collect();
-    Val::text(if left { format!("{padding}{text}") } else { format!("{text}{padding}") })
+    Ok(Val::text(if function == "lpad" { format!("{padding}{text}") } else { format!("{text}{padding}") }))
 }
 
 fn trim(args: &[Val<'_>], left: bool, right: bool) -> Val<'static> {

@@ -36,7 +36,7 @@ pub async fn execute(session: &mut Session, statement: &HistoryStatement) -> Res
         return forgiving(session, Err(error), forgiven(statement));
     }
     if only_reads(statement) {
-        return until(&ends, carry_out(session, statement)).await;
+        return Box::pin(until(&ends, carry_out(session, statement))).await;
     }
     session.check_writable()?;
     carry_out(session, statement).await

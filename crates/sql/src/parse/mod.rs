@@ -70,7 +70,8 @@ pub fn weight(text: &str, options: Options) -> usize {
             Some(_) => {}
             None => {
                 let is_word = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'@' | b'$' | 0x80..);
-                tokens += usize::from(!byte.is_ascii_whitespace() && !(is_word && in_word));
+                let goes_on = byte.is_ascii_whitespace() || is_word && in_word;
+                tokens += usize::from(!goes_on);
                 in_word = is_word;
                 quote = Some(byte).filter(|byte| matches!(byte, b'\'' | b'"' | b'`'));
             }
