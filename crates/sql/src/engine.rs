@@ -92,11 +92,11 @@ const KEPT_PART: usize = 8;
 
 /// Statements that weigh more wait for one another, where there is not room for all.
 const LONG_BYTES: usize = 4 << 20;
-/// Functions may always answer as much.
-const ANSWER_BYTES_LEAST: usize = 4 << 20;
-
 /// For how long they wait.
 const ROOM_WAIT: Duration = Duration::from_secs(50);
+
+/// Functions may always answer as much for the rows of a batch.
+const ANSWER_BYTES_LEAST: usize = 4 << 20;
 
 /// What a parsed statement takes: see [`parse::weight`].
 #[derive(Clone)]

@@ -811,9 +811,12 @@ async fn who_says_nothing_in_the_middle_of_a_file_is_not_waited_for() {
 
     // One that was killed, and whose client is gone without a word.
     let loads = || server.processes.list().into_iter().find(|process| process.info.as_deref() == Some(load));
-    while loads().is_some() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let none_loads = async || {
+        while loads().is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    none_loads().await;
     let mut raw = with_files(&server).await;
     raw.command(command.as_bytes()).await.expect("a request");
     raw.write(b"1\n2\n").await;
@@ -823,9 +826,7 @@ async fn who_says_nothing_in_the_middle_of_a_file_is_not_waited_for() {
     assert_eq!(error_code(&end.expect("an error")), 1317);
 
     // One that was killed, and whose client sends the rest: the connection is as good as before.
-    while loads().is_some() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    none_loads().await;
     let mut raw = with_files(&server).await;
     raw.command(command.as_bytes()).await.expect("a request");
     raw.write(b"1\n2\n").await;
