@@ -192,18 +192,18 @@ impl Database {
             }
             limit.admits_scope(&request.scope)?;
         }
-        self.plan_restore_from(request, from, then, author.account).await
+        self.plan_restore_from(request, from, then, self.now(), author.account).await
     }
 
-    /// Makes the plan of a restore from a moment that the caller found.
+    /// Makes the plan of a restore from a moment that the caller found, over what stands `now`.
     pub(crate) async fn plan_restore_from(
         &self,
         request: RestoreRequest,
         from: Resolved,
         then: Moment,
+        now: Moment,
         account: AccountId,
     ) -> Result<RestorePlan> {
-        let now = self.now();
         let mut plan = Planner {
             database: self,
             then: &then,

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result, What};
 use crate::history::restore::{RestorePlan, RestoreRequest, Target, Verb};
 use crate::ids::Version;
 use crate::log::{ObjectRow, Scope};
+use crate::moment::Moment;
 use crate::schema::same_name;
 use crate::txn::Author;
 use crate::when::{Resolved, When};
@@ -32,7 +33,7 @@ impl Database {
             .ok_or_else(|| never_dropped(What::Table, &format!("{database}.{table}")))?;
         let scope = Scope::Tables(home.name.clone(), vec![table.to_owned()]);
         let target = rename.map_or(Target::InPlace, |name| Target::Name(name.to_owned()));
-        self.plan_undrop(dropped, scope, target, author).await
+        self.plan_undrop(now, dropped, scope, target, author).await
     }
 
     /// Plans to bring back a dropped database with all that it held.
@@ -51,11 +52,13 @@ impl Database {
         let dropped =
             last_drop(&rows, (database, author.account.0)).ok_or_else(|| never_dropped(What::Database, database))?;
         let target = rename.map_or(Target::InPlace, |name| Target::Name(name.to_owned()));
-        self.plan_undrop(dropped, Scope::Database(database.to_owned()), target, author).await
+        self.plan_undrop(now, dropped, Scope::Database(database.to_owned()), target, author).await
     }
 
+    /// `now` is where the caller saw that the name is free: if it is taken since, the commit finds out.
     async fn plan_undrop(
         &self,
+        now: Moment,
         dropped: Version,
         scope: Scope,
         target: Target,
@@ -83,7 +86,7 @@ impl Database {
             create_database: false,
             foreign_key_checks: true,
         };
-        let mut plan = self.plan_restore_from(request, from, then, author.account).await?;
+        let mut plan = self.plan_restore_from(request, from, then, now, author.account).await?;
         fail::fail_point!("undrop::planned", crate::error::failing);
         plan.verb = Verb::Undrop;
         Ok(plan)
