@@ -38,7 +38,7 @@ class Error(Exception):
     Attributes:
         message: What is wrong.
         code: The database's number, MySQL's own where there is one (1049 a missing database, 1142 a missing right,
-            1114 a full disk, 1213 a lost commit); `None` if it did not answer.
+            1030 storage that cannot be reached, 1114 a full disk, 1213 a lost commit); `None` if it did not answer.
         sqlstate: The SQLSTATE, such as ``"42000"``; `None` if it did not answer.
         hint: The next step, if there is one to name.
         kind: One word to decide by: ``"not_found"``, ``"already_exists"``, ``"denied"``, ``"conflict"`` (run it

@@ -62,7 +62,7 @@ impl Kind {
             1007 | 1050 | 1060 | 1061 => Kind::AlreadyExists,
             1205 | 1213 => Kind::Conflict,
             1048 | 1062 | 1217 | 1216 | 1451 | 1452 | 3819 => Kind::Constraint,
-            1021 | 1037 | 1038 | 1040 | 1041 | 1114 => Kind::Unavailable,
+            1021 | 1030 | 1037 | 1038 | 1040 | 1041 | 1114 => Kind::Unavailable,
             // The server says good-bye: it shuts down, or the connection was idle for too long.
             1053 | 4031 => Kind::Connection,
             1317 => Kind::Cancelled,
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_missing_database_a_missing_right_and_a_full_disk_are_told_apart() {
         let kind = |code| Error::answered(code, "HY000", "no").kind();
-        assert_eq!([kind(1049), kind(1142), kind(1114)], [Kind::NotFound, Kind::Denied, Kind::Unavailable]);
+        assert_eq!([kind(1049), kind(1142), kind(1030)], [Kind::NotFound, Kind::Denied, Kind::Unavailable]);
         assert_eq!(kind(1213), Kind::Conflict);
     }
 }

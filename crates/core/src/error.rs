@@ -28,7 +28,10 @@ pub enum Kind {
     Unsupported,
     /// The caller's session may not write now (it reads a moment of the past).
     ReadOnly,
-    /// A resource is missing for the moment: disk full, lock held, memory budget used up. Try later or make room.
+    /// The disk has no room for it. Nothing was done; make room.
+    Full,
+    /// Something is missing for the moment: the storage cannot be reached, a lock is held, a memory budget used up. Try
+    /// later.
     Unavailable,
     /// The user cancelled it.
     Cancelled,
@@ -105,6 +108,10 @@ impl Error {
 
     pub fn internal(message: impl Into<String>) -> Error {
         Error::new(Kind::Internal, message)
+    }
+
+    pub fn full(message: impl Into<String>) -> Error {
+        Error::new(Kind::Full, message)
     }
 
     pub fn unavailable(message: impl Into<String>) -> Error {
@@ -186,10 +193,14 @@ pub fn failing<T, E: From<std::io::Error>>(how: Option<String>) -> Result<T, E> 
     Err(std::io::Error::new(kind, "a test lets it fail").into())
 }
 
+fn is_full(kind: std::io::ErrorKind) -> bool {
+    matches!(kind, std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
         let kind = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Unavailable,
+            kind if is_full(kind) => Kind::Full,
             _ => Kind::Internal,
         };
         Error::new(kind, format!("Disk: {error}.")).with_source(error)
@@ -208,12 +219,21 @@ impl From<parquet::errors::ParquetError> for Error {
     }
 }
 
+/// Returns the kind of an error of the storage: a folder on a disk may be full, as the cause tells then.
+pub(crate) fn kind_of_storage(error: &object_store::Error) -> Kind {
+    if matches!(error, object_store::Error::NotFound { .. }) {
+        return Kind::Corrupt;
+    }
+    let mut causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    match causes.any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| is_full(error.kind()))) {
+        true => Kind::Full,
+        false => Kind::Unavailable,
+    }
+}
+
 impl From<object_store::Error> for Error {
     fn from(error: object_store::Error) -> Error {
-        let kind = match &error {
-            object_store::Error::NotFound { .. } => Kind::Corrupt,
-            _ => Kind::Unavailable,
-        };
+        let kind = kind_of_storage(&error);
         Error::new(kind, format!("Object store: {error}.")).with_source(error)
     }
 }

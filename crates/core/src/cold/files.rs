@@ -19,7 +19,7 @@ use quick_cache::sync::Cache;
 use crate::cold::patient::PATIENCE;
 use crate::cold::verified::VerifiedStore;
 use crate::env::Env;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, kind_of_storage};
 use crate::ids::{Digest, FileId};
 use crate::log::{BLOCK_BYTES, FileKind, FileRecord, Metastore};
 
@@ -532,7 +532,7 @@ pub(super) fn failed(kind: FileKind, id: FileId, verb: &str, error: object_store
         object_store::Error::NotFound { .. } => {
             Error::corrupt(format!("The file {path} is missing.")).with_hint("Restore the file from a backup.")
         }
-        _ => Error::new(Kind::Unavailable, format!("The file {path} could not be {verb}: {error}.")),
+        _ => Error::new(kind_of_storage(&error), format!("The file {path} could not be {verb}: {error}.")),
     }
     .with_source(error)
 }

@@ -616,7 +616,7 @@ fn file_bytes(path: &Path) -> Result<u64> {
 }
 
 fn disk_full() -> Error {
-    Error::unavailable("The disk is full; make room and try again.")
+    Error::full("The disk is full; make room and try again.")
         .with_hint("What is dropped makes room once its recovery window is over; DROP and COLLECT GARBAGE still work.")
 }
 

@@ -246,7 +246,8 @@ impl Writer {
         fail::fail_point!("sequencer::before_append");
         if let Err(error) = self.store.metastore.append(&entries) {
             self.recent.take_back(head.version);
-            let is_surely_refused = matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Conflict | Kind::Unavailable);
+            let is_surely_refused =
+                matches!(error.kind(), Kind::AlreadyExists(_) | Kind::Conflict | Kind::Full | Kind::Unavailable);
             if !is_surely_refused {
                 tracing::error!(%error, "a durable write failed: no further commit is accepted");
                 self.poison(format!("a durable write failed ({error})"));

@@ -533,7 +533,7 @@ impl Database {
                     tracing::warn!(%error, version = %batch[0], "the rows of a commit stay in the log: its entry is damaged");
                     (rest, few) = (after, TRIMS_MAX);
                 }
-                Err(error) if error.kind() == Kind::Unavailable => {
+                Err(error) if matches!(error.kind(), Kind::Full | Kind::Unavailable) => {
                     tracing::warn!(%error, "the log was not trimmed to the end; it will be tried again");
                     return Ok(false);
                 }
@@ -625,5 +625,5 @@ fn disjoint(spans: impl Iterator<Item = Span>, upto: Version) -> Vec<Span> {
 
 /// Tells whether less at a time may find the room on the disk that was missing.
 fn is_too_much(error: &Error, count: usize) -> bool {
-    error.kind() == Kind::Unavailable && count > 1
+    matches!(error.kind(), Kind::Full | Kind::Unavailable) && count > 1
 }

@@ -172,7 +172,7 @@ async fn it_is_refused_before_it_begins_where_there_is_no_room() {
     let before = objects_of(&objects).await;
     options.env.set_free_bytes(32 << 20);
     let refused = db.create_snapshot(&compressed("s"), &author()).await.unwrap_err();
-    assert_eq!(refused.kind(), Kind::Unavailable);
+    assert_eq!(refused.kind(), Kind::Full);
     let message = "The copy takes up to 1 MiB, and 64 MiB must stay free: the disk has 32 MiB. Make room, or take the \
                    snapshot without COMPRESSION: then it copies nothing.";
     assert_eq!(refused.to_string(), message);

@@ -268,7 +268,7 @@ fn is_clear(error: &Error) -> Result<(), String> {
     let said = error.to_string();
     let is_either = said.contains("or the disk cannot be read");
     let fits = match error.kind() {
-        Kind::Unavailable | Kind::Closed | Kind::Internal => is_either || !said.contains("damaged"),
+        Kind::Full | Kind::Unavailable | Kind::Closed | Kind::Internal => is_either || !said.contains("damaged"),
         kind => is_either && kind == Kind::Corrupt,
     };
     match fits && said.len() > 20 && !said.contains("BUG") {

@@ -53,7 +53,7 @@ fn fill(path: &Path) {
 }
 
 fn is_full(error: &Error) {
-    assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+    assert_eq!(error.kind(), Kind::Full, "{error:?}");
     let said = error.to_string();
     assert!(said.contains("full") || said.contains("space"), "{error:?}");
 }

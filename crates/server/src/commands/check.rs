@@ -80,12 +80,14 @@ pub(super) async fn check(data: &Path, depth: Depth, progress: &(dyn Fn(Progress
             let objects = open_objects(&metastore, data, &options.env).await?;
             match Database::start(metastore.clone(), objects, options, Some(lock)).await {
                 Ok(database) => found = database.check_to(depth, Some(data), progress).await?,
+                Err(error) if error.kind() == Kind::Full => return Err(error),
                 Err(error) => {
                     found.add_lines(metastore.check()?);
                     found.damage(error)?;
                 }
             }
         }
+        Err(error) if error.kind() == Kind::Full => return Err(error),
         Err(error) if error.kind() == Kind::Unavailable => {
             let hint = "Stop the server, or ask it: CHECK TABLE t EXTENDED verifies a table, and SELECT * FROM \
                         information_schema.STRANDLINE_HEALTH tells what its scrubber has read.";

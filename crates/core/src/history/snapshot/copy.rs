@@ -91,7 +91,7 @@ impl Database {
         let free = self.env().free_bytes(self.root())?;
         if free < bytes + FREE_BYTES_MIN {
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-            return Err(Error::unavailable(format!(
+            return Err(Error::full(format!(
                 "The copy takes up to {} MiB, and {} MiB must stay free: the disk has {} MiB.",
                 mib(bytes),
                 mib(FREE_BYTES_MIN),

@@ -131,7 +131,7 @@ impl Writer {
             fail::fail_point!("metastore::rolled_back");
             if !undone || is_fatal(error) {
                 self.refused = Some(error.message().to_owned());
-            } else if error.kind() == Kind::Unavailable
+            } else if matches!(error.kind(), Kind::Full | Kind::Unavailable)
                 && let Err(error) = self.cut_wal()
             {
                 tracing::debug!(%error, "the metastore's write-ahead log is longer than it need be");
