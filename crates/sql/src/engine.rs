@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::api::{Credential, Login};
 use crate::error::{Error, Result};
 use crate::functions::settings::StatementSettings;
-use crate::kept::Kept;
+use crate::kept::{Kept, Written};
 use crate::parse::{self, Parsed};
 use crate::processes::Processes;
 use crate::session::Session;
@@ -229,6 +229,11 @@ impl Engine {
     pub(crate) fn kept(&self) -> Kept {
         let pool = &self.template.runtime_env().memory_pool;
         Kept::new(MemoryConsumer::new("what sessions keep").register(pool), self.query_memory_bytes / KEPT_PART)
+    }
+
+    /// Counts the rows that a transaction writes.
+    pub(crate) fn written(&self) -> Written {
+        Written::new(self.template.runtime_env().memory_pool.clone())
     }
 
     /// Waits until there is room to parse and plan a statement that is long, and keeps it until it is dropped. `None` for one

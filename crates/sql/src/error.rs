@@ -61,6 +61,14 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
+/// Lets an error of ours travel through the core: on its way back it is itself again.
+impl From<Error> for strandline_core::error::Error {
+    fn from(error: Error) -> strandline_core::error::Error {
+        let kind = error.kind.unwrap_or(Kind::Invalid);
+        strandline_core::error::Error::new(kind, error.message.clone()).with_source(error)
+    }
+}
+
 impl From<strandline_core::error::Error> for Error {
     fn from(error: strandline_core::error::Error) -> Error {
         // One of ours that went through the core (a value that does not convert) is itself again.

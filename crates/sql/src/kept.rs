@@ -1,8 +1,11 @@
 //! What a session keeps between its statements, counted in the memory of queries.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use strandline_core::error::Result as CoreResult;
+use strandline_core::txn::Room;
 
 use crate::error::{Error, Result};
 
@@ -60,13 +63,66 @@ impl Kept {
     }
 }
 
+/// The rows that a transaction has written and not yet committed.
+pub struct Written {
+    pool: Arc<dyn MemoryPool>,
+    reservation: Option<MemoryReservation>,
+}
+
+/// Fewer bytes are not counted: most transactions write little.
+const WRITTEN_BYTES_LEAST: usize = 64 << 10;
+/// As the transaction has them, as its commit puts them together, and as they go into the log.
+const WRITTEN_TIMES: usize = 3;
+
+impl Written {
+    pub fn new(pool: Arc<dyn MemoryPool>) -> Written {
+        Written { pool, reservation: None }
+    }
+}
+
+impl Room for Written {
+    fn resize(&mut self, bytes: usize) -> CoreResult<()> {
+        let counted = if bytes < WRITTEN_BYTES_LEAST { 0 } else { WRITTEN_TIMES * bytes };
+        if counted == 0 && self.reservation.is_none() {
+            return Ok(());
+        }
+        let register = || MemoryConsumer::new("rows of a transaction").register(&self.pool);
+        self.reservation.get_or_insert_with(register).try_resize(counted).map_err(|_| {
+            let message = format!(
+                "Out of memory: with this statement, the rows that the transaction has written take {} MiB, and three times \
+                 that to commit them. Change fewer rows at a time (WHERE, LIMIT), COMMIT more often, or start the server with \
+                 a greater --memory-limit.",
+                bytes >> 20
+            );
+            Error::new(1038, "HY001", message).into()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     use super::*;
+
+    #[test]
+    fn what_a_transaction_writes_is_counted_until_it_ends() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(4 << 20));
+        let mut written = Written::new(pool.clone());
+        written.resize(1000).unwrap();
+        assert_eq!(pool.reserved(), 0);
+        written.resize(1 << 20).unwrap();
+        assert_eq!(pool.reserved(), 3 << 20);
+        assert_eq!(Error::from(written.resize(2 << 20).unwrap_err()).code, 1038);
+        assert_eq!(pool.reserved(), 3 << 20);
+        written.resize(100).unwrap();
+        assert_eq!(pool.reserved(), 0);
+        written.resize(1 << 20).unwrap();
+        drop(written);
+        assert_eq!(pool.reserved(), 0);
+    }
 
     #[test]
     fn what_is_kept_is_bounded_and_counted() {

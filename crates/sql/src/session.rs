@@ -889,6 +889,7 @@ impl State {
     pub fn begin(&self) -> Txn {
         let mut txn = self.engine.db.begin(Author { account: self.account, name: self.author.clone() });
         txn.set_foreign_key_checks(self.variables.foreign_key_checks());
+        txn.set_room(self.engine.written());
         txn
     }
 

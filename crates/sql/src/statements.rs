@@ -481,7 +481,7 @@ impl Queries for Planner<'_> {
                     Ok(rows)
                 });
                 let failed = converted.is_err();
-                if sender.send(converted.map_err(carried)).await.is_err() || failed {
+                if sender.send(converted.map_err(CoreError::from)).await.is_err() || failed {
                     return;
                 }
             }
@@ -542,12 +542,6 @@ fn async_stream<T: Send + 'static, F: Future<Output = ()> + Send + 'static>(
     let producer = stream::once(produce(sender)).filter_map(async |()| None);
     let received = stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|item| (item, receiver)));
     stream::select(received, producer).boxed()
-}
-
-/// Lets an error of ours travel through the core: its message stays, its code is lost.
-fn carried(error: Error) -> CoreError {
-    CoreError::new(error.kind.unwrap_or(strandline_core::error::Kind::Invalid), error.message.clone())
-        .with_source(error)
 }
 
 /// Returns how a column of a query would be declared.

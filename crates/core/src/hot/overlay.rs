@@ -90,7 +90,23 @@ struct Inner {
 struct Chunk {
     first: u32,
     batch: RecordBatch,
+    /// What the batch takes in memory.
+    bytes: usize,
 }
+
+impl Chunk {
+    fn new(first: u32, batch: RecordBatch) -> Chunk {
+        Chunk { first, bytes: batch.get_array_memory_size(), batch }
+    }
+
+    /// Tells whether it is one of those that are put together: of fewer than `rows` rows, and they are not long.
+    fn is_small(&self, rows: usize) -> bool {
+        self.batch.num_rows() < rows && self.bytes < SMALL_BYTES_MAX
+    }
+}
+
+/// A chunk of more bytes is left alone, however few its rows are: a scan pays little for it, a copy much.
+const SMALL_BYTES_MAX: usize = 1 << 20;
 
 /// Positions of a part, each with the commit that killed it.
 #[derive(Default)]
@@ -248,6 +264,7 @@ impl Overlay {
         inner.hidden.values_mut().for_each(|hidden| hidden.cut(statement));
         inner.secondary.clear();
         inner.upto = statement;
+        inner.count_bytes();
     }
 
     /// Returns an overlay with only what came after `version`, for a manifest that speaks up to there. All kills are
@@ -261,8 +278,9 @@ impl Overlay {
             if end > first {
                 let skip = first.saturating_sub(chunk.first) as usize;
                 let batch = chunk.batch.slice(skip, chunk.batch.num_rows() - skip);
-                new.bytes += batch.get_array_memory_size();
-                new.chunks.push(Chunk { first: new.born.len() as u32, batch: batch.clone() });
+                let kept = Chunk::new(new.born.len() as u32, batch);
+                new.bytes += kept.bytes;
+                new.chunks.push(kept);
                 let from = (chunk.first as usize) + skip;
                 new.born.extend_from_slice(&old.born[from..end as usize]);
                 new.died.extend_from_slice(&old.died[from..end as usize]);
@@ -561,8 +579,9 @@ impl Inner {
                 }
             }
         }
-        self.bytes += rows.get_array_memory_size();
-        self.chunks.push(Chunk { first, batch: rows.clone() });
+        let chunk = Chunk::new(first, rows.clone());
+        self.bytes += chunk.bytes;
+        self.chunks.push(chunk);
         self.merge_small_chunks(512, 64)?;
         self.merge_small_chunks(16 * 1024, 32)
     }
@@ -570,7 +589,7 @@ impl Inner {
     /// Puts the trailing chunks of fewer than `rows` rows together once there are `count` of them: a scan of many
     /// single-row commits should not pay for each.
     fn merge_small_chunks(&mut self, rows: usize, count: usize) -> Result<()> {
-        let small = self.chunks.iter().rev().take_while(|chunk| chunk.batch.num_rows() < rows).count();
+        let small = self.chunks.iter().rev().take_while(|chunk| chunk.is_small(rows)).count();
         if small < count {
             return Ok(());
         }
@@ -581,14 +600,18 @@ impl Inner {
             let schema = self.chunks[at].batch.schema();
             let same = self.chunks[at..].iter().take_while(|chunk| chunk.batch.schema() == schema).count();
             let batches = self.chunks[at..at + same].iter().map(|chunk| &chunk.batch);
-            merged.push(Chunk { first: self.chunks[at].first, batch: concat_batches(&schema, batches)? });
+            merged.push(Chunk::new(self.chunks[at].first, concat_batches(&schema, batches)?));
             at += same;
         }
         self.chunks.truncate(start);
         self.chunks.append(&mut merged);
-        self.bytes = self.chunks.iter().map(|chunk| chunk.batch.get_array_memory_size()).sum::<usize>()
-            + self.kills.iter().map(|kill| kill.key.len() + 48).sum::<usize>();
+        self.count_bytes();
         Ok(())
+    }
+
+    fn count_bytes(&mut self) {
+        self.bytes = self.chunks.iter().map(|chunk| chunk.bytes).sum::<usize>()
+            + self.kills.iter().map(|kill| kill.key.len() + 48).sum::<usize>();
     }
 
     fn chunk_of(&self, row: u32) -> &Chunk {

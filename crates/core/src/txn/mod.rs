@@ -83,6 +83,12 @@ pub struct Standing {
     pub rows: RecordBatch,
 }
 
+/// Counts the memory that the rows of a transaction take until it ends.
+pub trait Room: Send + Sync {
+    /// Takes room for `bytes` in all, in the place of what was taken before. Where there is none, what was taken stands.
+    fn resize(&mut self, bytes: usize) -> Result<()>;
+}
+
 /// How many collisions of ignored rows are told of.
 const COLLISIONS_TOLD_MAX: usize = 64;
 
@@ -99,6 +105,8 @@ pub struct Txn {
     catalog: Arc<Catalog>,
     changes: Vec<Change>,
     rows: BTreeMap<TableId, OwnTable>,
+    /// Where `rows` and `shelved` are counted, if anywhere.
+    room: Option<Box<dyn Room>>,
     /// The number of the statement that runs.
     statement: Version,
     footprint: Footprint,
@@ -169,6 +177,7 @@ impl Txn {
             catalog,
             changes: Vec::new(),
             rows: BTreeMap::new(),
+            room: None,
             statement: Version(1),
             footprint: Footprint::default(),
             locks: Footprint::default(),
@@ -231,6 +240,18 @@ impl Txn {
     /// Turns the checks of foreign keys off or on, as MySQL's `foreign_key_checks`.
     pub fn set_foreign_key_checks(&mut self, on: bool) {
         self.foreign_key_checks = on;
+    }
+
+    /// Counts the rows that it writes from here on in `room`: a statement fails with its error where there is too little.
+    pub fn set_room(&mut self, room: impl Room + 'static) {
+        self.room = Some(Box::new(room));
+    }
+
+    /// Counts the rows that it holds in memory.
+    fn take_room(&mut self) -> Result<()> {
+        let Some(room) = &mut self.room else { return Ok(()) };
+        let all = self.rows.values().chain(self.shelved.iter().map(|(_, own)| own));
+        room.resize(all.map(|own| own.rows.overlay.size().1).sum())
     }
 
     /// Marks the transaction as upkeep: it changes nothing that anyone can see.
@@ -298,6 +319,8 @@ impl Txn {
         }
         drop(self.files.split_off(savepoint.files));
         self.statement = savepoint.statement.next();
+        // It holds no more than before: there is room for that.
+        let _ = self.take_room();
     }
 
     /// Returns all rows of a table that this transaction sees.
@@ -812,7 +835,7 @@ impl Txn {
         }
         let statement = self.statement;
         self.own(table).overlay.write(statement, &Delta { puts, deletes, next_row_id: 0, next_auto: 0 })?;
-        Ok(())
+        self.take_room()
     }
 
     fn own(&mut self, table: &Arc<Table>) -> &mut OwnRows {

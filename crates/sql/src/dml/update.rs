@@ -182,8 +182,8 @@ pub async fn found_rows(
     let fields = planned.logical.schema().fields().clone();
     let found = Box::pin(run::collect(planned)).await?;
     let batch = concat_batches(&found.schema, &found.batches).map_err(arrow)?;
-    // As found, as they become, and as they go into the log.
-    found.memory.try_grow(2 * run::bytes_of(&batch)).map_err(failure::of_query)?;
+    // As found, and as they become. From there on the transaction counts them.
+    found.memory.try_grow(run::bytes_of(&batch)).map_err(failure::of_query)?;
     Ok(Found { batch, fields, _memory: found.memory })
 }
 
