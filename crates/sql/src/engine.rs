@@ -41,6 +41,9 @@ use crate::{expressions, scan};
 pub struct Options {
     /// What all running queries together may hold, in bytes; beyond it they spill, or fail where they cannot.
     pub query_memory_bytes: usize,
+    /// What one statement may take to be understood, in bytes: a longer one is refused. It may be more than queries have:
+    /// long statements wait for one another.
+    pub statement_memory_bytes: usize,
     /// What they may hold of the files that they read, in bytes: beyond it they wait for one another.
     pub read_memory_bytes: u64,
     /// Where queries spill to; `None` is the system's folder for temporary files.
@@ -56,6 +59,7 @@ impl Default for Options {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Options {
             query_memory_bytes: 1 << 30,
+            statement_memory_bytes: 2 << 30,
             read_memory_bytes: 256 << 20,
             spill_folder: None,
             threads,
@@ -73,6 +77,7 @@ pub struct Engine {
     /// Long statements have their turn here, in KiB.
     room: Arc<Semaphore>,
     query_memory_bytes: usize,
+    statement_memory_bytes: usize,
     pub(crate) globals: RwLock<Variables>,
     pub(crate) processes: Arc<Processes>,
     load_folder: Option<PathBuf>,
@@ -123,6 +128,7 @@ impl Engine {
             parsed: Cache::with_weighter(512, PARSED_CACHE_BYTES.min(query_memory_bytes as u64 / 32), ParsedWeight),
             room: Arc::new(Semaphore::new(query_memory_bytes >> 10)),
             query_memory_bytes,
+            statement_memory_bytes: options.statement_memory_bytes,
             globals: RwLock::new(Variables::default()),
             processes: Processes::new(),
             load_folder: options.load_folder,
@@ -250,8 +256,7 @@ impl Engine {
             return Ok(None);
         }
         let out = |what: String| Error::new(1038, "HY001", format!("Out of memory for this statement: {what}"));
-        // All that the engine may use, as the server shares it out.
-        let most = self.query_memory_bytes / 3 * 8;
+        let most = self.statement_memory_bytes;
         if weight > most {
             return Err(out(format!(
                 "a text as long takes about {} MiB to be understood, and there are {} MiB. Send it in pieces (fewer rows per \

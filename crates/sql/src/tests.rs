@@ -322,7 +322,9 @@ async fn the_past() {
 /// A session in an engine with little memory for queries.
 async fn session_with(query_memory_bytes: usize) -> Session {
     let db = Database::in_memory(Options::default()).await.unwrap();
-    let options = engine::Options { threads: 2, query_memory_bytes, ..engine::Options::default() };
+    let statement_memory_bytes = query_memory_bytes / 3 * 8;
+    let options =
+        engine::Options { threads: 2, query_memory_bytes, statement_memory_bytes, ..engine::Options::default() };
     let engine = Engine::open(db, options).await.unwrap();
     engine.set_password("root", "").await.unwrap();
     connect(&engine)

@@ -230,6 +230,7 @@ async fn open_engine(database: &Database, arguments: &Arguments) -> Result<Arc<E
     fs::create_dir_all(&spill)?;
     let options = engine::Options {
         query_memory_bytes: usize::try_from(limit / 8 * 3)?,
+        statement_memory_bytes: usize::try_from(limit)?,
         read_memory_bytes: limit / 8,
         spill_folder: Some(spill),
         load_folder: arguments.load_folder.as_deref().map(load_folder).transpose()?,
