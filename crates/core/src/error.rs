@@ -224,11 +224,14 @@ pub(crate) fn kind_of_storage(error: &object_store::Error) -> Kind {
     if matches!(error, object_store::Error::NotFound { .. }) {
         return Kind::Corrupt;
     }
-    let mut causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    match causes.any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|error| is_full(error.kind()))) {
-        true => Kind::Full,
-        false => Kind::Unavailable,
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<std::io::Error>().is_some_and(|error| is_full(error.kind())) {
+            return Kind::Full;
+        }
+        next = cause.source();
     }
+    Kind::Unavailable
 }
 
 impl From<object_store::Error> for Error {
