@@ -58,6 +58,8 @@ pub struct Options {
     pub merging: Merging,
     /// A large load writes a run of rows to a part when it has gathered this many.
     pub load_rows: usize,
+    /// Or this many bytes of them. It takes about three times that while it writes them.
+    pub load_bytes: usize,
     /// How far back every commit stays recoverable. Made longer, it reaches back no further than what was kept before.
     pub window: Window,
     /// A file that nothing reaches any more is deleted after so many microseconds.
@@ -79,6 +81,7 @@ impl Default for Options {
             flush_seconds: 300,
             merging: Merging::default(),
             load_rows: 1 << 20,
+            load_bytes: 48 << 20,
             window: Window::DEFAULT,
             grace_micros: 10 * 60 * 1_000_000,
             objects: None,
@@ -219,6 +222,7 @@ impl Database {
             transactions: Arc::default(),
             stamps: Stamps::default(),
             load_rows: options.load_rows,
+            load_bytes: options.load_bytes,
             room_bytes: options.flush_total_bytes.saturating_mul(2),
             flush_fails: AtomicBool::new(false),
         });

@@ -49,6 +49,8 @@ pub struct Store {
     pub stamps: Stamps,
     /// How many rows of a large load make a run.
     pub load_rows: usize,
+    /// Or how many bytes of them.
+    pub load_bytes: usize,
     /// Writers wait a while where recent rows take more bytes than this.
     pub room_bytes: usize,
     /// The last flush in the background failed: nobody need wait for the next.

@@ -40,10 +40,13 @@ pub fn of_query(error: DataFusionError) -> Error {
 }
 
 fn out_of_memory(message: &str) -> Error {
+    let line = first_line(message);
+    // Who else has how much is nothing that a client can do anything about.
+    let what = line.split(" with top memory consumers").next().unwrap_or_default();
     let message = format!(
         "Out of memory for this statement: {}. Let it work on fewer rows at a time (WHERE, LIMIT), or start the server with \
          a greater --memory-limit.",
-        first_line(message).trim_end_matches('.')
+        what.trim_end_matches('.')
     );
     Error::new(1038, "HY001", message)
 }

@@ -363,27 +363,29 @@ async fn what_a_session_keeps_is_bounded() {
 #[tokio::test]
 async fn what_a_transaction_writes_is_bounded() {
     let s = &mut session_with(16 << 20).await;
+    done(s, "CREATE DATABASE d").await;
+    done(s, "USE d").await;
     done(s, "CREATE TABLE t (id INT PRIMARY KEY, n INT, s LONGTEXT)").await;
-    let insert = |id: usize| format!("INSERT INTO t VALUES ({id}, 0, REPEAT('x', 1000000))");
+    let insert = |id: usize| format!("INSERT INTO t VALUES ({id}, 0, REPEAT('x', 100000))");
     done(s, "BEGIN").await;
     let mut refused = None;
     let mut rows = 0;
-    while refused.is_none() && rows < 10 {
+    while refused.is_none() && rows < 100 {
         match run(s, &insert(rows)).await {
             Ok(_) => rows += 1,
             Err(error) => refused = Some(error),
         }
     }
-    let error = refused.expect("there is not room for ten rows, three times over");
+    let error = refused.expect("there is not room for a hundred rows, three times over");
     assert_eq!(error.code, 1038, "{error:?}");
     assert!(error.message.contains("COMMIT more often"), "{error:?}");
     // What was refused was taken back, and nothing else.
     check(s, "SELECT COUNT(*) FROM t", &rows.to_string()).await;
     done(s, "COMMIT").await;
-    for id in rows..8 {
+    for id in rows..100 {
         done(s, &insert(id)).await;
     }
-    check(s, "SELECT COUNT(*), SUM(LENGTH(s)) FROM t", "8|8000000").await;
+    check(s, "SELECT COUNT(*), SUM(LENGTH(s)) FROM t", "100|10000000").await;
     let error = fails(s, "UPDATE t SET n = 1").await;
     assert_eq!(error.code, 1038, "{error:?}");
     check(s, "SELECT SUM(n) FROM t", "0").await;
@@ -392,7 +394,7 @@ async fn what_a_transaction_writes_is_bounded() {
     done(s, "BEGIN").await;
     for _ in 0..5 {
         done(s, "SAVEPOINT here").await;
-        done(s, "UPDATE t SET n = 2 WHERE id < 2").await;
+        done(s, "UPDATE t SET n = 2 WHERE id < 15").await;
         done(s, "ROLLBACK TO here").await;
     }
     done(s, "ROLLBACK").await;

@@ -30,9 +30,6 @@ pub struct BulkLoad {
     outcome: Inserted,
 }
 
-/// A run is written when this much is buffered.
-const RUN_BYTES: usize = 48 << 20;
-
 impl BulkLoad {
     pub fn new(table: &Arc<Table>, on_duplicate: OnDuplicate) -> BulkLoad {
         BulkLoad {
@@ -54,7 +51,8 @@ impl BulkLoad {
         self.bytes += rows.get_array_memory_size();
         self.rows += rows.num_rows();
         self.buffered.push(rows.clone());
-        if self.bytes >= RUN_BYTES || self.rows >= txn.moment.store().load_rows {
+        let store = txn.moment.store();
+        if self.bytes >= store.load_bytes || self.rows >= store.load_rows {
             self.spill(txn).await?;
         }
         Ok(())

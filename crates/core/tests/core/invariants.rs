@@ -364,6 +364,43 @@ async fn undrop_takes_what_bore_the_name_when_it_was_dropped() {
 }
 
 #[tokio::test]
+async fn undrop_takes_the_place_of_nothing_that_was_made_meanwhile() {
+    thread_local! {
+        /// The other tests of the process pass the point, too.
+        static ITSELF: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+    let db = Database::in_memory(options()).await.unwrap();
+    let database = create_database(&db, "d").await;
+    let first = create_table(&db, table(database, "t", Shape::Keyed)).await;
+    insert(&db, &first, &[(1, 1)]).await;
+    let mut txn = db.begin(author());
+    txn.drop_table(&first).unwrap();
+    txn.commit().await.unwrap();
+    // Somebody makes another t when it was seen that there is none.
+    let other = db.clone();
+    fail::cfg_callback("undrop::found", move || {
+        if ITSELF.take() {
+            let other = other.clone();
+            let make = async move {
+                let t = create_table(&other, table(database, "t", Shape::Keyed)).await;
+                insert(&other, &t, &[(2, 2)]).await;
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            std::thread::spawn(move || runtime.block_on(make)).join().unwrap();
+        }
+    })
+    .unwrap();
+    ITSELF.set(true);
+    let plan = db.plan_undrop_table("d", "t", None, &author()).await.unwrap();
+    fail::remove("undrop::found");
+    let refused = db.apply_restore(&plan, &author()).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Conflict, "{refused:?}");
+    assert_eq!(pairs(&db, &named(&db, "d", "t")).await, [(2, 2)]);
+    let refused = db.plan_undrop_table("d", "t", None, &author()).await.err().unwrap();
+    assert_eq!(refused.kind(), Kind::AlreadyExists(What::Table));
+}
+
+#[tokio::test]
 async fn a_store_without_its_metastore_is_not_taken_for_a_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a/b");

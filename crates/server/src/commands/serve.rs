@@ -251,7 +251,7 @@ async fn open_engine(database: &Database, arguments: &Arguments) -> Result<Arc<E
 }
 
 /// Shares the memory out that queries do not get: half for caches, half for recent rows, which may come to twice their
-/// budget until they are flushed.
+/// budget until they are flushed. Loads and flushes take a part of that at a time.
 fn db_options(memory: u64) -> db::Options {
     let usual = db::Options::default();
     let recent = usize::try_from(memory / 8).unwrap_or(usize::MAX);
@@ -259,6 +259,7 @@ fn db_options(memory: u64) -> db::Options {
         cache_bytes: memory / 4,
         flush_total_bytes: usual.flush_total_bytes.min(recent),
         flush_bytes: usual.flush_bytes.min(recent / 4),
+        load_bytes: usual.load_bytes.min(recent / 4),
         ..usual
     }
 }

@@ -353,7 +353,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     let mut second = entry(11);
     second.deltas = vec![delta(1, &[1; 500_000])];
     let error = store.append(&[first.clone(), second]).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unavailable);
+    assert_eq!(error.kind(), Kind::Full);
     assert_eq!(error.message(), "The disk is full; make room and try again.");
     assert_eq!(texts(&answers(&store)), before);
     assert_eq!(store.check().unwrap(), Vec::<String>::new());
@@ -373,7 +373,7 @@ fn a_full_disk_does_not_cut_what_a_crash_left_in_the_write_ahead_log() {
     let killed = SqliteMetastore::open(&copy).unwrap();
     killed.writer.lock().connection().execute_batch("PRAGMA max_page_count = 30").unwrap();
     for _ in 0..2 {
-        assert_eq!(killed.append(&[large(6)]).unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(killed.append(&[large(6)]).unwrap_err().kind(), Kind::Full);
     }
     // Nothing of it is in memory only.
     let again = directory.path().join("again.db");
