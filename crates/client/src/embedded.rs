@@ -159,7 +159,7 @@ async fn store(folder: &Path, objects: Option<&str>) -> Result<Arc<Store>> {
         // Without a password: a server that opens this store later gives it one.
         engine.set_password("root", "").await.map_err(refused)?;
     }
-    database.start_upkeep();
+    database.start_upkeep().map_err(refuse)?;
     database.start_policies();
     let store = Arc::new(Store { engine });
     stores.retain(|opened| opened.folder != folder && opened.store.strong_count() > 0);

@@ -28,12 +28,19 @@ const COLLECT_SECONDS: u64 = 600;
 /// How often tables are looked at for what is worth merging.
 const COMPACT_SECONDS: u64 = 10;
 
+/// How far merging and scrubbing stand back behind everything else that wants a processor, as `nice(1)` counts.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// How often older deltas leave the metastore, and its write-ahead log is moved into place.
 const TIDY_SECONDS: u64 = 10;
 
 impl Database {
     /// Flushes, compacts and collects in the background, until the database is closed or dropped.
-    pub fn start_upkeep(&self) {
+    ///
+    /// # Errors
+    /// `Internal` where the system gives no thread for it.
+    pub fn start_upkeep(&self) -> Result<()> {
         let inner = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             let mut seconds = 0_u64;
@@ -56,26 +63,6 @@ impl Database {
                 }
             }
         });
-        let (inner, mut looked) = (Arc::downgrade(&self.0), HashMap::new());
-        tokio::spawn(async move {
-            while let Some(database) = later(&inner, COMPACT_SECONDS).await {
-                let compacted = async {
-                    database.compact_changed(&mut looked).await;
-                    Ok(())
-                };
-                if let Err(error) = without_panic(Box::pin(compacted)).await {
-                    tracing::warn!(%error, "background compactions failed; they will be tried again");
-                }
-            }
-        });
-        let (inner, mut scrubber) = (Arc::downgrade(&self.0), Scrubber::default());
-        tokio::spawn(async move {
-            while let Some(database) = later(&inner, 1).await {
-                if let Err(error) = without_panic(scrubber.tick(&database)).await {
-                    tracing::debug!(%error, "the scrubber could not go on; it will try again");
-                }
-            }
-        });
         let inner = Arc::downgrade(&self.0);
         tokio::spawn(async move {
             while let Some(database) = later(&inner, TIDY_SECONDS).await {
@@ -90,6 +77,30 @@ impl Database {
                 }
             }
         });
+        let (inner, mut looked) = (Arc::downgrade(&self.0), HashMap::new());
+        let compacting = async move {
+            while let Some(database) = later(&inner, COMPACT_SECONDS).await {
+                let compacted = async {
+                    database.compact_changed(&mut looked).await;
+                    Ok(())
+                };
+                if let Err(error) = without_panic(Box::pin(compacted)).await {
+                    tracing::warn!(%error, "background compactions failed; they will be tried again");
+                }
+            }
+        };
+        let (inner, mut scrubber) = (Arc::downgrade(&self.0), Scrubber::default());
+        let scrubbing = async move {
+            while let Some(database) = later(&inner, 1).await {
+                if let Err(error) = without_panic(scrubber.tick(&database)).await {
+                    tracing::debug!(%error, "the scrubber could not go on; it will try again");
+                }
+            }
+        };
+        // Nobody waits for these two: they leave the processors to queries and commits, and no other work waits behind them.
+        aside("upkeep", async {
+            tokio::join!(compacting, scrubbing);
+        })
     }
 
     fn manifests(&self) -> HashMap<TableId, Digest> {
@@ -184,6 +195,29 @@ impl Drop for Background {
         self.0.0.background.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+/// Runs work to its end on a thread of its own, which stands back behind the others; so do those that it starts.
+fn aside(name: &str, work: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = move || {
+        stand_back();
+        runtime.block_on(work);
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    Ok(())
+}
+
+/// Lets the other threads of the machine go before this one. On Linux each thread has a niceness of its own, which it hands
+/// on (nice(2), sched(7)); elsewhere it is the process's, and left alone.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "no library of ours has it")]
+fn stand_back() {
+    // SAFETY: it takes a number and touches no memory. Where it fails, the niceness is what it was.
+    unsafe { libc::nice(NICENESS) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stand_back() {}
 
 /// Waits, and returns the database if it is still open then.
 async fn later(database: &Weak<Inner>, seconds: u64) -> Option<Background> {

@@ -245,7 +245,7 @@ async fn open_engine(database: &Database, arguments: &Arguments) -> Result<Arc<E
         })
         .await?;
     }
-    database.start_upkeep();
+    database.start_upkeep()?;
     database.start_policies();
     Ok(engine)
 }
