@@ -24,9 +24,10 @@ use crate::api::{ColumnMeta, Outcome, Rows, Value};
 use crate::by_key::{self, Constant};
 use crate::dml;
 use crate::error::Result;
+use crate::interrupt::until;
 use crate::parse::{self, Statement};
 use crate::plan::Source;
-use crate::session::{Session, until};
+use crate::session::Session;
 
 /// The shapes of statements that a session has met.
 #[derive(Default)]
