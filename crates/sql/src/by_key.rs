@@ -69,7 +69,8 @@ impl Equals {
         let SetExpr::Select(select) = query.body.as_ref() else { return None };
         let only = only_table(select)?;
         let mut equals = Vec::new();
-        conjunction(select.selection.as_ref()?, &only.called, &mut equals);
+        conjunction(select.selection.as_ref()?, &only.called, literal, &mut equals);
+        let equals: Vec<_> = equals.into_iter().map(|(name, constants)| (name.to_owned(), constants)).collect();
         (!equals.is_empty()).then_some(Equals(equals))
     }
 
@@ -96,32 +97,35 @@ impl Equals {
     }
 }
 
-/// Collects `column = constant` and `column IN (constants)` that must all hold.
-fn conjunction(expr: &Expr, called: &str, equals: &mut Vec<(String, Vec<(bool, Literal)>)>) {
-    match expr {
-        Expr::Nested(inner) => conjunction(inner, called, equals),
+/// Collects what `column = constant` and `column IN (constants)` say that must all hold: columns, by name, and what
+/// `read` makes of their constants. Returns whether the condition says nothing else.
+pub fn conjunction<'a, C>(
+    expr: &'a Expr,
+    called: &str,
+    read: fn(&Expr) -> Option<C>,
+    equals: &mut Vec<(&'a str, Vec<C>)>,
+) -> bool {
+    let said = match expr {
+        Expr::Nested(inner) => return conjunction(inner, called, read, equals),
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            conjunction(left, called, equals);
-            conjunction(right, called, equals);
+            let is_left = conjunction(left, called, read, equals);
+            return conjunction(right, called, read, equals) && is_left;
         }
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            for (column, value) in [(left, right), (right, left)] {
-                if let (Some(name), Some(value)) = (column_name(column, called), literal(value)) {
-                    equals.push((name.to_owned(), vec![value]));
-                }
-            }
-        }
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => [(left, right), (right, left)]
+            .into_iter()
+            .find_map(|(column, constant)| Some((column_name(column, called)?, vec![read(constant)?]))),
         Expr::InList { expr, list, negated: false } if list.len() <= KEYS_MAX => {
-            let values = list.iter().map(literal).collect::<Option<Vec<_>>>();
-            if let (Some(name), Some(values)) = (column_name(expr, called), values) {
-                equals.push((name.to_owned(), values));
-            }
+            column_name(expr, called).zip(list.iter().map(read).collect())
         }
-        _ => {}
-    }
+        _ => None,
+    };
+    let is_said = said.is_some();
+    equals.extend(said);
+    is_said
 }
 
-fn column_name<'a>(expr: &'a Expr, called: &str) -> Option<&'a str> {
+/// Returns the name of a column of the table that is called so in the statement.
+pub fn column_name<'a>(expr: &'a Expr, called: &str) -> Option<&'a str> {
     match expr {
         Expr::Identifier(ident) => Some(&ident.value),
         Expr::CompoundIdentifier(parts) => match parts.as_slice() {

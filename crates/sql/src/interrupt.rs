@@ -1,13 +1,16 @@
-//! The way to end a running statement from another task.
+//! What ends a running statement before it is done: another task that kills it, or its time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use strandline_core::error::Kind;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::{Error, Result};
+use crate::parse::Parsed;
+use crate::session::Session;
 
 /// Ends the statement that runs in a session. Clones are the same.
 #[derive(Clone, Default)]
@@ -101,6 +104,47 @@ impl Ends {
             }
         }
     }
+}
+
+impl Session {
+    /// Returns what ends a SELECT: a kill, or the time that its hint or `max_execution_time` gives it.
+    pub(crate) fn ends(&self, parsed: &Parsed) -> Ends {
+        self.ends_after(parsed.max_execution_ms)
+    }
+
+    /// As `ends`, for what can have no hint.
+    pub(crate) fn ends_without_hint(&self) -> Ends {
+        self.ends_after(None)
+    }
+
+    fn ends_after(&self, hint: Option<u64>) -> Ends {
+        let millis = hint.unwrap_or_else(|| self.state.variables.max_execution_ms());
+        let deadline = (millis > 0).then(|| Instant::now() + Duration::from_millis(millis));
+        Ends { interrupt: self.interrupt(), deadline }
+    }
+}
+
+/// Runs `work` until it is done or the statement must end.
+pub(crate) async fn until<T>(ends: &Ends, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        error = ends.reached() => Err(error),
+        result = work => result,
+    }
+}
+
+/// Runs `work` until it is done or somebody kills the query.
+pub(crate) async fn interruptible<T>(interrupt: &Interrupt, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = interrupt.killed() => Err(interrupted()),
+        result = work => result,
+    }
+}
+
+/// Tells whether a statement failed because it had to end.
+pub(crate) fn is_end(error: &Error) -> bool {
+    matches!(error.code, 1317 | 3024)
 }
 
 /// Says why a statement had to end where the core only knows that it was stopped.

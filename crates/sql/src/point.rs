@@ -12,9 +12,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::StreamExt;
 use futures::stream;
-use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Value as Literal,
-};
+use sqlparser::ast::{Expr, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Value as Literal};
 use strandline_core::cold::encode_keys;
 use strandline_core::grants::Privileges;
 use strandline_core::schema::{Table, Type, same_name};
@@ -24,9 +22,10 @@ use crate::api::{ColumnMeta, Outcome, Rows, Value};
 use crate::by_key::{self, Constant};
 use crate::dml;
 use crate::error::Result;
+use crate::interrupt::until;
 use crate::parse::{self, Statement};
 use crate::plan::Source;
-use crate::session::{Session, until};
+use crate::session::Session;
 
 /// The shapes of statements that a session has met.
 #[derive(Default)]
@@ -181,14 +180,7 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
         return None;
     }
     let column_of = |expr: &Expr| -> Option<usize> {
-        let name = match expr {
-            Expr::Identifier(ident) => &ident.value,
-            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [table, column] if same_name(&table.value, &alias) => &column.value,
-                _ => return None,
-            },
-            _ => return None,
-        };
+        let name = by_key::column_name(expr, &alias)?;
         table.columns.iter().position(|column| same_name(&column.name, name))
     };
     let mut columns = Vec::new();
@@ -200,13 +192,15 @@ async fn work_out(session: &mut Session, text: &str, options: parse::Options) ->
         }
     }
     let mut equals = Vec::new();
-    conjunction(select.selection.as_ref()?, &mut equals)?;
+    if !by_key::conjunction(select.selection.as_ref()?, &alias, placeholder, &mut equals) {
+        return None;
+    }
     let mut key = Vec::new();
     for id in &table.primary_key {
-        let at = table.columns.iter().position(|column| column.id == *id)?;
-        let (_, constant) = equals.iter().find(|(expr, _)| column_of(expr) == Some(at))?;
-        let ty = by_key::comparable(&table.columns[at])?;
-        key.push((ty, *constant));
+        let column = table.column_by_id(*id)?;
+        let (_, constants) = equals.iter().find(|(name, _)| same_name(name, &column.name))?;
+        let [constant] = constants.as_slice() else { return None };
+        key.push((by_key::comparable(column)?, *constant));
     }
     if equals.len() != key.len() {
         return None;
@@ -249,25 +243,6 @@ fn plain_select(query: &Query) -> Option<(&Select, Option<usize>)> {
         && select.qualify.is_none()
         && select.named_window.is_empty();
     plain.then_some((select.as_ref(), limit))
-}
-
-/// Takes `a = ? AND b = ?` apart.
-fn conjunction<'a>(expr: &'a Expr, equals: &mut Vec<(&'a Expr, usize)>) -> Option<()> {
-    match expr {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            conjunction(left, equals)?;
-            conjunction(right, equals)
-        }
-        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            match (placeholder(left), placeholder(right)) {
-                (None, Some(constant)) => equals.push((left, constant)),
-                (Some(constant), None) => equals.push((right, constant)),
-                _ => return None,
-            }
-            Some(())
-        }
-        _ => None,
-    }
 }
 
 fn placeholder(expr: &Expr) -> Option<usize> {

@@ -9,7 +9,6 @@
 //! ```
 //! A statement that fails has changed nothing: its writes are taken back to where it began.
 
-use futures::future::BoxFuture;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,16 +20,14 @@ use datafusion::execution::session_state::SessionState;
 use sqlparser::ast::Query;
 use strandline_core::db::SYS;
 use strandline_core::error::{Kind, What};
-use strandline_core::ids::{AccountId, TableId, Time, UserId};
-use strandline_core::log::Pin;
+use strandline_core::ids::{AccountId, Time, UserId};
 use strandline_core::moment::Moment;
-use strandline_core::schema::same_name;
-use strandline_core::txn::{Author, Savepoint, Txn};
+use strandline_core::txn::{Author, Txn};
 use strandline_core::when::{self, Limit};
 use tokio::sync::OwnedSemaphorePermit;
 
 pub use crate::interrupt::Interrupt;
-use crate::interrupt::{Ends, interrupted};
+use crate::interrupt::{Ends, interrupted, interruptible, is_end, until};
 
 use crate::access::{self, ActiveRoles, Rights};
 use crate::api::{ColumnMeta, Done, Login, Outcome, Prepared, Rows, Value};
@@ -42,10 +39,16 @@ use crate::kept::{Kept, Thing};
 use crate::parse::{self, Parsed, Statement, When};
 use crate::plan::{self, Planned, Reading, Source};
 use crate::run;
+use crate::session::transaction::Open;
 use crate::users;
 use crate::variables::Variables;
 use crate::warning::{Level, Warning};
 use crate::{explain, history, locks, names, point, set, statements};
+
+mod transaction;
+mod write;
+
+pub(crate) use write::Work;
 
 /// One client's session.
 pub struct Session {
@@ -103,26 +106,6 @@ pub struct AsOf {
     pub limit: Option<Limit>,
     /// As the client set it.
     pub text: String,
-}
-
-/// An open transaction.
-struct Open {
-    /// Begun by its first statement, which is when it takes its moment.
-    txn: Holding,
-    read_only: bool,
-    /// Nobody said BEGIN: autocommit is off.
-    implicit: bool,
-    savepoints: Vec<(String, Savepoint)>,
-    /// `START TRANSACTION READ ONLY AS OF`.
-    as_of: Option<AsOf>,
-}
-
-/// Where the transaction is.
-enum Holding {
-    NotBegun,
-    Here(Box<Txn>),
-    /// A load works in it, and sends it back.
-    Away(tokio::sync::oneshot::Receiver<Box<Txn>>),
 }
 
 impl Session {
@@ -328,33 +311,6 @@ impl Session {
         state.set_roles(ActiveRoles::default());
     }
 
-    pub fn in_transaction(&self) -> bool {
-        self.open.is_some()
-    }
-
-    /// Tells whether there is a transaction that a snapshot belongs to: one that was begun by a statement, or that has
-    /// written something. What autocommit=0 opened for a SELECT is nothing that a client thinks of.
-    pub(crate) fn has_work(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| match &open.txn {
-            Holding::Here(txn) => !open.implicit || !txn.is_empty(),
-            Holding::NotBegun | Holding::Away(_) => true,
-        })
-    }
-
-    /// Tells whether the open transaction has written something.
-    pub(crate) fn has_writes(&self) -> bool {
-        let open = self.open.as_ref().map(|open| &open.txn);
-        open.is_some_and(|txn| matches!(txn, Holding::Here(txn) if !txn.is_empty()))
-    }
-
-    /// Returns the snapshots that the open transaction takes with its commit.
-    pub(crate) fn pending_snapshots(&self) -> &[Pin] {
-        match self.open.as_ref().map(|open| &open.txn) {
-            Some(Holding::Here(txn)) => txn.snapshots(),
-            _ => &[],
-        }
-    }
-
     pub fn autocommit(&self) -> bool {
         self.state.variables.autocommit()
     }
@@ -397,29 +353,6 @@ impl Session {
         self.take_back().await?;
         // Killed after it was announced: not every statement has a place where it would notice.
         if self.state.interrupt.is_killed() { Err(interrupted()) } else { Ok(()) }
-    }
-
-    /// Waits for a load that is under way, and takes back what it was lent.
-    pub(crate) async fn take_back(&mut self) -> Result<()> {
-        if let Some(loading) = self.loading.take()
-            && let Ok(warnings) = loading.await
-        {
-            self.state.warnings = warnings;
-        }
-        if let Some(open) = &mut self.open
-            && let Holding::Away(back) = &mut open.txn
-        {
-            match back.await {
-                Ok(txn) => open.txn = Holding::Here(txn),
-                Err(_) => {
-                    self.open = None;
-                    return Err(Error::internal(
-                        "The transaction was lost with a load that was given up; it is rolled back.",
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Keeps what SHOW WARNINGS and ROW_COUNT() say of the statement that ended.
@@ -493,49 +426,23 @@ impl Session {
             Statement::Set(items) => Box::pin(set::execute(self, items, parameters)).await.map(Outcome::Done),
             Statement::Use(name) => self.enter(name).map(|()| done(0)),
             Statement::Begin { consistent_snapshot, read_only, at } => {
-                self.commit().await?;
-                let as_of = match at {
-                    Some(when) => Some(self.state.as_of(when, "START TRANSACTION").await?),
-                    None => None,
-                };
-                let next_read_only = self.next_read_only.take();
-                let read_only = *read_only
-                    || as_of.is_some()
-                    || next_read_only.unwrap_or_else(|| self.state.variables.transaction_read_only());
-                self.open =
-                    Some(Open { txn: Holding::NotBegun, read_only, implicit: false, savepoints: Vec::new(), as_of });
+                self.begin(*read_only, at.as_ref()).await?;
                 if *consistent_snapshot {
-                    self.transaction();
+                    self.open_transaction();
                 }
                 Ok(done(0))
             }
-            Statement::Commit { chain, .. } => {
-                let read_only = self.open.as_ref().is_some_and(|open| open.read_only);
-                self.commit().await?;
-                self.chain(*chain, read_only);
-                Ok(done(0))
-            }
+            Statement::Commit { chain, .. } => self.commit_and_chain(*chain).await.map(|()| done(0)),
             Statement::Rollback { to: None, chain, .. } => {
-                let read_only = self.open.take().is_some_and(|open| open.read_only);
-                self.chain(*chain, read_only);
+                self.roll_back(*chain);
                 Ok(done(0))
             }
             Statement::Rollback { to: Some(name), .. } => self.rollback_to(name).map(|()| done(0)),
             Statement::Savepoint(name) => {
-                if self.open.is_some() || !self.autocommit() {
-                    let savepoint = self.open_transaction().savepoint();
-                    let open = self.open.as_mut().expect("a transaction was opened above");
-                    open.savepoints.retain(|(other, _)| !same_name(other, name));
-                    open.savepoints.push((name.clone(), savepoint));
-                }
+                self.set_savepoint(name);
                 Ok(done(0))
             }
-            Statement::ReleaseSavepoint(name) => {
-                let open = self.open.as_mut().ok_or_else(|| no_savepoint(name))?;
-                let at = open.savepoints.iter().position(|(other, _)| same_name(other, name));
-                open.savepoints.truncate(at.ok_or_else(|| no_savepoint(name))?);
-                Ok(done(0))
-            }
+            Statement::ReleaseSavepoint(name) => self.release_savepoint(name).map(|()| done(0)),
             Statement::Unsupported(what) => Err(Error::unsupported(what)),
             Statement::Noop { .. } => Ok(done(0)),
             _ => Box::pin(statements::execute(self, parsed, parameters)).await,
@@ -569,22 +476,6 @@ impl Session {
         }
     }
 
-    /// Returns what ends a SELECT: a kill, or the time that its hint or `max_execution_time` gives it.
-    pub(crate) fn ends(&self, parsed: &Parsed) -> Ends {
-        self.ends_after(parsed.max_execution_ms)
-    }
-
-    /// As `ends`, for what can have no hint.
-    pub(crate) fn ends_without_hint(&self) -> Ends {
-        self.ends_after(None)
-    }
-
-    fn ends_after(&self, hint: Option<u64>) -> Ends {
-        let millis = hint.unwrap_or_else(|| self.state.variables.max_execution_ms());
-        let deadline = (millis > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(millis));
-        Ends { interrupt: self.interrupt(), deadline }
-    }
-
     /// Returns how long the client may say nothing.
     pub fn idle_max(&self) -> Duration {
         Duration::from_secs(self.state.variables.wait_timeout())
@@ -604,16 +495,11 @@ impl Session {
         if let Some(as_of) = self.past() {
             return Reader::Moment(as_of.moment.clone(), as_of.limit.clone());
         }
-        if self.open.is_some() || !self.autocommit() {
+        if !self.autocommits() {
             self.open_transaction();
             return Reader::Transaction;
         }
         Reader::Moment(self.state.engine.db.now(), None)
-    }
-
-    /// Returns the past that the transaction or the session was set to.
-    fn past(&self) -> Option<&AsOf> {
-        self.open.as_ref().and_then(|open| open.as_of.as_ref()).or(self.state.as_of.as_ref())
     }
 
     /// Tells whether everything is read through a snapshot, which may speak of less than there is.
@@ -628,12 +514,17 @@ impl Session {
 
     /// Tells whether this session reads a moment that it was set to.
     pub(crate) fn reads_the_past(&self) -> bool {
-        self.state.as_of.is_some() || self.open.as_ref().is_some_and(|open| open.as_of.is_some())
+        self.past().is_some()
     }
 
     /// Calls `read` with what this session reads.
     pub(crate) fn source<'a>(&'a self, reader: &'a Reader) -> Source<'a> {
-        reader.source(&self.open)
+        match reader {
+            Reader::Moment(moment, limit) => Source::Moment(moment, limit.as_ref()),
+            Reader::Transaction => {
+                Source::Txn(self.begun().expect("a reader of the transaction is made after it was begun"))
+            }
+        }
     }
 
     /// As `reading`, at a moment that the statement names, if it names one.
@@ -644,218 +535,12 @@ impl Session {
         }
     }
 
-    /// Carries out a statement that changes rows, in the open transaction or in one of its own.
-    async fn write(&mut self, parsed: &Parsed, parameters: &[Value]) -> Result<Done> {
-        self.check_writable()?;
-        let interrupt = self.interrupt();
-        if self.open.is_some() || !self.autocommit() {
-            self.open_transaction();
-            let open = self.open.as_mut().expect("a transaction was opened above");
-            let Holding::Here(txn) = &mut open.txn else { return Err(lost_transaction()) };
-            txn.set_foreign_key_checks(self.state.variables.foreign_key_checks());
-            let savepoint = txn.savepoint();
-            let work = dml::execute(&mut self.state, txn, &parsed.statement, &parsed.text, parameters);
-            return match interruptible(&interrupt, work).await {
-                Ok(effect) => Ok(self.state.done_of(effect)),
-                Err(error) => {
-                    txn.rollback_to(&savepoint);
-                    if error.kind == Some(Kind::Conflict) {
-                        self.open = None;
-                    }
-                    Err(error)
-                }
-            };
-        }
-        let mut retry = Retry::new(&self.state);
-        loop {
-            let mut txn = self.state.begin();
-            let work = dml::execute(&mut self.state, &mut txn, &parsed.statement, &parsed.text, parameters);
-            let done = interruptible(&interrupt, work).await;
-            let table = txn.written_tables().next();
-            let result = match done {
-                // A commit is not interrupted: nobody could say whether it happened.
-                Ok(effect) => txn.commit().await.map(|_| effect).map_err(Error::from),
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(effect) => {
-                    self.autocommitted();
-                    return Ok(self.state.done_of(effect));
-                }
-                Err(error) => interruptible(&interrupt, retry.again(error, table)).await?,
-            }
-            self.state.warnings.clear();
-        }
-    }
-
-    /// Carries out `work` in a transaction of its own, after committing the open one, as MySQL's definitions do. A lost
-    /// commit is tried again. Up to its commit it ends with a kill, or when its time is up.
-    pub(crate) async fn alone<T>(&mut self, work: &dyn Work<T>) -> Result<T> {
-        self.check_writable()?;
-        self.commit().await?;
-        let ends = self.ends_without_hint();
-        let mut retry = Retry::new(&self.state);
-        loop {
-            let mut txn = self.state.begin();
-            let running = async {
-                let value = work.run(&mut self.state, &mut txn).await?;
-                // Who was killed while it computed without a pause does not commit.
-                tokio::task::yield_now().await;
-                Ok(value)
-            };
-            let result = match until(&ends, running).await {
-                Ok(value) => txn.commit().await.map(|_| value).map_err(Error::from),
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(value) => {
-                    self.autocommitted();
-                    return Ok(value);
-                }
-                Err(error) => until(&ends, retry.again(error, None)).await?,
-            }
-            self.state.warnings.clear();
-        }
-    }
-
-    /// Returns the transaction that is open, or that autocommit=0 opens now.
-    pub(crate) fn txn(&mut self) -> Result<&mut Txn> {
-        self.state_and_txn().map(|(_, txn)| txn)
-    }
-
-    /// As `txn`, with the session's state beside it.
-    pub(crate) fn state_and_txn(&mut self) -> Result<(&mut State, &mut Txn)> {
-        self.open_transaction();
-        match self.open.as_mut().map(|open| &mut open.txn) {
-            Some(Holding::Here(txn)) => Ok((&mut self.state, txn)),
-            _ => Err(lost_transaction()),
-        }
-    }
-
-    /// Commits the open transaction, if there is one.
-    ///
-    /// # Errors
-    /// 1213 when another transaction changed the same rows first; everything is rolled back then.
-    pub(crate) async fn commit(&mut self) -> Result<()> {
-        match self.open.take().map(|open| open.txn) {
-            Some(Holding::Here(txn)) => {
-                txn.commit().await?;
-                Ok(())
-            }
-            Some(Holding::Away(_)) => Err(lost_transaction()),
-            Some(Holding::NotBegun) | None => Ok(()),
-        }
-    }
-
-    /// Hands the open transaction to a load, with the way to bring it back; none where the load is to have its own.
-    pub(crate) fn lend(&mut self) -> Option<(Box<Txn>, tokio::sync::oneshot::Sender<Box<Txn>>)> {
-        if self.open.is_none() && self.autocommit() {
-            return None;
-        }
-        self.open_transaction();
-        let open = self.open.as_mut()?;
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        match std::mem::replace(&mut open.txn, Holding::Away(receiver)) {
-            Holding::Here(txn) => Some((txn, sender)),
-            other => {
-                open.txn = other;
-                None
-            }
-        }
-    }
-
-    /// Returns where a load reports its warnings to.
-    pub(crate) fn loading(&mut self) -> tokio::sync::oneshot::Sender<Vec<Warning>> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.loading = Some(receiver);
-        sender
-    }
-
-    /// Fails if this session may not write now.
-    pub(crate) fn check_writable(&self) -> Result<()> {
-        if let Some(as_of) = &self.state.as_of {
-            let message = format!(
-                "The session reads a moment of the past ('{}') and cannot write. Go back to the present with SET as_of = ''.",
-                as_of.text
-            );
-            return Err(Error::new(1792, "25006", message));
-        }
-        let read_only = match &self.open {
-            Some(open) => open.read_only,
-            None => self.next_read_only.unwrap_or_else(|| self.state.variables.transaction_read_only()),
-        };
-        if read_only {
-            return Err(Error::new(1792, "25006", "Cannot execute statement in a READ ONLY transaction."));
-        }
-        Ok(())
-    }
-
-    /// SET TRANSACTION READ ONLY | READ WRITE: for the next transaction only.
-    pub(crate) fn set_next_read_only(&mut self, read_only: bool) {
-        self.next_read_only = Some(read_only);
-    }
-
-    /// Notes that a statement was a transaction of its own: SET TRANSACTION was for that one.
-    pub(crate) fn autocommitted(&mut self) {
-        if self.open.is_none() {
-            self.next_read_only = None;
-        }
-    }
-
-    fn chain(&mut self, chain: bool, read_only: bool) {
-        if chain {
-            let (savepoints, as_of) = (Vec::new(), None);
-            self.open = Some(Open { txn: Holding::NotBegun, read_only, implicit: false, savepoints, as_of });
-        }
-    }
-
-    fn rollback_to(&mut self, name: &str) -> Result<()> {
-        let open = self.open.as_mut().ok_or_else(|| no_savepoint(name))?;
-        let at = open.savepoints.iter().position(|(other, _)| same_name(other, name));
-        let at = at.ok_or_else(|| no_savepoint(name))?;
-        let Holding::Here(txn) = &mut open.txn else { return Err(lost_transaction()) };
-        txn.rollback_to(&open.savepoints[at].1);
-        open.savepoints.truncate(at + 1);
-        Ok(())
-    }
-
-    /// Begins the open transaction if no statement of it has run yet.
-    fn transaction(&mut self) {
-        if let Some(open) = &mut self.open
-            && matches!(open.txn, Holding::NotBegun)
-        {
-            open.txn = Holding::Here(Box::new(self.state.begin()));
-        }
-    }
-
-    /// Returns the open transaction; opens one if there is none (autocommit is off).
-    fn open_transaction(&mut self) -> &mut Txn {
-        let read_only = match self.open {
-            Some(_) => false,
-            None => self.next_read_only.take().unwrap_or_else(|| self.state.variables.transaction_read_only()),
-        };
-        let open = self.open.get_or_insert_with(|| Open {
-            txn: Holding::NotBegun,
-            read_only,
-            implicit: true,
-            savepoints: Vec::new(),
-            as_of: None,
-        });
-        if !matches!(open.txn, Holding::Here(_)) {
-            open.txn = Holding::Here(Box::new(self.state.begin()));
-        }
-        match &mut open.txn {
-            Holding::Here(txn) => txn,
-            _ => unreachable!("the transaction was put there just now"),
-        }
-    }
-
     fn enter(&mut self, name: &str) -> Result<()> {
         if name.is_empty() {
             return Err(Error::new(1046, "3D000", "No database selected"));
         }
         let reader = self.reader();
-        let source = reader.source(&self.open);
+        let source = self.source(&reader);
         self.state.rights.require_any_in_database(name)?;
         let found = if crate::ddl::is_virtual(name) {
             name.to_lowercase()
@@ -872,16 +557,6 @@ impl Session {
 pub(crate) enum Reader {
     Moment(Moment, Option<Limit>),
     Transaction,
-}
-
-impl Reader {
-    fn source<'a>(&'a self, open: &'a Option<Open>) -> Source<'a> {
-        match (self, open) {
-            (Reader::Moment(moment, pin), _) => Source::Moment(moment, pin.as_ref()),
-            (Reader::Transaction, Some(Open { txn: Holding::Here(txn), .. })) => Source::Txn(txn),
-            (Reader::Transaction, _) => unreachable!("a reader of the transaction is made after it was begun"),
-        }
-    }
 }
 
 impl State {
@@ -1077,88 +752,6 @@ impl names::Values for State {
     }
 }
 
-/// Runs `work` until it is done or somebody kills the query.
-pub(crate) async fn interruptible<T>(interrupt: &Interrupt, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::select! {
-        biased;
-        () = interrupt.killed() => Err(interrupted()),
-        result = work => result,
-    }
-}
-
-/// Tells whether a statement failed because it had to end.
-pub(crate) fn is_end(error: &Error) -> bool {
-    matches!(error.code, 1317 | 3024)
-}
-
-/// Runs `work` until it is done or the statement must end.
-pub(crate) async fn until<T>(ends: &Ends, work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::select! {
-        biased;
-        error = ends.reached() => Err(error),
-        result = work => result,
-    }
-}
-
-/// Runs a statement again that lost its commit to another, as long as `innodb_lock_wait_timeout` allows.
-struct Retry {
-    engine: Arc<Engine>,
-    tries: u32,
-    seconds: u64,
-    until: tokio::time::Instant,
-    /// Held once a commit was lost, to the end of the statement: of those that lost, one at a time tries again.
-    turn: Option<tokio::sync::OwnedMutexGuard<()>>,
-}
-
-impl Retry {
-    fn new(state: &State) -> Retry {
-        let seconds = state.variables.lock_wait_timeout();
-        let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
-        Retry { engine: state.engine.clone(), tries: 0, seconds, until, turn: None }
-    }
-
-    /// Waits until it is this statement's turn to run again. `table` is what it wrote to.
-    ///
-    /// # Errors
-    /// The error itself unless it is a conflict; 1205 when the time is up.
-    async fn again(&mut self, error: Error, table: Option<TableId>) -> Result<()> {
-        if error.kind != Some(Kind::Conflict) {
-            return Err(error);
-        }
-        self.tries += 1;
-        let wait = async {
-            match table {
-                Some(table) if self.turn.is_none() => self.turn = Some(self.engine.turn_of(table).lock_owned().await),
-                // A little longer each time, so that two that keep losing to each other part.
-                _ => tokio::time::sleep(Duration::from_micros(50 << self.tries.min(8))).await,
-            }
-        };
-        if tokio::time::timeout_at(self.until, wait).await.is_ok() && tokio::time::Instant::now() < self.until {
-            return Ok(());
-        }
-        let message = format!(
-            "Lock wait timeout exceeded; try restarting transaction. Others committed changes of the same rows first for {} \
-             seconds (innodb_lock_wait_timeout).",
-            self.seconds
-        );
-        Err(Error::new(1205, "HY000", message))
-    }
-}
-
 fn done(affected_rows: u64) -> Outcome {
     Outcome::Done(Done { affected_rows, ..Done::default() })
-}
-
-fn no_savepoint(name: &str) -> Error {
-    Error::new(1305, "42000", format!("SAVEPOINT {name} does not exist"))
-}
-
-fn lost_transaction() -> Error {
-    Error::internal("A load still works in the transaction")
-}
-
-/// Something to do in a transaction, more than once if the commit is lost. (A trait and not a closure: a closure's
-/// future cannot promise to be `Send` for every lifetime of what it borrows.)
-pub(crate) trait Work<T>: Sync {
-    fn run<'a>(&'a self, state: &'a mut State, txn: &'a mut Txn) -> BoxFuture<'a, Result<T>>;
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 
-use super::{COLLISIONS_TOLD_MAX, Inserted, OnDuplicate, Txn, footprint};
+use super::duplicates::COLLISIONS_TOLD_MAX;
+use super::{Inserted, OnDuplicate, Txn, footprint};
 use crate::cold::encode_keys;
 use crate::cold::{PartVersions, write_part};
 use crate::error::{Error, Result};

@@ -8,31 +8,35 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
+use arrow::array::{BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 
 use crate::catalog::{Catalog, Change, Content};
-use crate::cold::{Drafts, Keys, Manifest, decode_keys, encode_keys, encode_nullable_keys};
+use crate::cold::{Drafts, Keys, encode_keys, encode_nullable_keys};
 use crate::error::{Error, Kind, Result};
 use crate::hot::overlay::{Counters, Overlay};
 use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
 use crate::log::delta::Delta;
-use crate::log::{Pin, TableDelta, Terms};
+use crate::log::{Pin, Terms};
 use crate::moment::Moment;
-use crate::rows::{columns_of, conform, entry_text, key_batch, with_column};
-use crate::scan::{Layers, OwnRows, Place, TableScan, concat, pending_excluded};
-use crate::schema::{Table, Type};
+use crate::rows::{columns_of, key_batch, with_column};
+use crate::scan::{Layers, OwnRows, Place, TableScan};
+use crate::schema::Table;
 use crate::store::Hold;
+use crate::txn::duplicates::{COLLISIONS_TOLD_MAX, Duplicates};
 use crate::txn::footprint::Footprint;
-use crate::txn::sequencer::{Committed, Prepared, Refused};
+use crate::txn::sequencer::{Committed, Refused};
 
 pub mod bulk;
 mod define;
+mod duplicates;
 pub mod footprint;
 mod foreign;
+mod prepare;
 pub mod sequencer;
 
 pub use define::Ids;
+pub use duplicates::Standing;
 
 /// Who commits.
 #[derive(Clone, Debug)]
@@ -74,23 +78,11 @@ pub struct Inserted {
     pub collisions: Vec<String>,
 }
 
-/// Which rows of a batch could be inserted, and which run into rows that stand.
-pub struct Standing {
-    /// For the batch's rows, from the first on: whether a row stands in its way. It ends before a row that depends on what
-    /// becomes of those before it: one with a key of theirs, or that runs into the same row.
-    pub stands: Vec<bool>,
-    /// The rows that stand in the way, in order (`table.physical_schema()`).
-    pub rows: RecordBatch,
-}
-
 /// Counts the memory that the rows of a transaction take until it ends.
 pub trait Room: Send + Sync {
     /// Takes room for `bytes` in all, in the place of what was taken before. Where there is none, what was taken stands.
     fn resize(&mut self, bytes: usize) -> Result<()>;
 }
-
-/// How many collisions of ignored rows are told of.
-const COLLISIONS_TOLD_MAX: usize = 64;
 
 /// A transaction. Dropping it takes everything back.
 #[must_use = "a transaction that is dropped is rolled back"]
@@ -157,8 +149,6 @@ pub struct Savepoint {
 const ROOM_TRIES: usize = 100;
 const ROOM_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// How many bytes of rows one commit may bring into the log. The metastore takes no row of a gigabyte.
-const COMMIT_BYTES_MAX: usize = 768 << 20;
 /// How often a large load tries to get its turn among small commits.
 const LOAD_TRIES: usize = 20;
 
@@ -422,58 +412,6 @@ impl Txn {
         Ok(old.num_rows() as u64)
     }
 
-    /// Counts rows that are equal to the one that they replace. MySQL sees it only where the row cannot run into another,
-    /// by a further key, and where no foreign key refers to it.
-    async fn unchanged(&self, table: &Arc<Table>, rows: &RecordBatch, taken: &Duplicates) -> Result<u64> {
-        let keys = usize::from(!table.has_row_id()) + table.indexes.iter().filter(|index| index.unique).count();
-        if keys != 1 || self.is_parent(table) {
-            return Ok(0);
-        }
-        // A row replaces one of its own batch, or one that stands.
-        let (mut later, mut before, mut new, mut places) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for row in 0..rows.num_rows() {
-            match (taken.earlier.get(&row), taken.by_row.get(&row)) {
-                (Some((earlier, _)), _) => {
-                    later.push(row as u32);
-                    before.push(*earlier as u32);
-                }
-                (None, Some(standing)) => {
-                    new.push(row as u32);
-                    places.push(standing[0].0);
-                }
-                (None, None) => {}
-            }
-        }
-        let chosen = |at: Vec<u32>| take_record_batch(rows, &arrow::array::UInt32Array::from(at));
-        let mut same = equal_rows(table, &chosen(later)?, &chosen(before)?)?;
-        if !places.is_empty() {
-            let old = self.layers(table).await?.fetch(&places).await?;
-            same += equal_rows(table, &chosen(new)?, &old)?;
-        }
-        Ok(same)
-    }
-
-    /// Returns what rows that would be inserted run into: for ON DUPLICATE KEY UPDATE. Of several rows that stand in the
-    /// way of one, the first counts, by the order of keys.
-    pub async fn duplicates(&mut self, table: &Arc<Table>, rows: &RecordBatch) -> Result<Standing> {
-        let none = || RecordBatch::new_empty(table.physical_schema());
-        if table.has_row_id() && table.indexes.iter().all(|index| !index.unique) {
-            return Ok(Standing { stands: vec![false; rows.num_rows()], rows: none() });
-        }
-        let taken = self.find_duplicates(table, rows, None).await?;
-        let (mut stands, mut places, mut met) = (Vec::with_capacity(rows.num_rows()), Vec::new(), HashSet::new());
-        for row in 0..rows.num_rows() {
-            let place = taken.by_row.get(&row).and_then(|places| places.first()).map(|(place, _)| *place);
-            if taken.earlier.contains_key(&row) || place.is_some_and(|place| !met.insert(place)) {
-                break;
-            }
-            stands.push(place.is_some());
-            places.extend(place);
-        }
-        let rows = if places.is_empty() { none() } else { self.layers(table).await?.fetch(&places).await? };
-        Ok(Standing { stands, rows })
-    }
-
     /// Replaces rows: `old` holds their keys (`table.key_schema()`), `new` the whole rows that take their place
     /// (`table.physical_schema()`), row by row. A key that comes twice counts once. Returns how many rows.
     pub async fn update(&mut self, table: &Arc<Table>, old: &RecordBatch, new: &RecordBatch) -> Result<u64> {
@@ -638,193 +576,6 @@ impl Txn {
         }
     }
 
-    /// Encodes everything that the commit will say.
-    async fn prepare(&mut self) -> Result<Prepared> {
-        let mut footprint = self.footprint.clone();
-        footprint.writes.extend(&self.locks.writes);
-        footprint.leans.extend(&self.locks.leans);
-        let mut deltas = Vec::new();
-        let mut table_deltas = Vec::new();
-        let mut changes = self.changes.clone();
-        let mut written = self.moment.store().cold.files().drafts();
-        let mut expects = self.expects.clone();
-        let mut loads = Vec::new();
-        for (id, own) in &self.rows {
-            // Rows of a table that the transaction dropped afterwards never were.
-            let Some(table) = self.catalog.table_by_id(*id) else { continue };
-            if own.rows.overlay.is_empty() && own.rows.parts.is_empty() {
-                continue;
-            }
-            let delta = self.delta_of(table, own).await?;
-            footprint.leans.extend([footprint::table(*id), footprint::rows(*id)]);
-            if bulk::can_collide(table) {
-                if own.rows.parts.is_empty() {
-                    footprint.leans.push(bulk::loads_of(table));
-                } else {
-                    loads.push((bulk::loads_of(table), self.check_parts_against_log(table).await?));
-                }
-            }
-            let key_columns = table.key_columns();
-            for key in own.rows.overlay.keys() {
-                footprint.writes.push(footprint::row(*id, &key_columns, &key));
-            }
-            let (mut puts, mut deletes) = (delta.puts.num_rows() as u64, delta.deletes.num_rows() as u64);
-            if !own.rows.parts.is_empty() {
-                let (content, expected, rows) = self.content_with_parts(table, own, &mut written).await?;
-                puts += rows;
-                changes.push(Change::PutContent(*id, Arc::new(content)));
-                expects.extend(expected.map(|content| (*id, content)));
-            }
-            let body = if puts + deletes > 0 && delta.puts.num_rows() + delta.deletes.num_rows() > 0 {
-                delta.encode()?
-            } else {
-                bytes::Bytes::new()
-            };
-            if let Some((more_puts, more_deletes)) = self.counted.get(id) {
-                puts += more_puts;
-                deletes += more_deletes;
-            }
-            table_deltas.push(TableDelta { table: *id, puts, deletes, body });
-            deltas.push((*id, delta));
-        }
-        for change in &changes {
-            let id = match change {
-                Change::PutTable(table) => table.id,
-                Change::DropTable(id) | Change::PutContent(id, _) => *id,
-                _ => continue,
-            };
-            if !table_deltas.iter().any(|delta| delta.table == id) {
-                let (puts, deletes) = self.counted.get(&id).copied().unwrap_or_default();
-                table_deltas.push(TableDelta { table: id, puts, deletes, body: bytes::Bytes::new() });
-            }
-        }
-        let bytes: usize = table_deltas.iter().map(|delta| delta.body.len()).sum();
-        if bytes > COMMIT_BYTES_MAX {
-            let message = format!(
-                "The transaction changes rows of {} MB; one commit takes {}.",
-                bytes >> 20,
-                COMMIT_BYTES_MAX >> 20
-            );
-            return Err(
-                Error::invalid(message).with_hint("Nothing was applied; change the rows in several transactions.")
-            );
-        }
-        let mut files = self.files.split_off(0);
-        files.append(written);
-        Ok(Prepared {
-            read: self.read.clone(),
-            account: self.author.account,
-            author: self.author.name.clone(),
-            what: self.what.clone().unwrap_or_default(),
-            upkeep: self.upkeep,
-            changes,
-            deltas,
-            table_deltas,
-            pins: self.pins.clone(),
-            files,
-            footprint,
-            loads,
-            expects,
-            sources: self.sources.clone(),
-        })
-    }
-
-    /// Returns what the transaction did to the rows of a table, through the log.
-    async fn delta_of(&self, table: &Arc<Table>, own: &OwnTable) -> Result<Delta> {
-        let newest = Version(u64::MAX - 1);
-        let puts = own.rows.overlay.visible(newest, &HashSet::new(), false)?;
-        // Earlier statements may have written under an earlier definition.
-        let puts: Vec<RecordBatch> = puts.iter().map(|batch| conform(batch, table)).collect::<Result<_>>()?;
-        let puts = concat(table, &puts)?;
-        let mut killed = own.rows.overlay.killed_keys();
-        killed.sort();
-        if !own.rows.parts.is_empty() && !killed.is_empty() {
-            // Rows of the transaction's own parts that it deleted again never were, for others.
-            let mut keys = Keys::new();
-            killed.iter().try_for_each(|key| keys.push(key))?;
-            let base = self.moment.layers(table, &self.catalog, None).await?;
-            let places = base.find(&keys).await?;
-            let mut place = places.iter();
-            killed.retain(|_| place.next().is_some_and(Option::is_some));
-        }
-        let types: Vec<Type> = table
-            .key_columns()
-            .iter()
-            .map(|id| table.column_by_id(*id).map_or(Type::UInt64, |column| column.ty))
-            .collect();
-        let deletes = if killed.is_empty() {
-            RecordBatch::new_empty(table.key_schema())
-        } else {
-            RecordBatch::try_new(table.key_schema(), decode_keys(&types, killed.iter().map(|key| &**key))?)?
-        };
-        let counters = self.counters(table)?;
-        Ok(Delta {
-            puts,
-            deletes,
-            next_row_id: if table.has_row_id() { counters.next_row_id.load(Ordering::Relaxed) } else { 0 },
-            next_auto: if table.columns.iter().any(|column| column.auto_increment) {
-                counters.next_auto.load(Ordering::Relaxed)
-            } else {
-                0
-            },
-        })
-    }
-
-    /// Returns the content with the transaction's own parts in its manifest, the content that it was made from (if it
-    /// stands in the store) and how many rows the parts bring.
-    async fn content_with_parts(
-        &self,
-        table: &Arc<Table>,
-        own: &OwnTable,
-        files: &mut Drafts,
-    ) -> Result<(Content, Option<Arc<Content>>, u64)> {
-        let store = self.moment.store();
-        let own_content =
-            self.changes.iter().any(|change| matches!(change, Change::PutContent(id, _) if *id == table.id));
-        let newest = store.head.load();
-        let base = match (own_content, newest.catalog.content(table.id)) {
-            (false, Some(content)) => content.clone(),
-            _ => self.catalog.content(table.id).cloned().unwrap_or_else(|| Arc::new(Content::empty())),
-        };
-        let mut rows = 0;
-        let mut manifest = match base.manifest {
-            Some(digest) => Manifest::clone(&*store.cold.manifest(digest).await?),
-            None => Manifest::default(),
-        };
-        // Parts without a version of their own belong to an earlier load: it must be said before another one joins.
-        for part in &mut manifest.parts {
-            *part = part.clone().with_version(base.parts_version);
-        }
-        for pending in &own.rows.parts {
-            let excluded = pending_excluded(&own.rows, pending);
-            rows += pending.part.rows - excluded.len();
-            if excluded.len() == pending.part.rows {
-                continue;
-            }
-            let mut part = pending.part.as_ref().clone();
-            if !excluded.is_empty() {
-                let (deletions, record) = store.cold.put_deletions(&excluded).await?;
-                part.deletions = Some(deletions);
-                files.push(record);
-            }
-            manifest.parts.push(part);
-        }
-        fail::fail_point!("commit::load_manifest", crate::error::failing);
-        manifest.sort();
-        let (digest, record) = store.cold.put_manifest(&manifest).await?;
-        files.push(record);
-        // The counters stand in no delta when all rows went to parts.
-        let counters = self.counters(table)?;
-        let content = Content {
-            manifest: Some(digest),
-            parts_version: Version::MAX,
-            next_row_id: base.next_row_id.max(counters.next_row_id.load(Ordering::Relaxed)),
-            next_auto: base.next_auto.max(counters.next_auto.load(Ordering::Relaxed)),
-            ..base.as_ref().clone()
-        };
-        Ok((content, (!own_content).then_some(base), rows))
-    }
-
     /// Lays rows and deleted keys over what the transaction has, as part of the running statement.
     fn write(&mut self, table: &Arc<Table>, puts: RecordBatch, deletes: RecordBatch) -> Result<()> {
         for index in table.indexes.iter().filter(|index| index.unique) {
@@ -885,162 +636,6 @@ impl Txn {
         let rows = rows.map(|rows| take_record_batch(rows, &first)).transpose()?;
         Ok((take_record_batch(keys, &first)?, rows))
     }
-
-    /// Finds which new rows collide, by primary key and unique indexes, with rows that stand (but for those that leave
-    /// in the same statement) or with an earlier row of the batch.
-    async fn find_duplicates(
-        &self,
-        table: &Arc<Table>,
-        rows: &RecordBatch,
-        leaving: Option<&HashSet<&[u8]>>,
-    ) -> Result<Duplicates> {
-        let mut duplicates = Duplicates::default();
-        let layers = self.layers(table).await?;
-        if !table.has_row_id() {
-            let keys = encode_keys(&columns_of(rows, &table.primary_key)?)?;
-            duplicates.within(None, keys.iter().map(Some));
-            let staying = |at: usize| leaving.is_none_or(|leaving| !leaving.contains(keys.get(at)));
-            for (at, place) in layers.find(&keys).await?.into_iter().enumerate() {
-                if let Some(place) = place
-                    && staying(at)
-                {
-                    duplicates.by_row.entry(at).or_default().push((place, None));
-                }
-            }
-        }
-        for (number, index) in table.indexes.iter().enumerate().filter(|(_, index)| index.unique) {
-            let values = encode_nullable_keys(&columns_of(rows, &index.columns)?)?;
-            duplicates.within(Some(number), values.iter());
-            let wanted: HashSet<Vec<u8>> = values.iter().flatten().map(<[u8]>::to_vec).collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let mut places = layers.find_secondary(&index.columns, &wanted).await?;
-            if let Some(leaving) = leaving.filter(|_| !places.is_empty()) {
-                let all: Vec<Place> = places.iter().map(|(_, place)| *place).collect();
-                let keys = encode_keys(layers.fetch_keys(&all).await?.columns())?;
-                let mut key = keys.iter();
-                places.retain(|_| key.next().is_some_and(|key| !leaving.contains(key)));
-            }
-            let found: HashMap<Vec<u8>, Place> = places.into_iter().collect();
-            for (at, value) in values.iter().enumerate() {
-                if let Some(place) = value.and_then(|value| found.get(value)) {
-                    duplicates.by_row.entry(at).or_default().push((*place, Some(number)));
-                }
-            }
-        }
-        Ok(duplicates)
-    }
-}
-
-/// Collisions of rows that are about to be inserted.
-#[derive(Default)]
-struct Duplicates {
-    /// Row of the batch to the rows that stand in its way, each with the number of the unique index (`None` is the
-    /// primary key).
-    by_row: HashMap<usize, Vec<(Place, Option<usize>)>>,
-    /// Row of the batch to an earlier row of the batch with the same key.
-    earlier: HashMap<usize, (usize, Option<usize>)>,
-    /// Rows of the batch that a later one of the batch would replace.
-    replaced: HashSet<usize>,
-    /// For the primary key and each unique index: rows that share their value with another, to the first that has it.
-    groups: Vec<HashMap<usize, usize>>,
-}
-
-impl Duplicates {
-    fn is_empty(&self) -> bool {
-        self.by_row.is_empty() && self.earlier.is_empty()
-    }
-
-    fn within<'a>(&mut self, index: Option<usize>, values: impl Iterator<Item = Option<&'a [u8]>>) {
-        let mut seen: HashMap<&[u8], usize> = HashMap::new();
-        let mut groups: HashMap<usize, usize> = HashMap::new();
-        for (at, value) in values.enumerate() {
-            if let Some(value) = value
-                && let Some(before) = seen.insert(value, at)
-            {
-                self.earlier.entry(at).or_insert((before, index));
-                self.replaced.insert(before);
-                let first = *groups.entry(before).or_insert(before);
-                groups.insert(at, first);
-            }
-        }
-        self.groups.push(groups);
-    }
-
-    /// Tells for each of the batch's rows whether it stands after all were inserted in turn, each left out if one that
-    /// stands has its key or a unique value of it.
-    fn stand(&self, rows: usize) -> Vec<bool> {
-        let mut taken: HashSet<(usize, usize)> = HashSet::new();
-        (0..rows)
-            .map(|row| {
-                let groups = self.groups.iter().enumerate();
-                let own: Vec<(usize, usize)> =
-                    groups.filter_map(|(index, groups)| Some((index, *groups.get(&row)?))).collect();
-                let stands = !self.by_row.contains_key(&row) && own.iter().all(|group| !taken.contains(group));
-                if stands {
-                    taken.extend(own);
-                }
-                stands
-            })
-            .collect()
-    }
-
-    fn is_replaced_within(&self, row: usize) -> bool {
-        self.replaced.contains(&row)
-    }
-
-    fn places(&self) -> Vec<Place> {
-        let mut places: Vec<Place> = self.by_row.values().flatten().map(|(place, _)| *place).collect();
-        places.sort_by_key(|place| match place {
-            Place::Own(row) => (0, 0, *row),
-            Place::Hot(row) => (1, 0, *row),
-            Place::Part(part, row) => (2, *part, *row),
-            Place::Pending(part, row) => (3, *part, *row),
-        });
-        places.dedup();
-        places
-    }
-
-    /// Returns the key by which a row collides first: the number of a unique index, or `None` for the primary key.
-    fn key_of(&self, row: usize) -> Option<Option<usize>> {
-        let stands = self.by_row.get(&row).map(|places| places[0].1);
-        let within = self.earlier.get(&row).map(|(_, index)| *index);
-        stands.into_iter().chain(within).min()
-    }
-
-    /// Returns MySQL's error for the first collision.
-    fn error(&self, table: &Table, rows: &RecordBatch) -> Error {
-        let row = self.by_row.keys().chain(self.earlier.keys()).copied().min().unwrap_or_default();
-        Error::new(Kind::Duplicate, self.message(table, rows, row))
-    }
-
-    /// Says what the first rows run into that are not kept.
-    fn told(&self, table: &Table, rows: &RecordBatch, keep: &[bool], max: usize) -> Vec<String> {
-        let ignored = keep.iter().enumerate().filter(|(_, keep)| !**keep);
-        ignored.take(max).map(|(row, _)| self.message(table, rows, row)).collect()
-    }
-
-    fn message(&self, table: &Table, rows: &RecordBatch, row: usize) -> String {
-        let (name, columns) = match self.key_of(row).flatten() {
-            None => ("PRIMARY", table.primary_key.clone()),
-            Some(number) => (table.indexes[number].name.as_str(), table.indexes[number].columns.clone()),
-        };
-        let columns: Vec<ArrayRef> = columns_of(rows, &columns).unwrap_or_default();
-        let entry = entry_text(&columns, row);
-        format!("Duplicate entry '{entry}' for key '{}.{name}'", table.name)
-    }
-}
-
-/// Counts the rows that are equal in every column, NULLs included.
-fn equal_rows(table: &Table, left: &RecordBatch, right: &RecordBatch) -> Result<u64> {
-    let mut differs = BooleanArray::from(vec![false; left.num_rows()]);
-    for column in &table.columns {
-        let name = column.id.physical_name();
-        let (Some(left), Some(right)) = (left.column_by_name(&name), right.column_by_name(&name)) else { continue };
-        differs = arrow::compute::or(&differs, &arrow::compute::kernels::cmp::distinct(left, right)?)?;
-    }
-    Ok(differs.false_count() as u64)
 }
 
 /// Returns a pin for the transaction's own commit; the sequencer fills in version and times.

@@ -10,9 +10,10 @@ use strandline_core::when::Limit;
 use super::done;
 use crate::api::Outcome;
 use crate::error::{Error, Result};
+use crate::interrupt::until;
 use crate::parse::{CloneDatabase, CloneTable, When};
 use crate::plan::{Source, find_table};
-use crate::session::{Session, State, Work, until};
+use crate::session::{Session, State, Work};
 use crate::warning::Warning;
 
 pub async fn table(session: &mut Session, clone: &CloneTable) -> Result<Outcome> {

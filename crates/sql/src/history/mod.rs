@@ -13,8 +13,9 @@ use strandline_core::when::{When, parse_time};
 use crate::access;
 use crate::api::{Done, Outcome};
 use crate::error::{Error, Result};
+use crate::interrupt::until;
 use crate::parse::{Branch, HistoryStatement, MatrixOne, Period, PeriodUnit, RestoreFrom, Scope, TableName, Target};
-use crate::session::{Session, State, until};
+use crate::session::{Session, State};
 use crate::warning::Warning;
 
 mod clone;
