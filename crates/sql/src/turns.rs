@@ -3,16 +3,20 @@
 //! DataFusion lets only what reads rows give way, and a few rows can join to billions. A join that hands batches on gives
 //! way by the number of batches. A nested loop may find nothing for a long time: what it compares with all rows of its
 //! other side comes to it in slices, and it gives way between them. The more rows the other side has, the fewer a slice.
+//!
+//! A nested loop whose kept side does not fit into memory fails. DataFusion 55 would read that side again and write it to
+//! the disk, and then each of its partitions tells by itself which rows found nothing: an outer join, or one that only asks
+//! whether there is a row, answers some of them twice (as the comments of its `nested_loop_join.rs` say).
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::coop::CooperativeExec;
@@ -33,7 +37,7 @@ pub fn giving_way(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>
                 let others = Arc::new(AtomicUsize::new(0));
                 let sides = node.children().into_iter().zip([Side::Kept, Side::Probing]);
                 let turns = |(input, side): (&Arc<dyn ExecutionPlan>, Side)| {
-                    Arc::new(Turns { input: input.clone(), side, others: others.clone() }) as Arc<dyn ExecutionPlan>
+                    Arc::new(Turns::new(input.clone(), side, others.clone())) as Arc<dyn ExecutionPlan>
                 };
                 let children = sides.map(turns).collect();
                 node.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))?
@@ -62,6 +66,14 @@ struct Turns {
     side: Side,
     /// How many rows are kept.
     others: Arc<AtomicUsize>,
+    /// The side that is kept was asked for.
+    is_read: AtomicBool,
+}
+
+impl Turns {
+    fn new(input: Arc<dyn ExecutionPlan>, side: Side, others: Arc<AtomicUsize>) -> Turns {
+        Turns { input, side, others, is_read: AtomicBool::new(false) }
+    }
 }
 
 impl DisplayAs for Turns {
@@ -98,15 +110,19 @@ impl ExecutionPlan for Turns {
     }
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Turns { input: children.remove(0), side: self.side, others: self.others.clone() }))
+        Ok(Arc::new(Turns::new(children.remove(0), self.side, self.others.clone())))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if self.side == Side::Kept && self.is_read.swap(true, Ordering::Relaxed) {
+            let message = "one side of a join by anything but equality must be held, and does not fit";
+            return Err(DataFusionError::ResourcesExhausted(message.to_owned()));
+        }
         let rows = self.input.execute(partition, context)?;
         let others = self.others.clone();
         match self.side {
             Side::Kept => {
-                // A join in a recursive query runs again and again, and one that spills reads its side twice.
+                // A join in a recursive query is made anew for each of its rounds, over the same count.
                 others.store(0, Ordering::Relaxed);
                 let counted = rows.inspect_ok(move |batch| {
                     others.fetch_add(batch.num_rows(), Ordering::Relaxed);
@@ -166,6 +182,25 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_kept_side_is_read_once() {
+        use datafusion::physical_plan::empty::EmptyExec;
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::UInt32, false)]));
+        let empty = Arc::new(EmptyExec::new(schema));
+        let kept = Arc::new(Turns::new(empty.clone(), Side::Kept, Arc::default()));
+        let context = Arc::new(TaskContext::default());
+        kept.execute(0, context.clone()).map(drop).unwrap();
+        let refused = kept.execute(0, context.clone()).map(drop).unwrap_err();
+        assert!(matches!(refused, DataFusionError::ResourcesExhausted(_)), "{refused:?}");
+        // A recursive query makes it anew for each round.
+        let anew = kept.with_new_children(vec![empty.clone()]).unwrap();
+        anew.execute(0, context.clone()).map(drop).unwrap();
+        let probing = Turns::new(empty, Side::Probing, Arc::default());
+        for _ in 0..2 {
+            probing.execute(0, context.clone()).map(drop).unwrap();
+        }
+    }
 
     #[tokio::test]
     async fn the_more_there_is_to_compare_with_the_shorter_is_a_slice() {

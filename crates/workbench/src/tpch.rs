@@ -160,9 +160,16 @@ pub async fn run(conn: &mut Conn, number: usize) -> Result<Vec<Row>, mysql_async
     Ok(rows)
 }
 
+/// What is misprinted in the crate's answers: the query, what stands there, and what the specification's reference answers
+/// (`q11.out`, `q17.out`) say.
+const MISPRINTS: [(usize, &str, &str); 2] = [(11, "1297         |", "129760|"), (17, "348406.02", "348406.05")];
+
 /// Compares rows with the answer at scale factor 1; returns the first difference.
 pub fn difference(number: usize, rows: &[Row]) -> Option<String> {
-    let answer = answers_sf1::answer(number as i32)?;
+    let mut answer = answers_sf1::answer(number as i32)?.to_owned();
+    for (_, printed, right) in MISPRINTS.iter().filter(|(query, ..)| *query == number) {
+        answer = answer.replacen(printed, right, 1);
+    }
     let expected: Vec<&str> = answer.lines().filter(|line| !line.trim().is_empty()).skip(1).collect();
     if expected.len() != rows.len() {
         return Some(format!("{} rows, not {}", rows.len(), expected.len()));

@@ -440,7 +440,10 @@ fn kills_at_any_time_lose_nothing() {
                 return;
             }
             if let Err(wrong) = round(&mut chain, number) {
-                lost.lock().unwrap().push(format!("store {seed}, {}: {wrong}", chain.last));
+                let wrong = format!("store {seed}, {}: {wrong}", chain.last);
+                // At once, too: a long run may be cut short.
+                println!("{wrong}");
+                lost.lock().unwrap().push(wrong);
                 return;
             }
             if number + 1 == rounds && wanted >= 2 * ROUNDS {

@@ -181,9 +181,12 @@ pub async fn found_rows(
     let planned = Box::pin(plan::query(reading, query, "", parameters, &options)).await?;
     let fields = planned.logical.schema().fields().clone();
     let found = Box::pin(run::collect(planned)).await?;
+    // They stand there twice while they are put together. As they become, the transaction counts them.
+    let bytes = found.memory.size();
+    found.memory.try_grow(bytes).map_err(failure::of_query)?;
     let batch = concat_batches(&found.schema, &found.batches).map_err(arrow)?;
-    // As found, and as they become. From there on the transaction counts them.
-    found.memory.try_grow(run::bytes_of(&batch)).map_err(failure::of_query)?;
+    drop(found.batches);
+    found.memory.shrink(bytes);
     Ok(Found { batch, fields, _memory: found.memory })
 }
 
