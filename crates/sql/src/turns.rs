@@ -194,7 +194,8 @@ mod tests {
         let refused = kept.execute(0, context.clone()).map(drop).unwrap_err();
         assert!(matches!(refused, DataFusionError::ResourcesExhausted(_)), "{refused:?}");
         // A recursive query makes it anew for each round.
-        let anew = kept.with_new_children(vec![empty.clone()]).unwrap();
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        let anew = kept.replace_children(vec![empty.clone()], options).unwrap();
         anew.execute(0, context.clone()).map(drop).unwrap();
         let probing = Turns::new(empty, Side::Probing, Arc::default());
         for _ in 0..2 {
