@@ -252,7 +252,9 @@ mod tests {
     #[test]
     fn a_missing_database_a_missing_right_and_a_full_disk_are_told_apart() {
         let kind = |code| Error::answered(code, "HY000", "no").kind();
-        assert_eq!([kind(1049), kind(1142), kind(1030)], [Kind::NotFound, Kind::Denied, Kind::Unavailable]);
+        assert_eq!([kind(1049), kind(1142), kind(1114)], [Kind::NotFound, Kind::Denied, Kind::Unavailable]);
+        // Storage that cannot be reached.
+        assert_eq!(kind(1030), Kind::Unavailable);
         assert_eq!(kind(1213), Kind::Conflict);
     }
 }

@@ -199,10 +199,7 @@ fn is_full(kind: std::io::ErrorKind) -> bool {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
-        let kind = match error.kind() {
-            kind if is_full(kind) => Kind::Full,
-            _ => Kind::Internal,
-        };
+        let kind = if is_full(error.kind()) { Kind::Full } else { Kind::Internal };
         Error::new(kind, format!("Disk: {error}.")).with_source(error)
     }
 }

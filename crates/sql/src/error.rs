@@ -106,3 +106,18 @@ impl From<strandline_core::error::Error> for Error {
         Error { code, sqlstate, message: error.to_string(), kind: Some(error.kind()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use strandline_core::error::Error as CoreError;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_storage_that_is_away_are_told_apart_and_ours_comes_back_as_it_was() {
+        assert_eq!(Error::from(CoreError::full("The disk is full.")).code, 1114);
+        assert_eq!(Error::from(CoreError::unavailable("It cannot be reached.")).code, 1030);
+        let ours = Error::new(1038, "HY001", "Out of memory.");
+        assert_eq!(Error::from(CoreError::from(ours.clone())), ours);
+    }
+}

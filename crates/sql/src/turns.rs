@@ -180,12 +180,12 @@ impl RecordBatchStream for Slices {
 mod tests {
     use arrow::array::UInt32Array;
     use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_plan::empty::EmptyExec;
 
     use super::*;
 
     #[tokio::test]
     async fn the_kept_side_is_read_once() {
-        use datafusion::physical_plan::empty::EmptyExec;
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::UInt32, false)]));
         let empty = Arc::new(EmptyExec::new(schema));
         let kept = Arc::new(Turns::new(empty.clone(), Side::Kept, Arc::default()));

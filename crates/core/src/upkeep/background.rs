@@ -210,7 +210,7 @@ fn aside(name: &str, work: impl Future<Output = ()> + Send + 'static) -> Result<
 /// Lets the other threads of the machine go before this one. On Linux each thread has a niceness of its own, which it hands
 /// on (nice(2), sched(7)); elsewhere it is the process's, and left alone.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "no library of ours has it")]
+#[expect(unsafe_code, reason = "the C library sets a thread's niceness")]
 fn stand_back() {
     // SAFETY: it takes a number and touches no memory. Where it fails, the niceness is what it was.
     unsafe { libc::nice(NICENESS) };
