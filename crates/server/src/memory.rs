@@ -6,12 +6,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
+
 use crate::Result;
 
 /// What the process takes beside what it shares out: of a machine this is nobody's share.
 const OWN_BYTES: u64 = 128 << 20;
 /// With less nothing can be done.
 const LEAST_BYTES: u64 = 64 << 20;
+
+thread_local! {
+    /// Where the allocator counts what this thread takes and gives back.
+    static COUNTS: Option<[ThreadLocal<u64>; 2]> = Some([allocatedp::read().ok()?, deallocatedp::read().ok()?]);
+}
+
+/// Returns how many bytes this thread has taken from the allocator, less those that it gave back.
+pub fn taken_by_thread() -> i64 {
+    let count = |counts: &[ThreadLocal<u64>; 2]| counts[0].get().wrapping_sub(counts[1].get()).cast_signed();
+    COUNTS.with(|counts| counts.as_ref().map_or(0, count))
+}
 
 /// A share of what there is, or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::functions::settings::StatementSettings;
 use crate::kept::{Kept, Written};
 use crate::parse::{self, Parsed};
+pub use crate::planning::Taken;
 use crate::processes::Processes;
 use crate::session::Session;
 use crate::sleep;
@@ -50,6 +51,8 @@ pub struct Options {
     pub spill_folder: Option<PathBuf>,
     /// How many threads all queries compute on, and how many parts one query is cut into.
     pub threads: usize,
+    /// Says what a thread holds, so that what planning takes is counted, too; `None` where the allocator does not say it.
+    pub taken: Option<Taken>,
     /// The folder whose files LOAD DATA INFILE (without LOCAL) may read; `None` is none.
     pub load_folder: Option<PathBuf>,
 }
@@ -63,6 +66,7 @@ impl Default for Options {
             read_memory_bytes: 256 << 20,
             spill_folder: None,
             threads,
+            taken: None,
             load_folder: None,
         }
     }
@@ -316,7 +320,7 @@ fn template(db: &Database, options: &Options) -> datafusion::error::Result<Sessi
     settings.catalog.create_default_catalog_and_schema = false;
     settings.catalog.information_schema = false;
     expressions::configure(&mut config);
-    let config = config.with_extension(Arc::new(QueryThreads::start(options.threads.max(1))?));
+    let config = config.with_extension(Arc::new(QueryThreads::start(options.threads.max(1), options.taken)?));
 
     let disk = match &options.spill_folder {
         Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),

@@ -27,6 +27,7 @@ mod names_of_database;
 mod parse;
 pub mod passwords;
 mod plan;
+mod planning;
 mod point;
 pub mod processes;
 mod rounds;

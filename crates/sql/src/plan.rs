@@ -16,6 +16,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{
@@ -45,7 +46,7 @@ use crate::parse::{self, TableAtMoment};
 use crate::rounds::RoundsMax;
 use crate::scan::{Hidden, MomentTable};
 use crate::session::State;
-use crate::{api, context, ddl, hidden, names_of_database, run, walk, wildcard};
+use crate::{api, context, ddl, hidden, names_of_database, planning, run, walk, wildcard};
 
 /// What a statement reads: the session, and the moment or the transaction that it reads in.
 #[derive(Clone, Copy)]
@@ -93,6 +94,8 @@ pub struct Planned {
     pub state: Arc<SessionState>,
     pub shown: Shown,
     pub scans: Vec<Scanned>,
+    /// Counts what its plans take, as long as it is held.
+    pub memory: Arc<MemoryReservation>,
 }
 
 /// A table that a plan reads, for EXPLAIN.
@@ -150,15 +153,18 @@ pub async fn query(
     session.config_mut().set_extension(Arc::new(RoundsMax(rounds)));
     let session = Arc::new(session);
     let database = reading.state.database.as_ref().map(|name| name.to_lowercase());
-    let job = Job { reading, session: &session, query, text, parameters, options, database, depth: 0 };
+    let memory = Arc::new(MemoryConsumer::new("plan").register(&session.runtime_env().memory_pool));
+    let job = Job { reading, session: &session, memory: &memory, query, text, parameters, options, database, depth: 0 };
     let (logical, shown, scans) = plan_in(job).await?;
-    Ok(Planned { logical, state: session, shown, scans })
+    Ok(Planned { logical, state: session, shown, scans, memory })
 }
 
 /// One query to plan: the statement's own, or that of a view in it.
 struct Job<'a> {
     reading: Reading<'a>,
     session: &'a Arc<SessionState>,
+    /// Counts what the plans take.
+    memory: &'a Arc<MemoryReservation>,
     query: &'a Query,
     text: &'a str,
     parameters: &'a [api::Value],
@@ -174,7 +180,7 @@ fn plan_in(job: Job<'_>) -> BoxFuture<'_, Result<(LogicalPlan, Shown, Vec<Scanne
 }
 
 async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
-    let Job { reading, session, query, text, parameters, options, database, depth } = job;
+    let Job { reading, session, memory, query, text, parameters, options, database, depth } = job;
     let mut query = query.clone();
     let mut shown = names::name_columns(&mut query, text, reading.state.parse_options());
     let _ = walk::visit_mut(&mut query, &mut WithoutDual);
@@ -237,6 +243,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
         let look = Look {
             reading: here,
             session,
+            memory,
             options,
             past: table.when.is_some(),
             equals: equals.as_ref(),
@@ -282,20 +289,19 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
             source.is_some_and(|source| source.get_logical_plan().is_none() && hidden::has_version(&source.schema()))
         })?;
     }
-    wildcard::expand(&mut statement, &|name| tables.columns(name));
-
     let missing = tables.missing.clone();
     let here = session.clone();
     let work = async move {
+        wildcard::expand(&mut statement, &|name| tables.columns(name));
         let parser = ParserOptions::from(&here.config_options().sql_parser);
         let plan = SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement)?;
         // A view gets its types with the query that it stands in.
         if depth > 0 {
             return Ok(plan);
         }
-        here.analyzer().execute_and_check(plan, here.config_options(), |_, _| {})
+        here.analyzer().execute_and_check(plan, here.config_options(), |_, _| planning::look())
     };
-    let logical = run::threads(session).work(work).await.map_err(failure::of_query);
+    let logical = run::threads(session).work(memory, work).await.map_err(failure::of_query);
     let logical = logical.map_err(|error| {
         if let Some(((database, name), _)) = missing.iter().find(|(_, missing)| missing.message == error.message) {
             return reading.explain(database, name, error);
@@ -421,6 +427,7 @@ struct Look<'a> {
     /// The session, and the moment that the table is read at.
     reading: Reading<'a>,
     session: &'a Arc<SessionState>,
+    memory: &'a Arc<MemoryReservation>,
     options: &'a Options,
     /// The statement names a moment for this table.
     past: bool,
@@ -439,7 +446,7 @@ async fn resolve(
     scans: &mut Vec<Scanned>,
     withheld: &mut Vec<Withheld>,
 ) -> Result<(Arc<dyn TableSource>, Vec<String>)> {
-    let Look { reading, session, options, past, equals, hidden, depth } = look;
+    let Look { reading, session, memory, options, past, equals, hidden, depth } = look;
     let rights = rights_of(reading, options);
     if database.eq_ignore_ascii_case("mysql") {
         rights.require_on_table(database, name, Privileges::SELECT)?;
@@ -511,6 +518,7 @@ async fn resolve(
     let job = Job {
         reading,
         session,
+        memory,
         query: &inner,
         text: &view.text,
         parameters: &[],
@@ -681,6 +689,7 @@ struct Tables {
 impl Tables {
     /// Returns the columns of a table that was resolved.
     fn columns(&self, name: &ObjectName) -> Option<Vec<String>> {
+        planning::look();
         let part = |part: &ObjectNamePart| part.as_ident().map(|ident| ident.value.clone());
         let key = match name.0.as_slice() {
             [table] => (self.database.clone().unwrap_or_default(), part(table)?),
@@ -694,6 +703,7 @@ impl Tables {
 
 impl ContextProvider for Tables {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        planning::look();
         let database = name.schema().map(str::to_owned).or_else(|| self.database.clone()).unwrap_or_default();
         let key = (database, name.table().to_owned());
         if let Some(source) = self.sources.get(&key) {
@@ -717,6 +727,7 @@ impl ContextProvider for Tables {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        planning::look();
         self.session.scalar_functions().get(name).cloned()
     }
 

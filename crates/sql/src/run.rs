@@ -28,7 +28,7 @@ use crate::rounds::{self, RoundsMax};
 use crate::scan::{self, meta};
 use crate::threads::QueryThreads;
 use crate::turns::giving_way;
-use crate::types;
+use crate::{planning, types};
 
 /// Runs a query for a client. `found` counts the rows as they go out, unless their `total` is known.
 pub async fn rows(planned: Planned, ends: Ends, found: Arc<AtomicU64>, total: Option<u64>) -> Result<Rows> {
@@ -92,13 +92,13 @@ const HELD_BYTES: usize = 256 << 10;
 
 /// Starts a query, and waits for its first rows.
 pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Result<RecordBatch>>)> {
-    let Planned { logical, state, .. } = planned;
+    let Planned { logical, state, memory, .. } = planned;
     let held = MemoryConsumer::new("rows on their way").register(&state.runtime_env().memory_pool);
-    let (stream, first) = match first_batch(&state, &logical).await {
+    let (stream, first) = match first_batch(&state, &logical, &memory).await {
         Err(error) if failure::is_out_of_memory(&error) => {
             let mut state = Arc::unwrap_or_clone(state);
             state.config_mut().options_mut().optimizer.prefer_hash_join = false;
-            first_batch(&Arc::new(state), &logical).await.map_err(failure::of_query)?
+            first_batch(&Arc::new(state), &logical, &memory).await.map_err(failure::of_query)?
         }
         other => other.map_err(failure::of_query)?,
     };
@@ -106,6 +106,7 @@ pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Re
     let target = schema.clone();
     let batches = stream::iter(first.map(Ok)).chain(stream);
     let batches = batches.map(move |batch| {
+        let _plan = &memory;
         let batch = batch.map_err(failure::of_query)?;
         let bytes = bytes_of(&batch);
         held.try_resize(if bytes > HELD_BYTES { 2 * bytes } else { 0 }).map_err(failure::of_query)?;
@@ -117,8 +118,9 @@ pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Re
 async fn first_batch(
     state: &Arc<SessionState>,
     logical: &LogicalPlan,
+    memory: &Arc<MemoryReservation>,
 ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), DataFusionError> {
-    let (physical, context) = physical(state, logical).await?;
+    let (physical, context) = physical(state, logical, memory).await?;
     let mut stream = threads(state).run(physical, context);
     let first = stream.next().await.transpose()?;
     Ok((stream, first))
@@ -128,10 +130,11 @@ async fn first_batch(
 pub async fn physical(
     state: &Arc<SessionState>,
     logical: &LogicalPlan,
+    memory: &Arc<MemoryReservation>,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), DataFusionError> {
     let (mut here, logical) = (state.clone(), logical.clone());
     let work = async move {
-        let optimised = here.optimizer().optimize(logical, here.as_ref(), |_, _| {})?;
+        let optimised = here.optimizer().optimize(logical, here.as_ref(), |_, _| planning::look())?;
         let rows = scan::batch_rows(&optimised, here.config().batch_size());
         if rows != here.config().batch_size() {
             let state = Arc::make_mut(&mut here);
@@ -141,7 +144,7 @@ pub async fn physical(
         let rounds = here.config().get_extension::<RoundsMax>().map_or(u64::MAX, |max| max.0);
         Ok((rounds::counted(giving_way(physical)?, rounds)?, here.task_ctx()))
     };
-    threads(state).work(work).await
+    threads(state).work(memory, work).await
 }
 
 /// Returns the threads that queries are planned and run on.

@@ -48,6 +48,7 @@ use strandline_core::scan::{PartScan, TableScan, versioned_schema};
 use strandline_core::schema::{Column, Initial, Table, Type};
 
 use crate::functions::settings::Zone;
+use crate::planning;
 
 /// How much of a part's end is read at once in the hope that its footer is in it.
 const FOOTER_BYTES: usize = 128 * 1024;
@@ -322,6 +323,7 @@ impl TableProvider for MomentTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        planning::look();
         let all: Vec<usize>;
         let projected = match projection {
             Some(projection) => projection.as_slice(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use futures::{FutureExt, StreamExt};
@@ -16,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
+use crate::planning::{self, GivenUp, Taken};
 
 /// Batches that wait for a slow client; the query waits beyond them.
 const BATCHES_AHEAD: usize = 2;
@@ -29,6 +31,7 @@ const PLANNINGS_MAX: usize = 64;
 pub struct QueryThreads {
     /// `None` only while dropping.
     pools: Option<Pools>,
+    taken: Option<Taken>,
 }
 
 #[derive(Debug)]
@@ -38,11 +41,11 @@ struct Pools {
 }
 
 impl QueryThreads {
-    /// Starts `threads` threads to compute on; those to plan on come and go.
+    /// Starts `threads` threads to compute on; those to plan on come and go, and count with `taken` what a plan takes.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(threads: usize) -> std::io::Result<QueryThreads> {
+    pub fn start(threads: usize, taken: Option<Taken>) -> std::io::Result<QueryThreads> {
         let planning = Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(PLANNINGS_MAX)
@@ -56,34 +59,44 @@ impl QueryThreads {
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()?;
-        Ok(QueryThreads { pools: Some(Pools { planning, computing }) })
+        Ok(QueryThreads { pools: Some(Pools { planning, computing }), taken })
     }
 
     fn pools(&self) -> &Pools {
         self.pools.as_ref().expect("there until dropped")
     }
 
-    /// Plans, or works out something else that does not wait. Dropping the future gives it up where it waits; a panic is
-    /// an error of the statement.
+    /// Plans, and adds what the plan takes to `memory`. Dropping the future gives it up where it waits or is looked at
+    /// (see [`planning`]); a panic is an error of the statement.
     ///
     /// # Errors
-    /// Those of `work`, and 1105 for a panic.
-    pub async fn work<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let planning = self.pools().planning.handle().clone();
+    /// Those of `work`, 1038 where the plan does not fit into memory, and 1105 for a panic.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        memory: &Arc<MemoryReservation>,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let threads = self.pools().planning.handle().clone();
         let (mut reply, answer) = oneshot::channel();
-        let here = planning.clone();
-        planning.spawn_blocking(move || {
+        let here = threads.clone();
+        let (memory, taken, asker) = (memory.clone(), self.taken, Arc::new(()));
+        let waits = Arc::downgrade(&asker);
+        threads.spawn_blocking(move || {
             here.block_on(async {
+                let begun = planning::begin(taken, memory, waits);
                 let done = tokio::select! {
                     biased;
                     // Nobody waits for it any more.
                     () = reply.closed() => return,
                     done = caught(work) => done,
                 };
-                drop(reply.send(done));
+                let counted = begun.finish().map_err(|error| DataFusionError::External(Box::new(error)));
+                drop(reply.send(done.and_then(|done| counted.map(|()| done))));
             });
         });
-        answer.await.map_err(|_| DataFusionError::Execution("The threads for queries have ended.".to_owned()))?
+        let answer = answer.await;
+        drop(asker);
+        answer.map_err(|_| DataFusionError::Execution("The threads for queries have ended.".to_owned()))?
     }
 
     /// Runs a plan; dropping the stream ends it, at the next batch of whichever operator is at work.
@@ -105,9 +118,13 @@ impl QueryThreads {
     }
 }
 
-/// Makes an error of a panic: it ends the statement, and nothing else.
+/// Makes an error of a panic, or of a planning that was given up: it ends the statement, and nothing else.
 async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let panic = match panic.downcast::<GivenUp>() {
+            Ok(given_up) => return Err(DataFusionError::External(Box::new(given_up.0))),
+            Err(panic) => panic,
+        };
         let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         let message = format!("BUG: {said}. The statement ended here and changed nothing; please report it.");
@@ -126,21 +143,28 @@ impl Drop for QueryThreads {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, UnboundedMemoryPool};
+
     use super::*;
+
+    fn memory() -> Arc<MemoryReservation> {
+        let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        Arc::new(MemoryConsumer::new("plan").register(&pool))
+    }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_the_statement() {
-        let threads = QueryThreads::start(1).unwrap();
-        let error = threads.work(async { panic!("nobody expected this") }).await.map(|(): ()| ()).unwrap_err();
+        let threads = QueryThreads::start(1, None).unwrap();
+        let error = threads.work(&memory(), async { panic!("nobody expected this") }).await.map(|(): ()| ()).unwrap_err();
         let error = crate::failure::of_query(error);
         assert_eq!(error.code, 1105);
         assert!(error.message.contains("nobody expected this"), "{error}");
-        assert_eq!(threads.work(async { Ok(1) }).await.unwrap(), 1);
+        assert_eq!(threads.work(&memory(), async { Ok(1) }).await.unwrap(), 1);
     }
 
     #[tokio::test]
     async fn planning_does_not_wait_for_what_computes_nor_for_other_planning() {
-        let threads = Arc::new(QueryThreads::start(1).unwrap());
+        let threads = Arc::new(QueryThreads::start(1, None).unwrap());
         let (release, held) = std::sync::mpsc::channel::<()>();
         let (started, computes) = oneshot::channel();
         threads.pools().computing.spawn(async move {
@@ -150,8 +174,8 @@ mod tests {
         computes.await.unwrap();
         let (release_too, held_too) = std::sync::mpsc::channel::<()>();
         let other = threads.clone();
-        let planning = tokio::spawn(async move { other.work(async move { Ok(held_too.recv().is_ok()) }).await });
-        let planned = tokio::time::timeout(std::time::Duration::from_secs(20), threads.work(async { Ok(1) })).await;
+        let planning = tokio::spawn(async move { other.work(&memory(), async move { Ok(held_too.recv().is_ok()) }).await });
+        let planned = tokio::time::timeout(std::time::Duration::from_secs(20), threads.work(&memory(), async { Ok(1) })).await;
         release.send(()).unwrap();
         release_too.send(()).unwrap();
         assert_eq!(planned.expect("planned meanwhile").unwrap(), 1);
@@ -160,9 +184,10 @@ mod tests {
 
     #[tokio::test]
     async fn long_planning_keeps_nobody_waiting() {
-        let threads = Arc::new(QueryThreads::start(1).unwrap());
+        let threads = Arc::new(QueryThreads::start(1, None).unwrap());
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let planning = threads.work(async move { Ok(held.recv().is_ok()) });
+        let memory = memory();
+        let planning = threads.work(&memory, async move { Ok(held.recv().is_ok()) });
         // This test has one thread: were the work done on it, nothing below would ever run.
         let other = async {
             tokio::task::yield_now().await;

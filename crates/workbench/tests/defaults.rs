@@ -519,6 +519,11 @@ async fn default_10_a_query_has_its_share_of_memory_and_no_more() {
     let greedy =
         format!("SELECT GROUP_CONCAT(DISTINCT CONCAT(a.n, b.n, c.n, d.n, e.n, f.n, REPEAT('x', 400))) FROM {rows}");
     let refused = code(&mut root, &greedy).await;
+    // A plan that doubles thirty times has a billion nodes, for a text of two kilobytes.
+    let doubled = (1..30).map(|n| format!("c{n} AS (SELECT a.n FROM c{} a JOIN c{} b ON a.n = b.n)", n - 1, n - 1));
+    let doubled = doubled.collect::<Vec<_>>().join(", ");
+    let huge = format!("WITH c0 AS (SELECT n FROM d.n), {doubled} SELECT COUNT(*) FROM c29");
+    assert_eq!(code(&mut root, &huge).await, 1038);
     let peak = fresh.server.peak_memory_bytes().expect("/proc");
     println!("answered with {refused}; the process held {} MiB at most", peak >> 20);
     assert!(peak < 1 << 30, "{peak}");

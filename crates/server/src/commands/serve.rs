@@ -17,7 +17,7 @@ use strandline_sql::engine::{self, Engine};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::first_start::first_start;
-use crate::memory::MemoryLimit;
+use crate::memory::{self, MemoryLimit};
 use crate::mysql::{Listener, Options, Server};
 use crate::{Result, http, process, tls};
 
@@ -233,6 +233,7 @@ async fn open_engine(database: &Database, arguments: &Arguments) -> Result<Arc<E
         statement_memory_bytes: usize::try_from(limit)?,
         read_memory_bytes: limit / 8,
         spill_folder: Some(spill),
+        taken: Some(memory::taken_by_thread),
         load_folder: arguments.load_folder.as_deref().map(load_folder).transpose()?,
         ..engine::Options::default()
     };
