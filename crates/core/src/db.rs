@@ -126,7 +126,7 @@ pub(crate) struct Inner {
     /// Where the store's files lie on disk.
     root: OnceLock<PathBuf>,
     /// Held locked while the store is open.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 /// The files that each manifest names, as far as somebody has asked what is kept: a manifest never changes.
@@ -181,7 +181,7 @@ impl Database {
         metastore: Arc<dyn Metastore>,
         objects: Arc<dyn ObjectStore>,
         options: Options,
-        lock: Option<File>,
+        lock: Option<Lock>,
     ) -> Result<Database> {
         let files = Files::with_late(objects, metastore.clone(), options.env.clone(), options.grace_micros)?;
         fail::fail_point!("open::files", crate::error::failing);
@@ -513,8 +513,19 @@ fn refuse_without_metastore(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Locks the store in a folder for this process, for as long as the file is open. `Unavailable` if another has it.
-pub fn lock(path: &Path) -> Result<File> {
+/// The lock of a store, until it is dropped.
+#[must_use = "the store is another's where it is dropped"]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // To close the file is not enough: a process that was forked meanwhile has it open, too.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Locks the store in a folder for this process. `Unavailable` if another has it.
+pub fn lock(path: &Path) -> Result<Lock> {
     let name: PathBuf = path.join("LOCK");
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
     match file.try_lock() {
@@ -522,7 +533,7 @@ pub fn lock(path: &Path) -> Result<File> {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())?;
-            Ok(file)
+            Ok(Lock(file))
         }
         Err(std::fs::TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -535,5 +546,22 @@ pub fn lock(path: &Path) -> Result<File> {
                 .with_hint("Connect to that server, or stop it first: one process owns a store."))
         }
         Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_though_another_process_has_its_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = lock(folder.path()).unwrap();
+        // As a process has it that was forked while the store was open.
+        let inherited = first.0.try_clone().unwrap();
+        assert_eq!(lock(folder.path()).map(drop).unwrap_err().kind(), Kind::Unavailable);
+        drop(first);
+        drop(lock(folder.path()).unwrap());
+        drop(inherited);
     }
 }

@@ -25,6 +25,7 @@ pub mod ids;
 pub mod jobs;
 pub mod log;
 pub mod moment;
+pub mod room;
 pub mod rows;
 pub mod scan;
 pub mod schema;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The modules of the core from the ground up. A module may use its own level and those below. History, upkeep and
 /// backup stand on one level and never use one another.
 const LEVELS: &[&[&str]] = &[
-    &["ids", "error", "env", "grants", "schema", "catalog", "rows", "jobs", "health"],
+    &["ids", "error", "env", "grants", "schema", "catalog", "rows", "jobs", "health", "room"],
     &["log", "hot", "cold"],
     &["store"],
     &["moment", "scan"],

@@ -19,6 +19,7 @@ use quick_cache::sync::Cache;
 use strandline_core::db::Database;
 use strandline_core::grants::Grants;
 use strandline_core::ids::{TableId, UserId};
+use strandline_core::room::Held;
 use strandline_core::schema::User;
 use strandline_core::txn::Author;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::api::{Credential, Login};
 use crate::error::{Error, Result};
 use crate::functions::settings::StatementSettings;
-use crate::kept::{Kept, Written};
+use crate::kept::{Compared, Kept, Written};
 use crate::parse::{self, Parsed};
 pub use crate::planning::Taken;
 use crate::processes::Processes;
@@ -244,6 +245,11 @@ impl Engine {
     /// Counts the rows that a transaction writes.
     pub(crate) fn written(&self) -> Written {
         Written::new(self.template.runtime_env().memory_pool.clone())
+    }
+
+    /// Counts the rows that are compared.
+    pub(crate) fn compared(&self) -> Held {
+        Held::in_room(Compared::new(&self.template.runtime_env().memory_pool))
     }
 
     /// Waits until there is room to parse and plan a statement that is long, and keeps it until it is dropped. `None` for one

@@ -37,7 +37,8 @@ pub async fn execute(
     };
     let planned = session.plan_query(&query, text, parameters).await?;
     let mut lines = scan_lines(&planned);
-    let (physical, context) = run::physical(&planned.state, &planned.logical, &planned.memory).await.map_err(failure::of_query)?;
+    let (physical, context) =
+        run::physical(&planned.state, &planned.logical, &planned.memory).await.map_err(failure::of_query)?;
     if analyze {
         let mut stream = run::threads(&planned.state).run(Arc::clone(&physical), context);
         while let Some(batch) = stream.next().await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use strandline_core::error::Result as CoreResult;
-use strandline_core::txn::Room;
+use strandline_core::room::Room;
 
 use crate::error::{Error, Result};
 
@@ -92,6 +92,32 @@ impl Room for Written {
                 "Out of memory: with this statement, the rows that the transaction has written take {} MiB, and three times \
                  that to commit them. Change fewer rows at a time (WHERE, LIMIT), COMMIT more often, or start the server with \
                  a greater --memory-limit.",
+                bytes >> 20
+            );
+            Error::new(1038, "HY001", message).into()
+        })
+    }
+}
+
+/// The rows that DIFF or UNDO compares.
+pub struct Compared(MemoryReservation);
+
+/// As they were read, put together, as their keys and as their values are compared, and as those that differ are picked.
+const COMPARED_TIMES: usize = 5;
+
+impl Compared {
+    pub fn new(pool: &Arc<dyn MemoryPool>) -> Compared {
+        Compared(MemoryConsumer::new("rows that are compared").register(pool))
+    }
+}
+
+impl Room for Compared {
+    fn resize(&mut self, bytes: usize) -> CoreResult<()> {
+        self.0.try_resize(COMPARED_TIMES * bytes).map_err(|_| {
+            let message = format!(
+                "Out of memory for this statement: to compare more than {} MiB of rows takes {COMPARED_TIMES} times as much. \
+                 Compare moments that fewer rows lie between, or start the server with a greater --memory-limit. To take back \
+                 all that came after a moment, use RESTORE TABLE … FROM: it reads no rows.",
                 bytes >> 20
             );
             Error::new(1038, "HY001", message).into()

@@ -10,6 +10,7 @@ mod dml;
 pub mod engine;
 pub mod error;
 mod eval;
+mod expansion;
 mod explain;
 mod expressions;
 mod failure;

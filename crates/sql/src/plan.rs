@@ -16,7 +16,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{
@@ -43,6 +42,7 @@ use crate::expressions;
 use crate::failure;
 use crate::names::{self, Shown};
 use crate::parse::{self, TableAtMoment};
+use crate::planning::PlanMemory;
 use crate::rounds::RoundsMax;
 use crate::scan::{Hidden, MomentTable};
 use crate::session::State;
@@ -95,7 +95,7 @@ pub struct Planned {
     pub shown: Shown,
     pub scans: Vec<Scanned>,
     /// Counts what its plans take, as long as it is held.
-    pub memory: Arc<MemoryReservation>,
+    pub memory: Arc<PlanMemory>,
 }
 
 /// A table that a plan reads, for EXPLAIN.
@@ -153,7 +153,7 @@ pub async fn query(
     session.config_mut().set_extension(Arc::new(RoundsMax(rounds)));
     let session = Arc::new(session);
     let database = reading.state.database.as_ref().map(|name| name.to_lowercase());
-    let memory = Arc::new(MemoryConsumer::new("plan").register(&session.runtime_env().memory_pool));
+    let memory = PlanMemory::new(&session.runtime_env().memory_pool);
     let job = Job { reading, session: &session, memory: &memory, query, text, parameters, options, database, depth: 0 };
     let (logical, shown, scans) = plan_in(job).await?;
     Ok(Planned { logical, state: session, shown, scans, memory })
@@ -164,7 +164,7 @@ struct Job<'a> {
     reading: Reading<'a>,
     session: &'a Arc<SessionState>,
     /// Counts what the plans take.
-    memory: &'a Arc<MemoryReservation>,
+    memory: &'a Arc<PlanMemory>,
     query: &'a Query,
     text: &'a str,
     parameters: &'a [api::Value],
@@ -240,7 +240,7 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
             None => reading,
             Some((moment, pin)) => Reading { source: Source::Moment(moment, pin.as_ref()), ..reading },
         };
-        let look = Look {
+        let look = LookUp {
             reading: here,
             session,
             memory,
@@ -292,7 +292,8 @@ async fn plan_here(job: Job<'_>) -> Result<(LogicalPlan, Shown, Vec<Scanned>)> {
     let missing = tables.missing.clone();
     let here = session.clone();
     let work = async move {
-        wildcard::expand(&mut statement, &|name| tables.columns(name));
+        let columns = |name: &_| tables.columns(name);
+        wildcard::expand(&mut statement, &columns).map_err(|error| DataFusionError::External(Box::new(error)))?;
         let parser = ParserOptions::from(&here.config_options().sql_parser);
         let plan = SqlToRel::new_with_options(&tables, parser).sql_statement_to_plan(statement)?;
         // A view gets its types with the query that it stands in.
@@ -423,11 +424,11 @@ fn name_left_out_column(error: Error, scans: &[Scanned]) -> Error {
 }
 
 /// How a query looks up one of its tables.
-struct Look<'a> {
+struct LookUp<'a> {
     /// The session, and the moment that the table is read at.
     reading: Reading<'a>,
     session: &'a Arc<SessionState>,
-    memory: &'a Arc<MemoryReservation>,
+    memory: &'a Arc<PlanMemory>,
     options: &'a Options,
     /// The statement names a moment for this table.
     past: bool,
@@ -440,13 +441,13 @@ struct Look<'a> {
 
 /// Returns the source of one table or view, at the moment that `reading` says, and of a view the names of its columns.
 async fn resolve(
-    look: Look<'_>,
+    look: LookUp<'_>,
     database: &str,
     name: &str,
     scans: &mut Vec<Scanned>,
     withheld: &mut Vec<Withheld>,
 ) -> Result<(Arc<dyn TableSource>, Vec<String>)> {
-    let Look { reading, session, memory, options, past, equals, hidden, depth } = look;
+    let LookUp { reading, session, memory, options, past, equals, hidden, depth } = look;
     let rights = rights_of(reading, options);
     if database.eq_ignore_ascii_case("mysql") {
         rights.require_on_table(database, name, Privileges::SELECT)?;

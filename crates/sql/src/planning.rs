@@ -4,20 +4,22 @@
 //! A short text can ask for a huge plan (a table expression that names the one before it twice, thirty times over), and
 //! the planner neither counts what it takes nor can it be told to stop. It does call us: for tables and functions, and
 //! after each rule of the analyzer and the optimizer. There [`look`] gives the planning up by unwinding, as
-//! rust-analyzer gives up what nobody waits for. Between two looks a plan can double.
+//! rust-analyzer gives up what nobody waits for. What one rule may take between two looks is foretold where it can be much
+//! ([`expansion`](crate::expansion)).
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 
 use crate::error::{Error, Result};
 
 /// Returns how many bytes the thread that asks has taken from the allocator, less those that it gave back.
 pub type Taken = fn() -> i64;
 
-/// Planning that takes less is not counted: most does.
+/// Plans that take less are not counted: most do.
 const TAKEN_BYTES_LEAST: usize = 1 << 20;
 
 thread_local! {
@@ -25,13 +27,52 @@ thread_local! {
     static HERE: RefCell<Option<Planning>> = const { RefCell::new(None) };
 }
 
+/// Counts what the plans of one statement take, until it is dropped.
+#[derive(Debug)]
+pub struct PlanMemory {
+    reservation: MemoryReservation,
+    /// Also what is too little to be counted.
+    bytes: AtomicUsize,
+}
+
+impl PlanMemory {
+    pub fn new(pool: &Arc<dyn MemoryPool>) -> Arc<PlanMemory> {
+        let reservation = MemoryConsumer::new("plans").register(pool);
+        Arc::new(PlanMemory { reservation, bytes: AtomicUsize::new(0) })
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Says how much it is now.
+    ///
+    /// # Errors
+    /// 1038 where there is no room for as much. It never fails for less than before.
+    pub fn resize(&self, bytes: usize) -> Result<()> {
+        let counted = if bytes < TAKEN_BYTES_LEAST { 0 } else { bytes };
+        self.reservation.try_resize(counted).map_err(|_| {
+            let message = format!(
+                "Out of memory for this statement: to plan it takes more than {} MiB, and there is no room for that now. Try \
+                 again later, write it shorter (fewer columns, joins, and table expressions and views that name one another), \
+                 or start the server with a greater --memory-limit.",
+                bytes >> 20
+            );
+            Error::new(1038, "HY001", message)
+        })?;
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 struct Planning {
     /// `None` where the allocator does not say.
     taken: Option<Taken>,
     taken_before: i64,
-    /// Counts the plans of the statement.
-    memory: Arc<MemoryReservation>,
-    counted_before: usize,
+    memory: Arc<PlanMemory>,
+    bytes_before: usize,
+    /// What is about to be taken.
+    foreseen: usize,
     /// Whoever waits for it holds this.
     asker: Weak<()>,
 }
@@ -40,14 +81,17 @@ struct Planning {
 pub struct GivenUp(pub Error);
 
 /// This thread plans a statement until this is dropped.
+#[must_use = "the planning ends where it is dropped"]
 pub struct Begun(());
 
 /// Says that this thread begins to plan. What the plan takes is added to `memory`, and stays there; `asker` is gone as soon as
 /// nobody waits any more.
-pub fn begin(taken: Option<Taken>, memory: Arc<MemoryReservation>, asker: Weak<()>) -> Begun {
-    let counted_before = memory.size();
+pub fn begin(taken: Option<Taken>, memory: Arc<PlanMemory>, asker: Weak<()>) -> Begun {
+    let bytes_before = memory.bytes();
     let taken_before = taken.map_or(0, |taken| taken());
-    HERE.set(Some(Planning { taken, taken_before, memory, counted_before, asker }));
+    let planning = Planning { taken, taken_before, memory, bytes_before, foreseen: 0, asker };
+    let other = HERE.replace(Some(planning));
+    debug_assert!(other.is_none(), "a thread plans one statement at a time");
     Begun(())
 }
 
@@ -57,7 +101,7 @@ impl Begun {
     /// # Errors
     /// 1038 where that does not fit.
     pub fn finish(self) -> Result<()> {
-        HERE.with_borrow(|here| here.as_ref().map_or(Ok(()), Planning::count))
+        foresee(0)
     }
 }
 
@@ -67,17 +111,31 @@ impl Drop for Begun {
     }
 }
 
+/// Takes room for what this thread's planning is about to take at one stretch, beside what it has, until its end.
+///
+/// # Errors
+/// 1038 where there is too little.
+pub fn foresee(bytes: usize) -> Result<()> {
+    HERE.with_borrow_mut(|here| match here {
+        Some(planning) => {
+            planning.foreseen = bytes;
+            planning.count()
+        }
+        None => Ok(()),
+    })
+}
+
 /// Gives up what this thread plans, if nobody waits for it or it does not fit into memory. Does nothing on a thread that
 /// plans nothing.
 pub fn look() {
-    let verdict = HERE.with_borrow(|here| here.as_ref().map_or(Ok(()), Planning::look));
+    let verdict = HERE.with_borrow(|here| here.as_ref().map_or(Ok(()), Planning::verdict));
     if let Err(error) = verdict {
         resume_unwind(Box::new(GivenUp(error)));
     }
 }
 
 impl Planning {
-    fn look(&self) -> Result<()> {
+    fn verdict(&self) -> Result<()> {
         if self.asker.strong_count() == 0 {
             return Err(Error::new(1317, "70100", "Query execution was interrupted"));
         }
@@ -85,19 +143,9 @@ impl Planning {
     }
 
     fn count(&self) -> Result<()> {
-        let Some(taken) = self.taken else { return Ok(()) };
         // What others took and this thread gave back may make it less than nothing.
-        let bytes = usize::try_from(taken() - self.taken_before).unwrap_or(0);
-        let bytes = if bytes < TAKEN_BYTES_LEAST { 0 } else { bytes };
-        self.memory.try_resize(self.counted_before + bytes).map_err(|_| {
-            let message = format!(
-                "Out of memory for this statement: to plan it takes more than {} MiB, and there is no room for that now. Write \
-                 it shorter (fewer columns, joins, and table expressions and views that name one another), or start the \
-                 server with a greater --memory-limit.",
-                bytes >> 20
-            );
-            Error::new(1038, "HY001", message)
-        })
+        let taken = self.taken.map_or(0, |taken| usize::try_from(taken() - self.taken_before).unwrap_or(0));
+        self.memory.resize(self.bytes_before.saturating_add(taken).saturating_add(self.foreseen))
     }
 }
 
@@ -106,7 +154,7 @@ mod tests {
     use std::cell::Cell;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     use super::*;
 
@@ -122,7 +170,7 @@ mod tests {
     #[test]
     fn what_planning_takes_is_counted_and_bounded() {
         let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(16 << 20));
-        let memory = Arc::new(MemoryConsumer::new("plan").register(&pool));
+        let memory = PlanMemory::new(&pool);
         let asker = Arc::new(());
         look();
 
@@ -141,10 +189,24 @@ mod tests {
         TAKEN.set(9 << 20);
         assert_eq!(looked(), None);
         assert_eq!(pool.reserved(), 14 << 20);
+        foresee(2 << 20).unwrap();
+        assert_eq!(looked(), None);
+        assert_eq!(pool.reserved(), 16 << 20);
+        assert_eq!(foresee(3 << 20).unwrap_err().code, 1038);
         TAKEN.set(12 << 20);
         assert_eq!(looked(), Some(1038));
         assert_eq!(begun.finish().unwrap_err().code, 1038);
         assert_eq!(looked(), None);
+        memory.resize(4 << 20).unwrap();
+        assert_eq!(pool.reserved(), 4 << 20);
+
+        // Little by little it is much, too.
+        for plan in 1..=5 {
+            let begun = begin(Some(|| TAKEN.get()), memory.clone(), Arc::downgrade(&asker));
+            TAKEN.set(TAKEN.get() + (400 << 10));
+            begun.finish().unwrap();
+            assert_eq!(pool.reserved(), (4 << 20) + plan * (400 << 10));
+        }
         drop(memory);
         assert_eq!(pool.reserved(), 0);
     }
@@ -152,7 +214,7 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_is_given_up() {
         let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1 << 20));
-        let memory = Arc::new(MemoryConsumer::new("plan").register(&pool));
+        let memory = PlanMemory::new(&pool);
         let asker = Arc::new(());
         let begun = begin(None, memory, Arc::downgrade(&asker));
         assert_eq!(looked(), None);

@@ -24,11 +24,12 @@ use crate::failure;
 use crate::interrupt::Ends;
 use crate::names::Shown;
 use crate::plan::Planned;
+use crate::planning::PlanMemory;
 use crate::rounds::{self, RoundsMax};
 use crate::scan::{self, meta};
 use crate::threads::QueryThreads;
 use crate::turns::giving_way;
-use crate::{planning, types};
+use crate::{expansion, planning, types};
 
 /// Runs a query for a client. `found` counts the rows as they go out, unless their `total` is known.
 pub async fn rows(planned: Planned, ends: Ends, found: Arc<AtomicU64>, total: Option<u64>) -> Result<Rows> {
@@ -94,8 +95,11 @@ const HELD_BYTES: usize = 256 << 10;
 pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Result<RecordBatch>>)> {
     let Planned { logical, state, memory, .. } = planned;
     let held = MemoryConsumer::new("rows on their way").register(&state.runtime_env().memory_pool);
+    let planned = memory.bytes();
     let (stream, first) = match first_batch(&state, &logical, &memory).await {
         Err(error) if failure::is_out_of_memory(&error) => {
+            // The plan that did not fit is gone.
+            memory.resize(planned)?;
             let mut state = Arc::unwrap_or_clone(state);
             state.config_mut().options_mut().optimizer.prefer_hash_join = false;
             first_batch(&Arc::new(state), &logical, &memory).await.map_err(failure::of_query)?
@@ -118,7 +122,7 @@ pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Re
 async fn first_batch(
     state: &Arc<SessionState>,
     logical: &LogicalPlan,
-    memory: &Arc<MemoryReservation>,
+    memory: &Arc<PlanMemory>,
 ) -> Result<(SendableRecordBatchStream, Option<RecordBatch>), DataFusionError> {
     let (physical, context) = physical(state, logical, memory).await?;
     let mut stream = threads(state).run(physical, context);
@@ -130,10 +134,12 @@ async fn first_batch(
 pub async fn physical(
     state: &Arc<SessionState>,
     logical: &LogicalPlan,
-    memory: &Arc<MemoryReservation>,
+    memory: &Arc<PlanMemory>,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), DataFusionError> {
     let (mut here, logical) = (state.clone(), logical.clone());
     let work = async move {
+        let expanded = expansion::bytes(&logical).and_then(planning::foresee);
+        expanded.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let optimised = here.optimizer().optimize(logical, here.as_ref(), |_, _| planning::look())?;
         let rows = scan::batch_rows(&optimised, here.config().batch_size());
         if rows != here.config().batch_size() {

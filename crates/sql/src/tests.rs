@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 
 mod ends;
+mod memory;
 
 async fn engine() -> Arc<Engine> {
     let db = Database::in_memory(Options::default()).await.unwrap();

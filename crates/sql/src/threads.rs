@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use futures::{FutureExt, StreamExt};
@@ -17,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::planning::{self, GivenUp, Taken};
+use crate::planning::{self, GivenUp, PlanMemory, Taken};
 
 /// Batches that wait for a slow client; the query waits beyond them.
 const BATCHES_AHEAD: usize = 2;
@@ -70,10 +69,10 @@ impl QueryThreads {
     /// (see [`planning`]); a panic is an error of the statement.
     ///
     /// # Errors
-    /// Those of `work`, 1038 where the plan does not fit into memory, and 1105 for a panic.
+    /// Those of `work`, 1038 where the plan does not fit into memory, 1317 where nobody waits for it, and 1105 for a panic.
     pub async fn work<T: Send + 'static>(
         &self,
-        memory: &Arc<MemoryReservation>,
+        memory: &Arc<PlanMemory>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let threads = self.pools().planning.handle().clone();
@@ -143,23 +142,44 @@ impl Drop for QueryThreads {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, UnboundedMemoryPool};
+    use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 
     use super::*;
 
-    fn memory() -> Arc<MemoryReservation> {
+    fn memory() -> Arc<PlanMemory> {
         let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
-        Arc::new(MemoryConsumer::new("plan").register(&pool))
+        PlanMemory::new(&pool)
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error_of_the_statement() {
         let threads = QueryThreads::start(1, None).unwrap();
-        let error = threads.work(&memory(), async { panic!("nobody expected this") }).await.map(|(): ()| ()).unwrap_err();
+        let error =
+            threads.work(&memory(), async { panic!("nobody expected this") }).await.map(|(): ()| ()).unwrap_err();
         let error = crate::failure::of_query(error);
         assert_eq!(error.code, 1105);
         assert!(error.message.contains("nobody expected this"), "{error}");
         assert_eq!(threads.work(&memory(), async { Ok(1) }).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn planning_ends_where_it_is_looked_at_when_nobody_waits() {
+        let threads = QueryThreads::start(1, None).unwrap();
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        let memory = memory();
+        let endless = threads.work(&memory, async move {
+            let _ended = ended;
+            loop {
+                planning::look();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            #[expect(unreachable_code)]
+            Ok(())
+        });
+        let cut_off = tokio::time::timeout(std::time::Duration::from_millis(50), endless).await;
+        assert!(cut_off.is_err());
+        let end = end.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(end, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
     }
 
     #[tokio::test]
@@ -174,8 +194,10 @@ mod tests {
         computes.await.unwrap();
         let (release_too, held_too) = std::sync::mpsc::channel::<()>();
         let other = threads.clone();
-        let planning = tokio::spawn(async move { other.work(&memory(), async move { Ok(held_too.recv().is_ok()) }).await });
-        let planned = tokio::time::timeout(std::time::Duration::from_secs(20), threads.work(&memory(), async { Ok(1) })).await;
+        let planning =
+            tokio::spawn(async move { other.work(&memory(), async move { Ok(held_too.recv().is_ok()) }).await });
+        let planned =
+            tokio::time::timeout(std::time::Duration::from_secs(20), threads.work(&memory(), async { Ok(1) })).await;
         release.send(()).unwrap();
         release_too.send(()).unwrap();
         assert_eq!(planned.expect("planned meanwhile").unwrap(), 1);

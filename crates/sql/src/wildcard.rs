@@ -8,12 +8,19 @@ use sqlparser::ast::{
     TableFactor, TableWithJoins, VisitorMut,
 };
 
+use crate::error::{Error, Result};
 use crate::hidden::constraint;
 use crate::walk;
 
 /// Writes out every `*` over such a join of plain tables. `columns` gives the columns of a table; names must be folded.
-pub fn expand(statement: &mut Statement, columns: &dyn Fn(&ObjectName) -> Option<Vec<String>>) {
-    let _ = walk::visit_mut(statement, &mut Expander { columns, expressions: HashSet::new() });
+///
+/// # Errors
+/// 1235 where a list has the same columns twice through `*`.
+pub fn expand(statement: &mut Statement, columns: &dyn Fn(&ObjectName) -> Option<Vec<String>>) -> Result<()> {
+    match walk::visit_mut(statement, &mut Expander { columns, expressions: HashSet::new() }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
 }
 
 struct Expander<'a> {
@@ -30,15 +37,27 @@ struct JoinedColumn {
 }
 
 impl VisitorMut for Expander<'_> {
-    type Break = ();
+    type Break = Error;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables);
         self.expressions.extend(tables.map(|table| table.alias.name.value.clone()));
         ControlFlow::Continue(())
     }
 
-    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        let mut tables = HashSet::new();
+        for item in &select.projection {
+            let again = match item {
+                SelectItem::Wildcard(_) => !tables.insert(None),
+                SelectItem::QualifiedWildcard(table, _) => !tables.insert(Some(table.to_string())),
+                _ => false,
+            };
+            // The planner refuses columns of one name. It would write them all out before.
+            if again {
+                return ControlFlow::Break(Error::unsupported("the same columns twice through * in one SELECT"));
+            }
+        }
         let star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
         if let [from] = select.from.as_slice()
             && select.projection.iter().any(star)

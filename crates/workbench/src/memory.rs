@@ -406,6 +406,7 @@ fn hostile(limit: u64) -> Vec<Case> {
     query("deep JSON", &format!("SELECT JSON_EXTRACT('{}1{}', '$[0]')", "[".repeat(100_000), "]".repeat(100_000)));
     query("many columns", &format!("SELECT {}", list[..20_000].join(",")));
     query("many CTEs", &many_ctes(300));
+    query("doubled expressions", &doubled(19));
     query("many joins", &many_joins(40));
     query("a scalar of many rows", "SELECT (SELECT l_comment FROM lineitem)");
     query("bits", "SELECT BIT_XOR(l_orderkey), STD(l_tax), GROUP_CONCAT(DISTINCT l_shipmode) FROM lineitem");
@@ -443,6 +444,18 @@ fn hostile(limit: u64) -> Vec<Case> {
     cases.push(Case::new("CHECK", "CHECK TABLE lineitem"));
     cases.push(Case::new("a compressed snapshot", "CREATE SNAPSHOT squeezed FOR DATABASE tpch COMPRESSION"));
     cases.push(Case::new("DIFF of everything", "DIFF TABLE tpch.lineitem FROM VERSION 9 TO NOW"));
+    let drop_gone = ["DROP SNAPSHOT IF EXISTS all_there", "DROP TABLE IF EXISTS gone"].map(str::to_owned);
+    let make_gone = [
+        "CREATE TABLE gone (PRIMARY KEY (o_orderkey)) AS SELECT * FROM orders",
+        "OPTIMIZE TABLE gone",
+        "CREATE SNAPSHOT all_there FOR DATABASE tpch",
+        "DELETE FROM gone",
+    ];
+    cases.push(Case {
+        setup: drop_gone.iter().cloned().chain(make_gone.map(str::to_owned)).collect(),
+        crowd: true,
+        ..Case::new("DIFF of what is gone", "DIFF TABLE tpch.gone FROM SNAPSHOT all_there TO NOW OUTPUT COUNT")
+    });
     cases.push(Case::new("SHOW COMMITS", "SHOW COMMITS"));
     // One session's first variable has room; those of a crowd may not, while all are made at once.
     for crowd in [false, true] {
@@ -527,6 +540,15 @@ fn by_key(limit: u64) -> Vec<Case> {
 fn many_ctes(count: usize) -> String {
     let all: Vec<String> = (1..count).map(|n| format!("c{n} AS (SELECT a.* FROM c{} a)", n - 1)).collect();
     format!("WITH c0 AS (SELECT * FROM lineitem), {} SELECT COUNT(*) FROM c{}", all.join(", "), count - 1)
+}
+
+/// A filter over a column that was doubled so many times, each time by the name of the last.
+fn doubled(times: usize) -> String {
+    let all: Vec<String> = (1..=times).map(|n| format!("c{n} AS (SELECT a + a AS a FROM c{})", n - 1)).collect();
+    format!(
+        "WITH c0 AS (SELECT l_tax AS a FROM lineitem), {} SELECT COUNT(*) FROM c{times} WHERE a > 5",
+        all.join(", ")
+    )
 }
 
 fn many_joins(count: usize) -> String {

@@ -19,7 +19,8 @@ use crate::db::Database;
 use crate::error::{Error, Result};
 use crate::ids::{ColumnId, FileId};
 use crate::moment::Moment;
-use crate::rows::{columns_of, conform};
+use crate::room::Held;
+use crate::rows::{self, columns_of, conform};
 use crate::scan::Layers;
 use crate::schema::{Column, Table};
 
@@ -61,7 +62,7 @@ impl Diff {
 pub type Convert<'a> = &'a (dyn Fn(&Column, &Column, &ArrayRef) -> Result<ArrayRef> + Sync);
 
 /// The conversion where nothing but the stored types is known.
-fn plain(from: &Column, to: &Column, values: &ArrayRef) -> Result<ArrayRef> {
+pub(super) fn plain(from: &Column, to: &Column, values: &ArrayRef) -> Result<ArrayRef> {
     let strict = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(values, &to.ty.arrow(), &strict)
         .map_err(|error| Error::invalid(format!("Column '{}' cannot be compared: {error}.", from.name)))
@@ -70,11 +71,18 @@ fn plain(from: &Column, to: &Column, values: &ArrayRef) -> Result<ArrayRef> {
 impl Database {
     /// Compares two moments of a table, or two tables that share a key.
     pub async fn diff(&self, base: &TableAt, head: &TableAt) -> Result<Diff> {
-        self.diff_with(base, head, &plain).await
+        self.diff_with(base, head, &plain, &mut Held::uncounted()).await
     }
 
-    /// As `diff`, for somebody who knows what the columns' values mean.
-    pub async fn diff_with(&self, base: &TableAt, head: &TableAt, convert: Convert<'_>) -> Result<Diff> {
+    /// As `diff`, for somebody who knows what the columns' values mean. The rows that it reads are added to `held`: those of
+    /// one side that the other does not share.
+    pub async fn diff_with(
+        &self,
+        base: &TableAt,
+        head: &TableAt,
+        convert: Convert<'_>,
+        held: &mut Held,
+    ) -> Result<Diff> {
         let matches = matches(&base.table, &head.table);
         check_keys(&base.table, &head.table, &matches)?;
         // Rows of a base that lacks a column, or may hold NULL in it, show NULL, also where head has it NOT NULL.
@@ -102,8 +110,9 @@ impl Database {
         };
         let shares = |part: &Part| same_columns && !shows_more(part);
         let base_shape = |batch: &RecordBatch| converted(batch, &base.table, &shape, &matches, convert);
-        let base_rows = side(&base_layers, &head_layers, &shape, &shares, &base_shape).await?;
-        let head_rows = side(&head_layers, &base_layers, &shape, &shares, &|batch| conform(batch, &shape)).await?;
+        let base_rows = side(&base_layers, &head_layers, &shape, &shares, &base_shape, held).await?;
+        let head_rows =
+            side(&head_layers, &base_layers, &shape, &shares, &|batch| conform(batch, &shape), held).await?;
         // Row ids mean nothing to another table, nor to one whose rows were written anew.
         let renewed = head
             .table
@@ -161,12 +170,14 @@ async fn side(
     shape: &Table,
     shares: &(dyn Fn(&Part) -> bool + Sync),
     shaped: &(dyn Fn(&RecordBatch) -> Result<RecordBatch> + Sync),
+    held: &mut Held,
 ) -> Result<RecordBatch> {
     let mut shared: HashMap<FileId, RoaringBitmap> = HashMap::new();
     for part in other.manifest.parts.iter().filter(|part| shares(part)) {
         shared.insert(part.file, other.excluded(part).await?);
     }
     let mut batches = own.hot_rows(false)?;
+    held.add(batches.iter().map(held_bytes).sum())?;
     for part in &own.manifest.parts {
         // What comes from caches waits for nothing, and could not be given up.
         tokio::task::yield_now().await;
@@ -178,12 +189,22 @@ async fn side(
             skipped |= shown_there;
         }
         if skipped.len() < part.rows {
-            let rows = own.cold.scan(&own.table, part, own.parts_version, None, &skipped, false).await?;
-            batches.extend(rows.try_collect::<Vec<_>>().await?);
+            let mut rows = own.cold.scan(&own.table, part, own.parts_version, None, &skipped, false).await?;
+            while let Some(batch) = rows.try_next().await? {
+                held.add(held_bytes(&batch))?;
+                batches.push(batch);
+            }
         }
     }
     let batches: Vec<RecordBatch> = batches.iter().map(shaped).collect::<Result<_>>()?;
     Ok(concat_batches(&shape.physical_schema(), &batches)?)
+}
+
+/// Beside its values, a row stands in the index by key.
+const ROW_BYTES: usize = 64;
+
+fn held_bytes(batch: &RecordBatch) -> usize {
+    rows::bytes(batch, 0, batch.num_rows()) + ROW_BYTES * batch.num_rows()
 }
 
 /// Brings rows of `from` into the shape of `to`.

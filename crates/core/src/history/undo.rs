@@ -8,13 +8,14 @@ use crate::catalog::Change;
 use crate::cold::encode_keys;
 use crate::db::Database;
 use crate::error::{Error, Kind, Result, What};
-use crate::history::diff::{Diff, TableAt};
+use crate::history::diff::{Diff, TableAt, plain};
 use crate::history::restore::{Action, ReportLine, RestoreReport, check_foreign_keys, with_counters};
 use crate::ids::{TableId, Version};
 use crate::jobs::unless;
 use crate::log::delta::Delta;
 use crate::log::{Entry, EntryHead, EntryQuery, Scope};
 use crate::moment::Moment;
+use crate::room::Held;
 use crate::rows::{columns_of, entry_text, key_batch};
 use crate::schema::{self, Table, same_name};
 use crate::txn::{Author, OnDuplicate, Txn};
@@ -26,14 +27,16 @@ const NAMED_MAX: usize = 5;
 impl Database {
     /// Takes one commit back, as a new commit.
     pub async fn undo(&self, version: Version, author: &Author) -> Result<RestoreReport> {
-        self.undo_unless(version, author, std::future::pending()).await
+        self.undo_unless(version, author, &Held::uncounted, std::future::pending()).await
     }
 
-    /// As `undo`, but `stop` ends it with `Cancelled` as long as it is not at its commit. Then nothing was undone.
+    /// As `undo`, but `stop` ends it with `Cancelled` as long as it is not at its commit. Then nothing was undone. The rows
+    /// of the commit are counted in what `held` gives, which is asked anew where another commit came between.
     pub async fn undo_unless(
         &self,
         version: Version,
         author: &Author,
+        held: &(dyn Fn() -> Held + Sync),
         stop: impl Future<Output = ()>,
     ) -> Result<RestoreReport> {
         let mut stop = std::pin::pin!(stop);
@@ -41,7 +44,8 @@ impl Database {
         loop {
             let mut txn = self.begin(author.clone());
             let before = txn.moment().version();
-            let steps = unless(stop.as_mut(), self.write_undo(version, &mut txn)).await?;
+            let mut held = held();
+            let steps = unless(stop.as_mut(), self.write_undo(version, &mut txn, &mut held)).await?;
             fail::fail_point!("undo::written", crate::error::failing);
             txn.set_what(format!("UNDO VERSION {version}"));
             match txn.commit().await {
@@ -61,11 +65,11 @@ impl Database {
     }
 
     /// Returns what `undo` would do now, and does nothing.
-    pub async fn plan_undo(&self, version: Version, author: &Author) -> Result<Vec<ReportLine>> {
-        self.write_undo(version, &mut self.begin(author.clone())).await
+    pub async fn plan_undo(&self, version: Version, author: &Author, mut held: Held) -> Result<Vec<ReportLine>> {
+        self.write_undo(version, &mut self.begin(author.clone()), &mut held).await
     }
 
-    async fn write_undo(&self, version: Version, txn: &mut Txn) -> Result<Vec<ReportLine>> {
+    async fn write_undo(&self, version: Version, txn: &mut Txn, held: &mut Held) -> Result<Vec<ReportLine>> {
         let entry = self.metastore().entry(version)?.ok_or_else(|| {
             Error::not_found(What::Version, &version.to_string()).with_hint("List commits with SHOW COMMITS.")
         })?;
@@ -144,7 +148,7 @@ impl Database {
             }
             let base = TableAt { moment: before.clone(), table: old };
             let head = TableAt { moment: then.clone(), table: new };
-            let diff = self.diff(&base, &head).await?;
+            let diff = self.diff_with(&base, &head, &plain, held).await?;
             if diff.is_empty() {
                 continue;
             }

@@ -19,6 +19,7 @@ use crate::ids::{AccountId, ColumnId, PinId, TableId, Time, Version};
 use crate::log::delta::Delta;
 use crate::log::{Pin, Terms};
 use crate::moment::Moment;
+use crate::room::Room;
 use crate::rows::{columns_of, key_batch, with_column};
 use crate::scan::{Layers, OwnRows, Place, TableScan};
 use crate::schema::Table;
@@ -76,12 +77,6 @@ pub struct Inserted {
     pub ignored: u64,
     /// What the first of the ignored rows ran into, in MySQL's words.
     pub collisions: Vec<String>,
-}
-
-/// Counts the memory that the rows of a transaction take until it ends.
-pub trait Room: Send + Sync {
-    /// Takes room for `bytes` in all, in the place of what was taken before. Where there is none, what was taken stands.
-    fn resize(&mut self, bytes: usize) -> Result<()>;
 }
 
 /// A transaction. Dropping it takes everything back.

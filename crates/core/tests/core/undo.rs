@@ -6,6 +6,7 @@ use strandline_core::db::{Database, SYS};
 use strandline_core::history::restore::{Action, RestoreRequest, Target};
 use strandline_core::ids::{ColumnId, Version};
 use strandline_core::log::Scope;
+use strandline_core::room::Held;
 use strandline_core::schema::{Table, Type};
 use strandline_core::when::When;
 
@@ -152,7 +153,7 @@ async fn what_is_stopped_before_its_commit_changes_nothing() {
     let first = insert(&db, &table, &[(1, 1)]).await;
     let second = insert(&db, &table, &[(2, 2)]).await;
     let cancelled = strandline_core::error::Kind::Cancelled;
-    let stopped = db.undo_unless(second, &author(), std::future::ready(())).await;
+    let stopped = db.undo_unless(second, &author(), &Held::uncounted, std::future::ready(())).await;
     assert_eq!(stopped.unwrap_err().kind(), cancelled);
     let request = RestoreRequest {
         scope: Scope::Tables("d".to_owned(), vec!["t".to_owned()]),

@@ -143,10 +143,11 @@ impl Chain<'_> {
                 break status;
             }
             if begun.elapsed() > life.unwrap_or(PATIENCE) {
+                let threads = threads_of(child.id());
                 child.kill().unwrap();
                 let status = child.wait().unwrap();
                 if life.is_none() {
-                    return Err("the child hangs".to_owned());
+                    return Err(format!("the child hangs: {threads}"));
                 }
                 break status;
             }
@@ -220,6 +221,20 @@ impl Chain<'_> {
             Ok(())
         })
     }
+}
+
+/// Says of each thread of a process what the system knows: its name, its state, and the ticks that it has computed for.
+fn threads_of(process: u32) -> String {
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let said = tasks.map(|task| {
+        let stat = read(task.path().join("stat"));
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let name = read(task.path().join("comm"));
+        let waits = read(task.path().join("wchan"));
+        format!("{} {} {:?} {waits}", name.trim(), fields.first().unwrap_or(&"?"), fields.get(11))
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns the names that must stand until somebody takes them away.

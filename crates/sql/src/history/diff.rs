@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::compute::concat_batches;
+use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use futures::StreamExt;
 use futures::stream;
 use strandline_core::error::{Error as CoreError, Result as CoreResult};
 use strandline_core::history::diff::{Diff as Changes, TableAt};
+use strandline_core::room::Held;
 use strandline_core::schema::{Column, Table};
 
 use crate::api::{ColumnMeta, Outcome, Rows};
@@ -33,7 +34,8 @@ pub async fn diff(session: &mut Session, diff: &Diff) -> Result<Outcome> {
             None => return Err(error),
         },
     };
-    let changes = changes(state, &base, &head).await?;
+    let found = compare(state, &base, &head).await?;
+    let changes = &found.changes;
     match diff.output {
         DiffOutput::Summary => {
             let rows = vec![
@@ -43,9 +45,9 @@ pub async fn diff(session: &mut Session, diff: &Diff) -> Result<Outcome> {
             ];
             Ok(Outcome::Rows(rows_of(answer(&[("metric", CellKind::Text), ("count", CellKind::UInt)], rows)?)))
         }
-        DiffOutput::Count => Ok(Outcome::Rows(rows_of(count(&changes)?))),
-        DiffOutput::Rows => rows(&changes, usize::MAX),
-        DiffOutput::Limit(limit) => rows(&changes, limit as usize),
+        DiffOutput::Count => Ok(Outcome::Rows(rows_of(count(changes)?))),
+        DiffOutput::Rows => rows(found, usize::MAX),
+        DiffOutput::Limit(limit) => rows(found, limit as usize),
     }
 }
 
@@ -58,7 +60,8 @@ pub async fn branch(
 ) -> Result<Outcome> {
     let head_at = table_at(&session.state, table.0, table.1).await?;
     let base_at = table_at(&session.state, base.0, base.1).await?;
-    let changes = changes(&session.state, &base_at, &head_at).await?;
+    let found = compare(&session.state, &base_at, &head_at).await?;
+    let changes = &found.changes;
     match output {
         BranchOutput::Summary => {
             let columns = [
@@ -73,17 +76,36 @@ pub async fn branch(
             ];
             Ok(Outcome::Rows(rows_of(answer(&columns, rows)?)))
         }
-        BranchOutput::Count => Ok(Outcome::Rows(rows_of(count(&changes)?))),
-        BranchOutput::Rows => branch_rows(&changes, &table.0.name, &base.0.name, usize::MAX),
-        BranchOutput::Limit(limit) => branch_rows(&changes, &table.0.name, &base.0.name, *limit as usize),
+        BranchOutput::Count => Ok(Outcome::Rows(rows_of(count(changes)?))),
+        BranchOutput::Rows => branch_rows(found, &table.0.name, &base.0.name, usize::MAX),
+        BranchOutput::Limit(limit) => branch_rows(found, &table.0.name, &base.0.name, *limit as usize),
         BranchOutput::Table(_) => Err(Error::unsupported("DATA BRANCH DIFF … OUTPUT AS")),
         BranchOutput::File(_) => Err(Error::unsupported("DATA BRANCH DIFF … OUTPUT FILE")),
     }
 }
 
-async fn changes(state: &State, base: &TableAt, head: &TableAt) -> Result<Changes> {
+/// What a comparison has found, counted in the memory of queries.
+struct Found {
+    changes: Changes,
+    _held: Held,
+}
+
+impl Found {
+    fn sets(&self) -> [&RecordBatch; 4] {
+        let Changes { inserted, deleted, updated_from, updated_to, .. } = &self.changes;
+        [inserted, deleted, updated_from, updated_to]
+    }
+
+    fn lengths(&self) -> [usize; 4] {
+        self.sets().map(RecordBatch::num_rows)
+    }
+}
+
+async fn compare(state: &State, base: &TableAt, head: &TableAt) -> Result<Found> {
     let convert = |from: &Column, to: &Column, values: &ArrayRef| convert(state, from, to, values);
-    Ok(state.engine.database().diff_with(base, head, &convert).await?)
+    let mut held = state.engine.compared();
+    let changes = state.engine.database().diff_with(base, head, &convert, &mut held).await?;
+    Ok(Found { changes, _held: held })
 }
 
 /// Converts what a column held to what its type is now, as ALTER TABLE converts it.
@@ -144,55 +166,74 @@ fn count(changes: &Changes) -> Result<crate::show::answer::ShowAnswer> {
     answer(&[("COUNT(*)", CellKind::UInt)], vec![row![changes.len()]])
 }
 
+/// Where a row of the answer stands: in which of the four sets of rows, and what it is called.
+struct Placed {
+    set: usize,
+    row: usize,
+    label: &'static str,
+}
+
 /// One row per insert and delete, two per update, under a first column that says which.
-fn rows(changes: &Changes, limit: usize) -> Result<Outcome> {
-    let mut labels: Vec<&str> = Vec::new();
-    let mut batches: Vec<RecordBatch> = Vec::new();
-    for (label, batch) in [("insert", &changes.inserted), ("delete", &changes.deleted)] {
-        labels.extend(std::iter::repeat_n(label, batch.num_rows()));
-        batches.push(batch.clone());
-    }
-    for row in 0..changes.updated_to.num_rows() {
-        labels.extend(["update_before", "update_after"]);
-        batches.extend([changes.updated_from.slice(row, 1), changes.updated_to.slice(row, 1)]);
-    }
-    labelled(changes, &[("diff_type", labels)], &batches, limit)
+fn rows(found: Found, limit: usize) -> Result<Outcome> {
+    let [inserted, deleted, updated, _] = found.lengths();
+    let place = move |at: usize| match at {
+        _ if at < inserted => Placed { set: 0, row: at, label: "insert" },
+        _ if at < inserted + deleted => Placed { set: 1, row: at - inserted, label: "delete" },
+        _ => {
+            let (row, after) = ((at - inserted - deleted) / 2, (at - inserted - deleted) % 2);
+            Placed { set: 2 + after, row, label: ["update_before", "update_after"][after] }
+        }
+    };
+    labelled(found, (inserted + deleted + 2 * updated).min(limit), &[], "diff_type", place)
 }
 
-fn branch_rows(changes: &Changes, table: &str, base: &str, limit: usize) -> Result<Outcome> {
-    let mut labels: Vec<&str> = Vec::new();
-    let mut batches: Vec<RecordBatch> = Vec::new();
-    for (label, batch) in [("INSERT", &changes.inserted), ("DELETE", &changes.deleted), ("UPDATE", &changes.updated_to)]
-    {
-        labels.extend(std::iter::repeat_n(label, batch.num_rows()));
-        batches.push(batch.clone());
-    }
-    let which = vec![table; labels.len()];
+fn branch_rows(found: Found, table: &str, base: &str, limit: usize) -> Result<Outcome> {
+    let [inserted, deleted, updated, _] = found.lengths();
+    let place = move |at: usize| match at {
+        _ if at < inserted => Placed { set: 0, row: at, label: "INSERT" },
+        _ if at < inserted + deleted => Placed { set: 1, row: at - inserted, label: "DELETE" },
+        _ => Placed { set: 3, row: at - inserted - deleted, label: "UPDATE" },
+    };
     let first = format!("diff {table} against {base}");
-    labelled(changes, &[(first.as_str(), which), ("flag", labels)], &batches, limit)
+    labelled(found, (inserted + deleted + updated).min(limit), &[(first, table.to_owned())], "flag", place)
 }
 
-/// Returns the table's own columns behind some columns of labels.
-fn labelled(changes: &Changes, labels: &[(&str, Vec<&str>)], batches: &[RecordBatch], limit: usize) -> Result<Outcome> {
-    let arrow = |error| Error::internal(format!("Arrow: {error}."));
-    let all = concat_batches(&changes.table.physical_schema(), batches).map_err(arrow)?;
-    let count = all.num_rows().min(limit);
+/// How many rows of an answer are put together at a time.
+const ROWS_AT_ONCE: usize = 8192;
+
+/// Returns the table's own columns behind some that say the same in each row, and one of labels.
+fn labelled(
+    found: Found,
+    count: usize,
+    same: &[(String, String)],
+    label: &str,
+    place: impl Fn(usize) -> Placed + Send + 'static,
+) -> Result<Outcome> {
+    let table = found.changes.table.clone();
     let mut fields = Vec::new();
-    let mut columns: Vec<ArrayRef> = Vec::new();
     let mut metas: Vec<ColumnMeta> = Vec::new();
-    for (name, values) in labels {
-        fields.push(Field::new(*name, DataType::Utf8, false));
-        columns.push(Arc::new(StringArray::from_iter_values(&values[..count])));
-        metas.extend(answer(&[(*name, CellKind::Text)], Vec::new())?.columns);
+    for name in same.iter().map(|(name, _)| name.as_str()).chain([label]) {
+        fields.push(Field::new(name, DataType::Utf8, false));
+        metas.extend(answer(&[(name, CellKind::Text)], Vec::new())?.columns);
     }
-    let own = crate::scan::logical_schema(&changes.table, "", false);
+    let own = crate::scan::logical_schema(&table, "", false);
     let named = DFSchema::try_from(own.as_ref().clone()).map_err(crate::failure::of_query)?;
     metas.extend(crate::run::column_metas(&named, &crate::names::Shown::default()));
-    for (at, field) in own.fields().iter().enumerate() {
-        fields.push(field.as_ref().clone().with_nullable(true));
-        columns.push(all.column(at).slice(0, count));
-    }
+    fields.extend(own.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)));
     let schema = Arc::new(Schema::new(fields));
-    let batch = RecordBatch::try_new(schema.clone(), columns).map_err(arrow)?;
-    Ok(Outcome::Rows(Rows { columns: metas, schema, batches: stream::iter([Ok(batch)]).boxed() }))
+    let target = schema.clone();
+    let same: Vec<String> = same.iter().map(|(_, value)| value.clone()).collect();
+    let batches = (0..count).step_by(ROWS_AT_ONCE).map(move |from| {
+        let places: Vec<Placed> = (from..count.min(from + ROWS_AT_ONCE)).map(&place).collect();
+        let picked: Vec<(usize, usize)> = places.iter().map(|placed| (placed.set, placed.row)).collect();
+        let rows = interleave_record_batch(&found.sets(), &picked).map_err(dml::arrow)?;
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        for value in &same {
+            columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(value, places.len()))));
+        }
+        columns.push(Arc::new(StringArray::from_iter_values(places.iter().map(|placed| placed.label))));
+        columns.extend(rows.columns()[..own.fields().len()].iter().cloned());
+        RecordBatch::try_new(target.clone(), columns).map_err(dml::arrow)
+    });
+    Ok(Outcome::Rows(Rows { columns: metas, schema, batches: stream::iter(batches).boxed() }))
 }

@@ -91,7 +91,12 @@ impl Planning {
 pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
     let author = session.state.author();
     if undo.explain {
-        let steps = session.state.engine.database().plan_undo(Version(undo.version), &author).await?;
+        let steps = session
+            .state
+            .engine
+            .database()
+            .plan_undo(Version(undo.version), &author, session.state.engine.compared())
+            .await?;
         let columns = [
             ("action", CellKind::Text),
             ("database", CellKind::Text),
@@ -106,8 +111,9 @@ pub async fn undo(session: &mut Session, undo: Undo) -> Result<Outcome> {
     }
     commit_first(session).await?;
     let (ends, mut why) = (session.ends_without_hint(), None);
-    let database = session.state.engine.database();
-    let report = database.undo_unless(Version(undo.version), &author, ends.stop(&mut why)).await;
+    let engine = &session.state.engine;
+    let stop = ends.stop(&mut why);
+    let report = engine.database().undo_unless(Version(undo.version), &author, &|| engine.compared(), stop).await;
     let report = worded(report, why)?;
     Ok(Outcome::Rows(rows_of(report_answer(&report, &[])?)))
 }

@@ -145,7 +145,7 @@ async fn open(data: &Path) -> CoreResult<Database> {
 }
 
 /// Locks a store and opens its metastore. What is not there is not made.
-pub(super) fn open_metastore(data: &Path) -> CoreResult<(std::fs::File, Arc<dyn Metastore>)> {
+pub(super) fn open_metastore(data: &Path) -> CoreResult<(db::Lock, Arc<dyn Metastore>)> {
     let path = data.join("metastore.db");
     let none = |what: &str| {
         Error::invalid(format!("'{}' {what}.", data.display())).with_hint("Name the store's folder with --data.")
