@@ -125,6 +125,15 @@ pub fn foresee(bytes: usize) -> Result<()> {
     })
 }
 
+/// As [`foresee`], where less was foreseen before. Does nothing on a thread that plans nothing.
+///
+/// # Errors
+/// 1038 where there is too little.
+pub fn foresee_at_least(bytes: usize) -> Result<()> {
+    let before = HERE.with_borrow(|here| here.as_ref().map_or(0, |planning| planning.foreseen));
+    foresee(before.max(bytes))
+}
+
 /// Gives up what this thread plans, if nobody waits for it or it does not fit into memory. Does nothing on a thread that
 /// plans nothing.
 pub fn look() {
@@ -192,7 +201,7 @@ mod tests {
         foresee(2 << 20).unwrap();
         assert_eq!(looked(), None);
         assert_eq!(pool.reserved(), 16 << 20);
-        assert_eq!(foresee(3 << 20).unwrap_err().code, 1038);
+        assert_eq!(foresee_at_least(3 << 20).unwrap_err().code, 1038);
         TAKEN.set(12 << 20);
         assert_eq!(looked(), Some(1038));
         assert_eq!(begun.finish().unwrap_err().code, 1038);

@@ -106,6 +106,8 @@ pub async fn start(planned: Planned) -> Result<(SchemaRef, BoxStream<'static, Re
         }
         other => other.map_err(failure::of_query)?,
     };
+    drop(logical);
+    memory.resize(memory.bytes().saturating_sub(planned))?;
     let schema = plain_schema(&stream.schema());
     let target = schema.clone();
     let batches = stream::iter(first.map(Ok)).chain(stream);

@@ -457,14 +457,15 @@ fn hostile(limit: u64) -> Vec<Case> {
         ..Case::new("DIFF of what is gone", "DIFF TABLE tpch.gone FROM SNAPSHOT all_there TO NOW OUTPUT COUNT")
     });
     cases.push(Case::new("SHOW COMMITS", "SHOW COMMITS"));
-    // One session's first variable has room; those of a crowd may not, while all are made at once.
+    // A session may keep one of these, and no second; those of a crowd may not be made all at once.
+    let bytes = limit * 15_625;
     for crowd in [false, true] {
-        let variables = (0..50).map(|n| format!("SET @v{n} = REPEAT('x', 16000000)"));
+        let variables = (0..50).map(|n| format!("SET @v{n} = REPEAT('x', {bytes})"));
         cases.push(Case {
             sql: variables.chain(["SELECT LENGTH(@v0), LENGTH(@v49)".to_owned()]).collect(),
             crowd,
             first_ends: (!crowd).then_some("done"),
-            ..Case::new("variables of 16 MB", "")
+            ..Case::new("variables of megabytes", "")
         });
     }
     let prepared = (0..5000).map(|n| format!("PREPARE s{n} FROM 'SELECT {n} + COUNT(*) FROM lineitem'"));

@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::error::{Error, Result};
+use crate::planning;
 use crate::types::{DECLARED, declared_fsp};
 use settings::StatementSettings;
 use value::Val;
@@ -360,6 +361,10 @@ impl Function {
             Ok(answer)
         });
         let array = column::build(args.return_field.data_type(), rows, answers)?;
+        if held.is_some() {
+            // Where the planner asked, it becomes part of the plan, which is looked at later.
+            planning::foresee_at_least(bytes).map_err(external)?;
+        }
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
         }
