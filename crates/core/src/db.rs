@@ -29,7 +29,7 @@ use crate::ids::{AccountId, Digest, FileId, TableId, Time, Version};
 use crate::jobs::Jobs;
 use crate::log::memory::MemoryMetastore;
 use crate::log::sqlite::SqliteMetastore;
-use crate::log::{EntryHead, FileKind, Metastore, Scope, TableDelta};
+use crate::log::{FileKind, Metastore, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::schema::Account;
 use crate::store::turns::Turns;
@@ -206,7 +206,9 @@ impl Database {
         let ids = Arc::new(Ids::load(&*metastore)?);
         fail::fail_point!("open::ids", crate::error::failing);
         let clock = Clock::open(&options.env, &*metastore, newest.as_ref().map(|entry| entry.time))?;
-        let window = open_window(&*metastore, &options, newest.as_ref())?;
+        let newest_time = newest.as_ref().map_or(Time(0), |entry| entry.time);
+        let now = options.env.now().max(newest_time).max(clock.gone_by());
+        let window = open_window(&*metastore, options.window, now)?;
         let store = Arc::new(Store {
             env: options.env.clone(),
             clock,
@@ -466,11 +468,10 @@ impl Database {
 }
 
 /// Returns the default window, and remembers it: one that is longer than the last reaches back no further than that did.
-fn open_window(metastore: &dyn Metastore, options: &Options, newest: Option<&EntryHead>) -> Result<KeptWindow> {
+fn open_window(metastore: &dyn Metastore, length: Window, now: Time) -> Result<KeptWindow> {
     let known: Option<KeptWindow> =
         metastore.setting(WINDOW_SETTING)?.map(|text| serde_json::from_str(&text)).transpose()?;
-    let now = options.env.now().max(newest.map_or(Time(0), |entry| entry.time));
-    let window = known.map_or(KeptWindow::of(options.window), |known| known.changed_to(options.window, now));
+    let window = known.map_or(KeptWindow::of(length), |known| known.changed_to(length, now));
     if known != Some(window) {
         metastore.put_setting(WINDOW_SETTING, &serde_json::to_string(&window)?)?;
     }

@@ -110,6 +110,17 @@ impl Store {
         self.clock.look(&self.env, &*self.metastore).0
     }
 
+    /// Returns the time from which windows reach back, for whoever asks what can be read: the clock's, or where that was set
+    /// back, the time by which something has gone.
+    pub fn window_time(&self) -> Time {
+        self.env.now().max(self.clock.gone_by())
+    }
+
+    /// As `window_time`, for what goes: as far as the clock is to be believed.
+    pub fn sure_window_time(&self) -> Time {
+        self.sure_time().max(self.clock.gone_by())
+    }
+
     /// Returns the head of one entry, without the rest of it.
     pub fn entry_head(&self, version: Version) -> Result<Option<EntryHead>> {
         let query = EntryQuery { from: version, upto: version, tables: None, upkeep: true, limit: 1 };

@@ -282,12 +282,12 @@ fn find(store: &Store, window: KeptWindow, when: &When, account: AccountId) -> R
             }
             let entry = entry_at(store, *version)?;
             let asked = format!("Version {} of {} UTC", entry.version, entry.time);
-            let limit = limit_of(store, window, now, account, &entry, entry.time, &asked)?;
+            let limit = limit_of(store, window, account, &entry, entry.time, &asked)?;
             Ok(Found { version: entry.version, time: entry.time, limit, why: "by number".to_owned() })
         }
         When::Time(time) => {
             let entry = newest_at(store, *time, now, head.time)?;
-            let limit = limit_of(store, window, now, account, &entry, *time, &format!("{time} UTC"))?;
+            let limit = limit_of(store, window, account, &entry, *time, &format!("{time} UTC"))?;
             Ok(Found {
                 version: entry.version,
                 time: entry.time,
@@ -307,7 +307,7 @@ fn find(store: &Store, window: KeptWindow, when: &When, account: AccountId) -> R
         }
         When::Pitr(name, time) => {
             let policy = find_pitr(store, account, name)?;
-            let start = policy.start(now).min(window_start(store, window));
+            let start = policy.start(store.window_time()).min(window_start(store, window));
             let entry = newest_at(store, *time, now, head.time)?;
             if !is_inside(store, &entry, *time, start)? {
                 return Err(Error::new(
@@ -360,7 +360,7 @@ pub fn pitrs(store: &Store) -> Result<Vec<Pitr>> {
 
 /// Returns the first time from which every commit is recoverable, whatever it changed.
 pub fn window_start(store: &Store, window: KeptWindow) -> Time {
-    window.start(store.env.now())
+    window.start(store.window_time())
 }
 
 /// Returns the policies that lengthen the window of something in `account`.
@@ -378,7 +378,7 @@ pub fn pitrs_over(store: &Store, account: AccountId) -> Result<Vec<Pitr>> {
 
 /// Returns the first time from which every commit to a scope is recoverable.
 pub fn window_start_of(store: &Store, window: KeptWindow, account: AccountId, scope: &Scope) -> Result<Time> {
-    let now = store.env.now();
+    let now = store.window_time();
     let over = pitrs_over(store, account)?.into_iter().filter(|policy| policy.scope.holds(scope));
     Ok(over.map(|policy| policy.start(now)).fold(window_start(store, window), Time::min))
 }
@@ -521,24 +521,22 @@ fn is_inside(store: &Store, entry: &EntryHead, time: Time, start: Time) -> Resul
 fn limit_of(
     store: &Store,
     window: KeptWindow,
-    now: Time,
     account: AccountId,
     entry: &EntryHead,
     time: Time,
     asked: &str,
 ) -> Result<Option<Limit>> {
     let inside = |start: Time| is_inside(store, entry, time, start);
-    if inside(window.start(now))? {
+    if inside(window_start(store, window))? {
         return Ok(None);
     }
-    kept(store, window, now, account, entry, asked, inside).map(Some)
+    kept(store, window, account, entry, asked, inside).map(Some)
 }
 
 /// Finds what keeps a moment outside the default window: policies that reach it, and snapshots of just its version.
 fn kept(
     store: &Store,
     window: KeptWindow,
-    now: Time,
     account: AccountId,
     entry: &EntryHead,
     asked: &str,
@@ -546,7 +544,7 @@ fn kept(
 ) -> Result<Limit> {
     let mut policies = Vec::new();
     for policy in pitrs_over(store, account)? {
-        let start = policy.start(now);
+        let start = policy.start(store.window_time());
         policies.push(Keeper { start, reaches: inside(start)?, policy });
     }
     // A snapshot of some columns must be named: it does not show a row whole. So must a compressed one: it keeps a copy,
@@ -556,14 +554,14 @@ fn kept(
     let pins = store.metastore.pins()?.into_iter().filter(|pin| pin.version == entry.version && own(pin));
     let snapshots: Vec<Scope> = pins.map(|pin| pin.scope).collect();
     if snapshots.is_empty() && !policies.iter().any(|keeper| keeper.reaches) {
-        return Err(outside(store, window, now, asked, &policies)?);
+        return Err(outside(store, window, asked, &policies)?);
     }
-    let window_start = window.start(now);
+    let window_start = window_start(store, window);
     Ok(Limit::Kept(Kept { asked: asked.to_owned(), window_start, policies, snapshots }))
 }
 
-fn outside(store: &Store, window: KeptWindow, now: Time, asked: &str, policies: &[Keeper]) -> Result<Error> {
-    let start = window.start(now);
+fn outside(store: &Store, window: KeptWindow, asked: &str, policies: &[Keeper]) -> Result<Error> {
+    let start = window_start(store, window);
     let first = store.metastore.newest_at(start)?;
     let from = match first {
         Some(_) => format!("{start} UTC"),

@@ -117,7 +117,7 @@ impl Database {
         let gone = match (scope, &stands) {
             (Scope::Tables(..), Ok(_)) => Vec::new(),
             _ => self.gone(account, |scope| {
-                let windows = over(scope).into_iter().map(|policy| policy.start(self.env().now()));
+                let windows = over(scope).into_iter().map(|policy| policy.start(self.0.store.window_time()));
                 windows.fold(self.window_start(), Time::min)
             })?,
         };
@@ -152,7 +152,7 @@ impl Database {
     /// Returns the first time to which a policy, or without one the default window, reaches back: not before the store began.
     pub fn recoverable_from(&self, policy: Option<&Pitr>) -> Result<Time> {
         let window = self.window_start();
-        let start = policy.map_or(window, |policy| policy.start(self.env().now()).min(window));
+        let start = policy.map_or(window, |policy| policy.start(self.0.store.window_time()).min(window));
         let first = self.0.store.entry_head(Version(1))?;
         Ok(first.map_or(start, |first| start.max(first.time)))
     }

@@ -6,8 +6,11 @@
 //!                                        └─ doubted for half an hour ─┘ believed
 //! ```
 //! A clock that is wrong for a while ends no window and no term of a snapshot. How much time passes is counted while the
-//! process runs. It begins with the newest commit, or with the last collection if that was later: what was collected is not
-//! promised again. If the clock was doubted, commits have the wrong time, and it begins where it stood before.
+//! process runs. It begins with the newest commit, or with the last collection if that was later. If the clock was doubted,
+//! commits have the wrong time, and it begins where it stood before.
+//!
+//! A clock that is set back is believed at once, but what was collected does not come back with it: windows are counted from
+//! the time by which the last collection went, until the clock is there again (`gone_by`).
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -42,6 +45,9 @@ struct Noted {
     believed: Time,
     /// What was committed since may have a time that was not.
     is_doubted: bool,
+    /// The latest time by which anything went. A store that does not say so has noted it as believed.
+    #[serde(default)]
+    gone_by: Time,
 }
 
 /// A time of day, and how much time had passed then.
@@ -65,10 +71,13 @@ pub struct Doubt {
 impl Clock {
     /// Begins to look at a clock. `newest` is the time of the newest commit, if there is one.
     pub(crate) fn open(env: &Env, metastore: &dyn Metastore, newest: Option<Time>) -> Result<Clock> {
-        let noted: Noted = match metastore.setting(CLOCK_SETTING)? {
+        let mut noted: Noted = match metastore.setting(CLOCK_SETTING)? {
             Some(text) => serde_json::from_str(&text)?,
             None => Noted::default(),
         };
+        if noted.gone_by == Time(0) {
+            noted.gone_by = noted.believed;
+        }
         let newest = newest.filter(|_| !noted.is_doubted).unwrap_or_default();
         let time = match noted.believed.max(newest) {
             Time(0) => env.now(),
@@ -111,8 +120,13 @@ impl Clock {
     /// Notes that something is about to go by a time that was believed: after a restart it is not earlier.
     pub(crate) fn goes_by(&self, metastore: &dyn Metastore, time: Time) -> Result<()> {
         let mut state = self.0.lock();
-        let noted = Noted { believed: time, ..state.noted };
+        let noted = Noted { believed: time, gone_by: state.noted.gone_by.max(time), ..state.noted };
         if noted == state.noted { Ok(()) } else { state.note(metastore, noted) }
+    }
+
+    /// Returns the latest time by which anything went: no window reaches further back than the one that ended then.
+    pub(crate) fn gone_by(&self) -> Time {
+        self.0.lock().noted.gone_by
     }
 }
 
@@ -126,7 +140,7 @@ impl State {
     /// Notes whether the clock is doubted. What cannot be written now is written when it is looked at again.
     fn note_doubt(&mut self, metastore: &dyn Metastore, believed: Time, is_doubted: bool) {
         if self.noted.is_doubted != is_doubted
-            && let Err(error) = self.note(metastore, Noted { believed, is_doubted })
+            && let Err(error) = self.note(metastore, Noted { believed, is_doubted, ..self.noted })
         {
             tracing::debug!(%error, "whether the clock is doubted could not be noted");
         }

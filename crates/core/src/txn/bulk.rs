@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
 
 use super::duplicates::COLLISIONS_TOLD_MAX;
 use super::{Inserted, OnDuplicate, Txn, footprint};
 use crate::cold::encode_keys;
 use crate::cold::{PartVersions, write_part};
 use crate::error::{Error, Result};
-use crate::ids::Version;
+use crate::ids::{ColumnId, Version};
 use crate::log::delta::Delta;
 use crate::rows::columns_of;
 use crate::scan::{PendingPart, concat};
@@ -139,10 +140,24 @@ impl Txn {
         let store = self.moment.store();
         let upto = store.head.load().version;
         let own = &self.rows[&table.id].rows;
+        let uniques = || table.indexes.iter().filter(|index| index.unique);
+        let compared: Vec<ColumnId> =
+            table.key_columns().into_iter().chain(uniques().flat_map(|index| index.columns.clone())).collect();
+        let types = |schema: SchemaRef| {
+            compared
+                .iter()
+                .map(|id| Some(schema.field_with_name(&id.physical_name()).ok()?.data_type().clone()))
+                .collect::<Vec<_>>()
+        };
+        let own_types = types(table.physical_schema());
         for (_, body) in store.metastore.deltas(table.id, self.moment.version(), upto)? {
             let puts = Delta::decode(&body)?.puts;
             if puts.num_rows() == 0 {
                 continue;
+            }
+            if types(puts.schema()) != own_types {
+                return Err(Error::conflict("Another transaction changed the definition of the table first.")
+                    .with_hint("Nothing was applied; run the load again."));
             }
             let keys = encode_keys(&columns_of(&puts, &table.key_columns())?)?;
             let mut wanted: Vec<&[u8]> = keys.iter().collect();
@@ -153,7 +168,7 @@ impl Txn {
                         .with_hint("Nothing was applied; run the load again."));
                 }
             }
-            for index in table.indexes.iter().filter(|index| index.unique) {
+            for index in uniques() {
                 let values = crate::cold::encode_nullable_keys(&columns_of(&puts, &index.columns)?)?;
                 let values = values.iter().flatten().map(<[u8]>::to_vec).collect();
                 for pending in &own.parts {

@@ -36,6 +36,8 @@ pub struct Collection {
     pub damages: Vec<Error>,
     /// What stays although its time may be over.
     pub notes: Vec<Note>,
+    /// The time from which windows reached back.
+    time: Time,
     /// What of the log was looked through; `None` if it could not be.
     seen: Option<Seen>,
     /// Manifests that were thinned out of what is kept.
@@ -314,7 +316,7 @@ impl Database {
             },
         }));
         let this = self.clone();
-        let thinned = std::mem::take(&mut roots.thinned);
+        let (time, thinned) = (keepers.time, std::mem::take(&mut roots.thinned));
         let mut notes: Vec<Note> = self.clock_note().into_iter().collect();
         let (mut trims, seen) = match blocking(move || this.trims(&keepers, &roots)).await {
             Ok((trims, seen)) => (trims, Some(seen)),
@@ -329,7 +331,7 @@ impl Database {
         if !damages.is_empty() {
             trims.clear();
         }
-        Ok(Collection { files, trims, damages, notes, seen, thinned })
+        Ok(Collection { files, trims, damages, notes, time, seen, thinned })
     }
 
     /// Says that the clock is not believed, if so.
@@ -417,7 +419,7 @@ impl Database {
         let condemned = plan.seen.is_some().then(|| self.condemn(&plan.trims, passed));
         let (trims, waiting) = condemned.unwrap_or_default();
         if !going.is_empty() || !trims.is_empty() {
-            self.0.store.clock.goes_by(&**self.metastore(), self.sure_time())?;
+            self.0.store.clock.goes_by(&**self.metastore(), plan.time)?;
         }
         // Manifests first: while one stands, so does what it names.
         going.sort_by_key(|file| file.kind != FileKind::Manifest);
@@ -469,7 +471,7 @@ impl Database {
 
     /// Flushes tables whose rows have stood in the log for longer than anybody may ask for them: it can be trimmed then.
     async fn flush_older_than_the_window(&self) -> Result<()> {
-        let start = self.0.window.start(self.sure_time());
+        let start = self.0.window.start(self.0.store.sure_window_time());
         let Some(window) = self.metastore().newest_at(start)?.map(|entry| entry.version) else {
             return Ok(());
         };

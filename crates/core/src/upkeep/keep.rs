@@ -81,6 +81,8 @@ impl KeeperKind {
 /// Everything that keeps contents, as it was at one instant.
 pub(super) struct Keepers {
     pub head: Version,
+    /// The time from which windows reach back.
+    pub time: Time,
     /// The version that was the newest when the default window began.
     window_from: Version,
     /// All later entries of the log stay as they are.
@@ -240,8 +242,9 @@ impl Keepers {
     /// between what an address means and the hold on that (`Store::addressing`): whatever anybody reads at this instant is
     /// held, and found here. What somebody comes to read afterwards is one of these:
     /// - an address that is read afterwards, by a snapshot or policy that is there now, so it is found; or within a window,
-    ///   and no window begins earlier later on, as long as the clock does not go back (see `store::Clock`), for a new
-    ///   policy, or a longer window, reaches back no further than what was kept before it;
+    ///   and no window begins earlier later on: where the clock is set back, windows are counted from the time by which
+    ///   something went (see `store::Clock`), and a new policy, or a longer window, reaches back no further than what
+    ///   was kept before it;
     /// - what is made afterwards, a snapshot or a commit, of a moment that is open meanwhile: one that is open now is found,
     ///   and of one that is opened later the same holds again;
     /// - a newest moment: what stands at `head`, which is read first, or later. It stands now, or ends after `head` and so
@@ -249,7 +252,7 @@ impl Keepers {
     pub fn of(database: &Database) -> Result<Keepers> {
         let store = &database.0.store;
         // Windows end by a time that is surely over.
-        let now = store.sure_time();
+        let now = store.sure_window_time();
         let (head, opened, copies, oldest_read, pins, policies) = {
             let _alone = store.addressing.write();
             let head = store.head.load().version;
@@ -274,6 +277,7 @@ impl Keepers {
         pins.sort_by_key(|pinned| (pinned.pin.version, pinned.pin.id));
         Ok(Keepers {
             head,
+            time: now,
             window_from,
             // What a load is checked against at its end begins where it began.
             log_from: window_from.min(oldest_read),

@@ -559,6 +559,33 @@ async fn a_clock_that_is_wrong_when_the_store_is_opened_ends_no_window() {
     assert_eq!(read_pairs(&store.db, &store.db.at(first).await.unwrap(), &store.t).await, [(1, 1)]);
 }
 
+/// What is promised while the clock is behind is what was promised before.
+#[tokio::test]
+async fn a_clock_that_is_set_back_promises_nothing_that_has_gone() {
+    let store = Store::new().await;
+    let lost = store.write_twice(&store.t).await;
+    store.pass(48).await;
+    let kept = store.write_twice(&store.t).await;
+    assert!(store.collect().await.files >= 2);
+    let start = store.db.window_start();
+    store.options.env.jump(-40 * HOUR);
+    let mut store = store;
+    for _ in 0..2 {
+        assert_eq!(store.db.window_start(), start);
+        assert_eq!(store.collect().await, Collected::default(), "and it is no damage that it has gone");
+        assert_eq!(store.db.at(lost).await.err().unwrap().kind(), Kind::OutOfWindow);
+        assert_eq!(read_pairs(&store.db, &store.db.at(kept).await.unwrap(), &store.t).await, [(1, 1), (2, 2)]);
+        store = store.reopen().await;
+    }
+    // Nothing goes until the clock is there again.
+    store.options.env.advance(60 * HOUR);
+    store.collect().await;
+    assert_eq!(read_pairs(&store.db, &store.db.at(kept).await.unwrap(), &store.t).await, [(1, 1), (2, 2)]);
+    store.options.env.advance(20 * HOUR);
+    assert!(store.collect().await.files >= 2);
+    assert_eq!(store.db.at(kept).await.err().unwrap().kind(), Kind::OutOfWindow);
+}
+
 /// What was collected while nobody wrote is not looked for again when the store is opened.
 #[tokio::test]
 async fn what_was_collected_while_nothing_was_written_is_not_missed_after_a_restart() {

@@ -595,6 +595,26 @@ async fn going_back_to_a_savepoint_brings_rows_back_that_a_truncate_took() {
     assert_eq!(pairs(&db, &t).await, [(1, 1)]);
 }
 
+/// The rows that others brought are compared with those of a load, and are of another shape by then.
+#[tokio::test]
+async fn a_load_gives_way_to_whoever_dropped_a_unique_column_first() {
+    let (db, t) = one(Shape::Unique).await;
+    let mut txn = db.begin(author());
+    let mut load = txn.bulk(&t, OnDuplicate::Error);
+    let rows: Vec<_> = (0..10).map(|id| row(&t, id, id)).collect();
+    load.write(&mut txn, &batch(&t, &rows, None)).await.unwrap();
+    load.finish(&mut txn).await.unwrap();
+    let mut other = db.begin(author());
+    let columns = t.columns[..1].to_vec();
+    let narrow = other.alter_table(Table { columns, indexes: Vec::new(), ..t.as_ref().clone() }).unwrap();
+    other.commit().await.unwrap();
+    let mut other = db.begin(author());
+    let row = batch(&narrow, &[[(ColumnId(1), crate::model::Val::Int(77))].into()], None);
+    other.insert(&narrow, &row, OnDuplicate::Error).await.unwrap();
+    other.commit().await.unwrap();
+    assert_eq!(txn.commit().await.unwrap_err().kind(), Kind::Conflict);
+}
+
 #[tokio::test]
 async fn rows_go_on_after_a_unique_column_is_dropped() {
     let (db, t) = one(Shape::Unique).await;

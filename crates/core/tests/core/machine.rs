@@ -38,7 +38,7 @@ use crate::support::{Shape, author, create_database, options, rows_of, table};
 mod checks;
 mod statements;
 
-use checks::{Kept, holds, is_gone};
+use checks::{Kept, holds};
 use statements::{Run, Statement, changes_rows_only, rebuild, retyped, shape, statement, with_column};
 
 /// One step of a sequence. Numbers are taken modulo what there is to choose from.
@@ -280,19 +280,13 @@ struct Policy {
     name: String,
     scope: Scope,
     hours: i64,
-    /// It reaches no further back than this, by the clock of its making.
+    /// It reaches no further back than this.
     kept_from: Time,
-    /// The same, by the latest that any clock has shown.
-    sure_from: Time,
 }
 
 impl Policy {
     fn start(&self, now: Time) -> Time {
         now.plus_micros(-self.hours * HOUR).max(self.kept_from)
-    }
-
-    fn sure_start(&self, latest: Time) -> Time {
-        latest.plus_micros(-self.hours * HOUR).max(self.sure_from)
     }
 }
 
@@ -319,7 +313,7 @@ pub struct Machine {
     held: Vec<Moment>,
     open: Option<Open>,
     clones: u32,
-    /// The latest that the clock has shown: what was before the window then may be gone.
+    /// The latest that the clock has shown.
     latest: Cell<Time>,
     /// What was asked before about versions and never changes: when each was made, and what existed.
     times: RefCell<HashMap<Version, Time>>,
@@ -406,10 +400,10 @@ impl Machine {
         (!state.is_empty()).then(|| state.keys().nth(usize::from(number) % state.len()).cloned().unwrap())
     }
 
-    /// Picks a version that is surely kept whole.
+    /// Picks a version that is kept whole.
     fn pick_version(&self, number: u8) -> Version {
         let mut versions = self.history.versions();
-        versions.retain(|version| matches!(self.kept(*version), Kept::Whole { surely: true }));
+        versions.retain(|version| matches!(self.kept(*version), Kept::Whole));
         // A flush makes a version too.
         versions.push(self.db().now().version());
         versions[usize::from(number) % versions.len()]
@@ -630,28 +624,22 @@ impl Machine {
                 };
                 let stands = self.policies.iter().any(|policy| policy.name == spec.name)
                     || self.policies.iter().any(|policy| policy.scope.holds(&scope) && scope.holds(&policy.scope));
-                let (kept_from, sure_from) = self.window_starts(&scope);
+                let kept_from = self.window_start(&scope);
                 let created = db.create_pitr(&spec, &author());
                 assert_eq!(created.is_err(), stands, "{created:?}");
                 if created.is_ok() {
-                    self.policies.push(Policy {
-                        name: spec.name,
-                        scope,
-                        hours: i64::from(*hours),
-                        kept_from,
-                        sure_from,
-                    });
+                    self.policies.push(Policy { name: spec.name, scope, hours: i64::from(*hours), kept_from });
                 }
             }
             Op::AlterPolicy(name, hours) => {
                 let name = format!("p{name}");
                 let known = self.policies.iter().position(|policy| policy.name == name);
-                let starts = known.map(|at| self.window_starts(&self.policies[at].scope));
+                let start = known.map(|at| self.window_start(&self.policies[at].scope));
                 let altered = db.alter_pitr(&name, u64::from(*hours), RangeUnit::Hour, &author());
                 assert_eq!(altered.is_ok(), known.is_some(), "{altered:?}");
-                if let (Some(at), Some((kept_from, sure_from))) = (known, starts) {
+                if let (Some(at), Some(kept_from)) = (known, start) {
                     let policy = &mut self.policies[at];
-                    (policy.hours, policy.kept_from, policy.sure_from) = (i64::from(*hours), kept_from, sure_from);
+                    (policy.hours, policy.kept_from) = (i64::from(*hours), kept_from);
                 }
             }
             Op::DropPolicy(name) => {
@@ -742,23 +730,13 @@ impl Machine {
             }
             Op::RestoreLost(number) => {
                 let mut versions = self.history.versions();
-                versions.retain(|version| matches!(self.kept(*version), Kept::Whole { surely: false }));
+                versions.retain(|version| matches!(self.kept(*version), Kept::Gone));
                 let Some(at) = usize::from(*number).checked_rem(versions.len()) else { return };
                 let (version, before) = (versions[at], db.now().version());
-                match db.restore(in_place(Scope::Database(DB.to_owned()), When::Version(version)), &author()).await {
-                    Ok(report) if report.version_after == before => {}
-                    Ok(_) => {
-                        let mut state = state;
-                        state.retain(|name, _| name.0 != DB);
-                        let then = self.history.at(version).clone();
-                        state.extend(then.into_iter().filter(|(name, _)| name.0 == DB));
-                        self.commit(state, false);
-                    }
-                    Err(error) => {
-                        assert!(is_gone(&error), "{error:?}");
-                        assert_eq!(db.now().version(), before, "nothing was applied");
-                    }
-                }
+                let request = in_place(Scope::Database(DB.to_owned()), When::Version(version));
+                let error = db.restore(request, &author()).await.unwrap_err();
+                assert_eq!(error.kind(), Kind::OutOfWindow, "{error:?}");
+                assert_eq!(db.now().version(), before, "nothing was applied");
             }
             Op::RestoreRace(version, statements) => self.restore_race(self.pick_version(*version), statements).await,
             Op::RestoreTo(number, version, to) => {
@@ -804,8 +782,7 @@ impl Machine {
                 let name = ["clone1", "clone2", "r0", "r1"][usize::from(*number) % 4];
                 match db.plan_undrop_database(name, None, &author()).await {
                     Err(error) => assert!(
-                        matches!(error.kind(), Kind::NotFound(_) | Kind::OutOfWindow | Kind::AlreadyExists(_))
-                            || is_gone(&error),
+                        matches!(error.kind(), Kind::NotFound(_) | Kind::OutOfWindow | Kind::AlreadyExists(_)),
                         "{error:?}"
                     ),
                     Ok(plan) => {
@@ -929,14 +906,19 @@ impl Machine {
         }
     }
 
-    /// Returns when the window of a scope begins: by the clock, and by the latest that it has shown.
-    fn window_starts(&self, scope: &Scope) -> (Time, Time) {
-        let (now, latest, window) = (self.options.env.now(), self.latest(), self.options.window.0);
-        let over = || self.policies.iter().filter(|policy| policy.scope.holds(scope));
-        (
-            over().map(|policy| policy.start(now)).fold(now.plus_micros(-window), Time::min),
-            over().map(|policy| policy.sure_start(latest)).fold(latest.plus_micros(-window), Time::min),
-        )
+    /// Returns when the window of a scope begins.
+    fn window_start(&self, scope: &Scope) -> Time {
+        let now = self.window_time();
+        let over = self.policies.iter().filter(|policy| policy.scope.holds(scope));
+        over.map(|policy| policy.start(now)).fold(now.plus_micros(-self.options.window.0), Time::min)
+    }
+
+    /// Returns the time from which windows reach back: the clock's, or where that was set back, one that it showed when
+    /// something went.
+    fn window_time(&self) -> Time {
+        let time = self.db().window_start().plus_micros(self.options.window.0);
+        assert!((self.options.env.now()..=self.latest()).contains(&time), "the window begins at {time}");
+        time
     }
 
     /// Goes on with the transaction that was begun before others, and commits it.
@@ -1145,7 +1127,7 @@ impl Machine {
             before.get(name).is_some_and(|old| old.def == tab.def)
                 && (before[name].rows == tab.rows || state.get(name).is_some_and(|now| now.def == tab.def))
         });
-        let kept = |version| matches!(self.kept(version), Kept::Whole { surely: true });
+        let kept = |version| matches!(self.kept(version), Kept::Whole);
         if !same_definitions || !kept(version) || !kept(Version(version.0 - 1)) {
             return;
         }
@@ -1270,7 +1252,7 @@ fn sequence(seed: u64, operations: usize) -> Result<(), String> {
     let config = Config {
         cases: 1,
         max_shrink_iters: setting("SHRINK", 1000) as u32,
-        max_shrink_time: 60_000,
+        max_shrink_time: 1000 * setting("SHRINK_SECONDS", 60) as u32,
         failure_persistence: None,
         ..Config::default()
     };

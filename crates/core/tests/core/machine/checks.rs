@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strandline_core::catalog::{Catalog, Change, Content, ObjectKind};
 use strandline_core::db::{Database, SYS};
-use strandline_core::error::{Error, Kind};
+use strandline_core::error::Kind;
 use strandline_core::ids::{Digest, TableId, Time, Version};
 use strandline_core::log::{FileKind, Scope};
 use strandline_core::moment::Moment;
@@ -14,14 +14,12 @@ use strandline_core::when::{Limit, When};
 
 use super::{DB, HOUR, Machine, author};
 use crate::model::State;
-use crate::support::{create_database, read, rows_of, try_read};
+use crate::support::{create_database, read, rows_of};
 
 /// What may be read of a version.
 pub enum Kept {
-    /// Everything, and whether it must still be there: a clock that was ahead may have let it go.
-    Whole {
-        surely: bool,
-    },
+    /// Everything.
+    Whole,
     Part(Box<Limit>),
     Gone,
 }
@@ -67,12 +65,12 @@ impl Machine {
         let (db, window) = (self.db(), self.options.window.0);
         let ended = self.ended(version);
         let since = |start: Time| ended.is_none_or(|time| time > start);
-        let in_window = since(self.options.env.now().plus_micros(-window));
+        let in_window = since(self.window_time().plus_micros(-window));
         match db.resolve(&When::Version(version), SYS) {
             Ok(resolved) => match resolved.limit {
                 None => {
                     assert!(in_window, "version {version} is before the window");
-                    Kept::Whole { surely: since(self.latest().plus_micros(-window)) }
+                    Kept::Whole
                 }
                 Some(limit) => {
                     assert!(!in_window, "version {version} is in the window");
@@ -87,17 +85,14 @@ impl Machine {
         }
     }
 
-    /// Tells whether something keeps a table at a version that is before the window: whether it may be read, and whether
-    /// it must be there.
-    fn keeps(&self, version: Version, name: &Name) -> (bool, bool) {
+    /// Tells whether something keeps a table at a version that is before the window.
+    fn keeps(&self, version: Version, name: &Name) -> bool {
         let ended = self.ended(version).expect("the newest version is in the window");
-        let (now, latest) = (self.options.env.now(), self.latest());
+        let now = self.window_time();
         let by_snapshot =
             self.snapshots.iter().any(|snap| snap.version == version && !snap.copied && holds(&snap.scope, name));
-        let over = || self.policies.iter().filter(|policy| holds(&policy.scope, name));
-        let may = by_snapshot || over().any(|policy| ended > policy.start(now));
-        let must = by_snapshot || over().any(|policy| ended > policy.sure_start(latest));
-        (may, must)
+        let mut over = self.policies.iter().filter(|policy| holds(&policy.scope, name));
+        by_snapshot || over.any(|policy| ended > policy.start(now))
     }
 
     /// Compares a version with the model, as far as it is kept.
@@ -105,27 +100,21 @@ impl Machine {
         let (db, state) = (self.db(), self.history.at(version));
         let tables_of_sys = || state.iter().filter(|(name, _)| name.0 != super::ELSEWHERE);
         match self.kept(version) {
-            Kept::Whole { surely: true } => self.compare(&db.at(version).await.unwrap(), state).await,
-            Kept::Whole { surely: false } => {
-                let moment = db.at(version).await.unwrap();
-                for name in state.keys() {
-                    self.compare_table(&moment, name, false).await;
-                }
-            }
+            Kept::Whole => self.compare(&db.at(version).await.unwrap(), state).await,
             Kept::Part(limit) => {
                 let moment = db.at(version).await.unwrap();
                 for (name, _) in tables_of_sys() {
-                    let (may, must) = self.keeps(version, name);
+                    let may = self.keeps(version, name);
                     let admitted = limit.admits_table("sys", &name.0, &name.1);
                     assert_eq!(admitted.is_ok(), may, "{name:?} at {version}: {admitted:?}");
                     if may {
-                        self.compare_table(&moment, name, must).await;
+                        self.compare_table(&moment, name).await;
                     }
                 }
             }
             Kept::Gone => {
                 for (name, _) in tables_of_sys() {
-                    assert!(!self.keeps(version, name).0, "{name:?} at {version} is refused, and something keeps it");
+                    assert!(!self.keeps(version, name), "{name:?} at {version} is refused, and something keeps it");
                 }
             }
         }
@@ -141,26 +130,18 @@ impl Machine {
         names.sort();
         assert_eq!(names, state.keys().cloned().collect::<Vec<_>>(), "the tables at {}", moment.version());
         for name in state.keys() {
-            self.compare_table(moment, name, true).await;
+            self.compare_table(moment, name).await;
         }
     }
 
-    /// Compares a table at a moment. What need not be there any more may be an error; never other rows.
-    async fn compare_table(&self, moment: &Moment, name: &Name, surely: bool) {
+    /// Compares a table at a moment.
+    async fn compare_table(&self, moment: &Moment, name: &Name) {
         let (db, at) = (self.db(), moment.version());
         let tab = &self.history.at(at)[name];
         let catalog = moment.catalog();
         let database = catalog.database(self.account(&name.0), &name.0).unwrap();
         let def = catalog.table(database, &name.1).unwrap();
         assert_eq!(def, &tab.def, "the definition of {name:?} at {at}");
-        if !surely {
-            let rows = async { try_read(db.cold(), &moment.scan(def).await?).await }.await;
-            match rows {
-                Ok(rows) => assert_eq!(rows, tab.rows, "the rows of {name:?} at {at}, which need not be there"),
-                Err(error) => assert!(is_gone(&error), "{error:?}"),
-            }
-            return;
-        }
         let scan = moment.scan(def).await.unwrap();
         let rows = read(db.cold(), &scan).await;
         assert_eq!(rows, tab.rows, "the rows of {name:?} at {at}");
@@ -190,7 +171,7 @@ impl Machine {
             let admitted = limit.admits_table(account, &name.0, &name.1).is_ok();
             assert_eq!(admitted, holds(&snap.scope, name), "{name:?} in {:?}", snap.scope);
             if admitted {
-                self.compare_table(&moment, name, true).await;
+                self.compare_table(&moment, name).await;
             }
         }
     }
@@ -198,7 +179,7 @@ impl Machine {
     /// Asks by time for what stood at a version.
     fn check_times(&self, version: Version) {
         let db = self.db();
-        let Kept::Whole { .. } = self.kept(version) else { return };
+        let Kept::Whole = self.kept(version) else { return };
         let times = [Some(self.made(version)), self.ended(version).map(|time| time.plus_micros(-1))];
         for time in times.into_iter().flatten() {
             match db.resolve(&When::Time(time), SYS) {
@@ -254,12 +235,12 @@ impl Machine {
         for version in self.first.0..=db.now().version().0 {
             let version = Version(version);
             match self.kept(version) {
-                Kept::Whole { surely: true } => add(&*self.catalog(version).await, version, &|_| true),
+                Kept::Whole => add(&*self.catalog(version).await, version, &|_| true),
                 Kept::Part(_) => {
-                    let is_kept = |name: &Name| name.0 != super::ELSEWHERE && self.keeps(version, name).1;
+                    let is_kept = |name: &Name| name.0 != super::ELSEWHERE && self.keeps(version, name);
                     add(&*self.catalog(version).await, version, &is_kept);
                 }
-                Kept::Whole { surely: false } | Kept::Gone => {}
+                Kept::Gone => {}
             }
         }
         for snap in &self.snapshots {
@@ -376,11 +357,6 @@ impl Machine {
         self.reopen().await;
         self.compare(&self.db().now(), self.history.newest()).await;
     }
-}
-
-/// Tells whether an error says that something is no longer there.
-pub fn is_gone(error: &Error) -> bool {
-    matches!(error.kind(), Kind::OutOfWindow | Kind::Corrupt | Kind::NotFound(_))
 }
 
 async fn check_store(db: &Database) {

@@ -163,7 +163,6 @@ impl Run {
                 if bulk && rows.len() > 3 {
                     self.view.loaded.insert(def.id.0);
                 }
-                self.view.written.insert(def.id.0);
                 let expected = if let (true, Ok(done)) = (def.has_row_id(), &result) {
                     // Row ids are the database's to choose: take the new ones, in their order.
                     let seen = read(machine.db().cold(), &txn.scan(&def).await.unwrap()).await;
