@@ -146,9 +146,8 @@ impl Hot {
                     }
                 }
                 Change::DropTable(table) => {
-                    if let Some(old) = self.live.write().remove(table) {
-                        self.retire(old);
-                    }
+                    let old = self.live.write().remove(table);
+                    self.retire(old);
                 }
                 _ => {}
             }
@@ -216,12 +215,13 @@ impl Hot {
             }
             None => Slot::of(content),
         };
-        if let Some(old) = self.live.write().insert(table.id, Live { ranges, slot: Arc::new(slot) }) {
-            self.retire(old);
-        }
+        let old = self.live.write().insert(table.id, Live { ranges, slot: Arc::new(slot) });
+        self.retire(old);
     }
 
-    fn retire(&self, old: Live) {
+    /// Remembers what was live. Not while `live` is locked: whoever has locked an overlay asks what is live.
+    fn retire(&self, old: Option<Live>) {
+        let Some(old) = old else { return };
         if old.slot.overlay.lock().is_some() {
             self.past.lock().push((old.ranges, old.slot));
             self.trim();
@@ -287,5 +287,51 @@ impl Hot {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cold::testing;
+    use crate::log::memory::MemoryMetastore;
+    use crate::schema::Type;
+
+    /// Whoever reads asks what is live while an overlay is locked, and a commit locks overlays to put them aside.
+    #[test]
+    fn readers_and_commits_do_not_wait_for_each_other() {
+        let table = testing::table(vec![testing::column(1, Type::Int32, false)], &[1]);
+        let mut catalog = Catalog::default();
+        catalog.apply(&Change::PutTable(Arc::new(table.clone())));
+        let contents = [2, 3].map(|flushed| Arc::new(Content { flushed: Version(flushed), ..Content::empty() }));
+        let hot = Arc::new(Hot::new(Arc::new(MemoryMetastore::new()), 1 << 20));
+        hot.start(Version(3), [(Arc::new(table.clone()), contents[0].clone())].into_iter());
+        let (done, ended) = mpsc::channel();
+        for is_reader in [true, true, false] {
+            let (hot, table, catalog, contents) = (hot.clone(), table.clone(), catalog.clone(), contents.clone());
+            let done = done.clone();
+            std::thread::spawn(move || {
+                for round in 0..20_000 {
+                    let content = &contents[round % 2];
+                    match is_reader {
+                        true => drop(hot.overlay(&table, content, Version(9)).unwrap()),
+                        false if round % 5 == 0 => {
+                            hot.publish(Version(9), &catalog, &[Change::DropTable(table.id)], &[]).unwrap();
+                        }
+                        false => {
+                            let change = Change::PutContent(table.id, content.clone());
+                            hot.publish(Version(9), &catalog, &[change], &[]).unwrap();
+                        }
+                    }
+                }
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..3 {
+            ended.recv_timeout(Duration::from_secs(60)).expect("nobody waits for ever");
+        }
     }
 }

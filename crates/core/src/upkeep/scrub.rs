@@ -173,7 +173,8 @@ impl Work {
     fn done(&mut self, database: &Database, id: FileId) {
         self.tries = 0;
         let length = self.files.pop().map_or(0, |file| file.length);
-        if let Some(running) = &mut database.0.health.lock().running {
+        let mut health = database.0.health.lock();
+        if let Some(running) = &mut health.running {
             running.file = Some(id);
             running.files += 1;
             running.bytes += length;
@@ -209,9 +210,12 @@ async fn read_log(database: &Database, from: Version, upto: Version) -> Result<u
     for line in lines {
         note(database, of_metastore(line)).await?;
     }
-    if let Some(running) = &mut database.0.health.lock().running {
-        running.version = last;
-        running.bytes += bytes;
+    {
+        let mut health = database.0.health.lock();
+        if let Some(running) = &mut health.running {
+            running.version = last;
+            running.bytes += bytes;
+        }
     }
     // Reading nothing but small entries is work, too.
     Ok(bytes.max(1))
