@@ -131,7 +131,8 @@ impl Metastore for FailingMetastore {
             let _ = begun.send(());
             let _ = held.recv();
         }
-        match self.next.lock().take() {
+        let told = self.next.lock().take();
+        match told {
             Some(kind) => Err(Error::new(kind, "The disk gave up.")),
             None => self.inner.append(group),
         }
@@ -207,14 +208,16 @@ impl Metastore for FailingMetastore {
 
     fn put_pin(&self, pin: &Pin) -> Result<PinId> {
         let id = self.inner.put_pin(pin)?;
-        if let Some(work) = self.after_pin.lock().take() {
+        let work = self.after_pin.lock().take();
+        if let Some(work) = work {
             work(&self.inner);
         }
         Ok(id)
     }
 
     fn drop_pins(&self, ids: &[PinId]) -> Result<u64> {
-        match self.next_drop.lock().take() {
+        let told = self.next_drop.lock().take();
+        match told {
             Some(kind) => Err(Error::new(kind, "The disk gave up.")),
             None => self.inner.drop_pins(ids),
         }
@@ -251,7 +254,8 @@ impl Metastore for FailingMetastore {
     }
 
     fn withdraw_files(&self, files: &[(FileId, FileKind)]) -> Result<()> {
-        match self.next_withdrawal.lock().take() {
+        let told = self.next_withdrawal.lock().take();
+        match told {
             Some(kind) => Err(Error::new(kind, "The disk gave up.")),
             None => self.inner.withdraw_files(files),
         }
