@@ -117,10 +117,10 @@ impl Clock {
         (now, None)
     }
 
-    /// Notes that something is about to go by a time that was believed: after a restart it is not earlier.
-    pub(crate) fn goes_by(&self, metastore: &dyn Metastore, time: Time) -> Result<()> {
+    /// Notes that something is about to go by a time, while another is believed: after a restart neither is earlier.
+    pub(crate) fn goes_by(&self, metastore: &dyn Metastore, time: Time, believed: Time) -> Result<()> {
         let mut state = self.0.lock();
-        let noted = Noted { believed: time, gone_by: state.noted.gone_by.max(time), ..state.noted };
+        let noted = Noted { believed, gone_by: state.noted.gone_by.max(time), ..state.noted };
         if noted == state.noted { Ok(()) } else { state.note(metastore, noted) }
     }
 
@@ -211,11 +211,26 @@ mod tests {
         let clock = Clock::open(&env, &metastore, Some(START)).unwrap();
         env.advance(500 * MINUTE);
         assert_eq!(sure(&clock, &env, &metastore), 500, "nothing was committed, and time passed");
-        clock.goes_by(&metastore, env.now()).unwrap();
+        clock.goes_by(&metastore, env.now(), env.now()).unwrap();
         env.jump(90 * MINUTE);
         let clock = Clock::open(&env, &metastore, Some(START)).unwrap();
         assert_eq!(sure(&clock, &env, &metastore), 500, "how long nothing ran is for the clock to say");
         env.advance(30 * MINUTE);
         assert_eq!(sure(&clock, &env, &metastore), 620);
+    }
+
+    /// What went by a clock that was ahead went by it; that clock is believed no sooner for it.
+    #[test]
+    fn a_clock_that_was_set_right_is_doubted_where_it_goes_ahead_again() {
+        let (env, metastore) = (Env::fixed(START, 1), MemoryMetastore::new());
+        let clock = Clock::open(&env, &metastore, Some(START)).unwrap();
+        let ahead = START.plus_micros(YEAR);
+        clock.goes_by(&metastore, ahead, ahead).unwrap();
+        assert_eq!(sure(&clock, &env, &metastore), 0, "it was set right");
+        clock.goes_by(&metastore, ahead, START).unwrap();
+        env.jump(YEAR);
+        let clock = Clock::open(&env, &metastore, Some(START)).unwrap();
+        assert_eq!(sure(&clock, &env, &metastore), 0);
+        assert_eq!(clock.gone_by(), ahead);
     }
 }

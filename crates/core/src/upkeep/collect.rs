@@ -419,7 +419,7 @@ impl Database {
         let condemned = plan.seen.is_some().then(|| self.condemn(&plan.trims, passed));
         let (trims, waiting) = condemned.unwrap_or_default();
         if !going.is_empty() || !trims.is_empty() {
-            self.0.store.clock.goes_by(&**self.metastore(), plan.time)?;
+            self.0.store.clock.goes_by(&**self.metastore(), plan.time, self.sure_time())?;
         }
         // Manifests first: while one stands, so does what it names.
         going.sort_by_key(|file| file.kind != FileKind::Manifest);
