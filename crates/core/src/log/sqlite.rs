@@ -565,10 +565,20 @@ fn connect_writer(path: &Path) -> Result<Connection> {
                            PRAGMA journal_size_limit = 67108864";
     connection.execute_batch(DURABLE).map_err(sql_error)?;
     // Where a file can only be read, be it for one failed call, SQLite goes on without a word until something is written.
+    // A BEGIN IMMEDIATE finds that of the files beside the store; of the store itself it takes it for an order to read.
+    let read_only = |source: Option<rusqlite::Error>| {
+        let error = Error::unavailable(format!("{} can be read, and not written.", path.display()))
+            .with_hint("See who may write the files beside it, and whether the disk fails; then open the store again.");
+        match source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    };
+    if connection.is_readonly(rusqlite::MAIN_DB).map_err(sql_error)? {
+        return Err(read_only(None));
+    }
     connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").map_err(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::ReadOnly) => Error::unavailable(format!("{} can be read, and not written.", path.display()))
-            .with_hint("See who may write the files beside it, and whether the disk fails; then open the store again.")
-            .with_source(error),
+        Some(ErrorCode::ReadOnly) => read_only(Some(error)),
         _ => sql_error(error),
     })?;
     Ok(connection)

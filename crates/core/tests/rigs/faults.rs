@@ -360,6 +360,20 @@ fn what_a_failed_flush_or_load_has_written_is_collected() {
     }
 }
 
+/// Where SQLite cannot open the metastore to write it, it opens it to read it: a store that took that would fail later.
+#[test]
+fn a_metastore_that_could_only_be_read_is_refused_when_it_is_opened() {
+    let recorded = record();
+    let counts: crate::disk::Filter = |op, path| op == Op::Open && path.ends_with("metastore.db");
+    let mut nth = 1;
+    while let Some(_failed) = run(&recorded, Deed::Open(12), Fault { nth, errno: libc::EIO, counts, ..Fault::none() })
+        .unwrap_or_else(|error| panic!("{error}"))
+    {
+        nth += 1;
+    }
+    assert!(nth > 2, "{} opens were counted", nth - 1);
+}
+
 /// A store that ignores one of these errors loses something, and the rig sees it.
 #[test]
 fn seeded_defects_are_caught() {
