@@ -13,7 +13,7 @@ use crate::history::restore::{Action, ReportLine, RestoreReport, check_foreign_k
 use crate::ids::{TableId, Version};
 use crate::jobs::unless;
 use crate::log::delta::Delta;
-use crate::log::{Entry, EntryHead, EntryQuery, Scope};
+use crate::log::{Entry, EntryHead, EntryQuery, Scope, TableDelta};
 use crate::moment::Moment;
 use crate::room::Held;
 use crate::rows::{columns_of, entry_text, key_batch};
@@ -23,6 +23,11 @@ use crate::when::When;
 
 /// How many conflicting keys an error names.
 const NAMED_MAX: usize = 5;
+
+/// A commit of this many rows of a table (or of as many as make a part) gives it back the content that it had, where
+/// nothing came since: no row is read or written. Fewer are written back one by one, which leaves others that write the
+/// table alone.
+const WHOLE_ROWS: u64 = 10_000;
 
 impl Database {
     /// Takes one commit back, as a new commit.
@@ -146,6 +151,10 @@ impl Database {
             if old.is_view() {
                 continue;
             }
+            if self.put_back_whole(delta, &old, &new, (version, &before), txn)? {
+                steps.push(line(Action::Restore, &new, &before, Some(delta.puts), Some(delta.deletes)));
+                continue;
+            }
             let base = TableAt { moment: before.clone(), table: old };
             let head = TableAt { moment: then.clone(), table: new };
             let diff = self.diff_with(&base, &head, &plain, held).await?;
@@ -204,6 +213,35 @@ impl Database {
         Ok(steps)
     }
 
+    /// Gives a table back the content that it had before a commit, if the commit changed many of its rows, and neither
+    /// its definition nor what refers to it, and nothing came since. Tells whether it did.
+    fn put_back_whole(
+        &self,
+        delta: &TableDelta,
+        old: &Arc<Table>,
+        new: &Arc<Table>,
+        (version, before): (Version, &Moment),
+        txn: &mut Txn,
+    ) -> Result<bool> {
+        let many = WHOLE_ROWS.min(self.0.options.load_rows as u64);
+        let same = old == new && txn.catalog().table_by_id(new.id) == Some(new);
+        let alone = new.foreign_keys.is_empty() && txn.catalog().children_of(new).is_empty();
+        if delta.puts + delta.deletes < many || !same || !alone {
+            return Ok(false);
+        }
+        let Some(content) = before.content(new.id)?.filter(|_| txn.catalog().content(new.id).is_some()) else {
+            return Ok(false);
+        };
+        if !self.last_commit(new.id, version, txn)?.is_empty() {
+            return Ok(false);
+        }
+        txn.draw_on(before);
+        txn.keep_table(new);
+        txn.put_content_back(new, content.as_of(new.id, before.version()))?;
+        txn.count(Some(new.id), delta.deletes, delta.puts);
+        Ok(true)
+    }
+
     /// Checks that what an undo reads is kept: what the commit found, and what it left.
     fn check_kept(&self, entry: &Entry, read: &[&Moment]) -> Result<()> {
         let dropped = entry.changes.iter().filter_map(|change| match change {
@@ -257,6 +295,8 @@ impl Database {
     ) -> Result<()> {
         let version = entry.head.version;
         let present = self.unchanged_since(new, version, txn)?;
+        // What is written until the commit is not taken along.
+        txn.keep_table(&present);
         txn.draw_on(before);
         if !same_name(&old.name, &present.name) || old.database != present.database {
             let home = txn.catalog().database_by_id(old.database).cloned().ok_or_else(|| {

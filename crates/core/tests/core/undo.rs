@@ -172,3 +172,71 @@ async fn what_is_stopped_before_its_commit_changes_nothing() {
     db.undo(second, &author()).await.unwrap();
     assert_eq!(db.now().scan(&table).await.unwrap().row_count(), 1);
 }
+
+async fn delete(db: &Database, table: &Arc<Table>, ids: std::ops::RangeInclusive<i32>) -> Version {
+    let keys: Vec<_> = ids.map(|id| key_of(table, &row(table, id, id))).collect();
+    let mut txn = db.begin(author());
+    txn.delete(table, &key_batch(table, &keys)).await.unwrap();
+    txn.commit().await.unwrap().version
+}
+
+/// No row of it is read, and others that wrote since are not in the way of what is written row by row.
+#[tokio::test]
+async fn a_commit_of_many_rows_gives_the_table_its_content_back() {
+    let (db, table) = store().await;
+    let all: Vec<(i32, i32)> = (1..=9).map(|id| (id, id)).collect();
+    load(&db, &table, &all).await;
+    let deleted = delete(&db, &table, 1..=7).await;
+    let report = db.undo(deleted, &author()).await.unwrap();
+    assert_eq!((report.steps[0].rows_before, report.steps[0].rows_after), (Some(0), Some(7)));
+    assert_eq!(pairs(&db, &table).await, all);
+    // The undo is a commit, and can be undone; after another commit too, row by row.
+    let again = db.undo(report.version_after, &author()).await.unwrap();
+    assert_eq!(pairs(&db, &table).await, all[7..]);
+    insert(&db, &table, &[(20, 20)]).await;
+    let report = db.undo(again.version_after, &author()).await.unwrap();
+    assert_eq!((report.steps[0].rows_before, report.steps[0].rows_after), (Some(0), Some(7)));
+    assert_eq!(pairs(&db, &table).await.len(), 10);
+}
+
+/// Undoes a commit, while another writes a row between what the undo read and its commit.
+fn undo_beside_an_insert(db: &Database, table: &Arc<Table>, version: Version) -> strandline_core::error::Result<()> {
+    let once = std::sync::Once::new();
+    // What counts the memory of an undo is asked when the undo has begun.
+    let held = || {
+        once.call_once(|| {
+            std::thread::scope(|scope| scope.spawn(|| run(insert(db, table, &[(50, 50)]))).join().unwrap());
+        });
+        Held::uncounted()
+    };
+    run(db.undo_unless(version, &author(), &held, std::future::pending())).map(drop)
+}
+
+/// Runs a future on a thread of its own.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_beside_an_undo_of_many_rows_stays() {
+    let (db, table) = store().await;
+    let all: Vec<(i32, i32)> = (1..=9).map(|id| (id, id)).collect();
+    load(&db, &table, &all).await;
+    let deleted = delete(&db, &table, 1..=7).await;
+    std::thread::scope(|scope| {
+        scope.spawn(|| undo_beside_an_insert(&db, &table, deleted)).join().unwrap().unwrap();
+    });
+    assert_eq!(pairs(&db, &table).await, [&all[..], &[(50, 50)]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_beside_an_undo_of_a_definition_stays() {
+    let (db, t) = store().await;
+    insert(&db, &t, &[(1, 1)]).await;
+    let altered = alter(&db, Table { name: "u".to_owned(), ..t.as_ref().clone() }).await;
+    let u = named(&db, "d", "u");
+    let outcome = std::thread::scope(|scope| scope.spawn(|| undo_beside_an_insert(&db, &u, altered)).join().unwrap());
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("table 'u' was changed since by version"), "{error}");
+    assert_eq!(pairs(&db, &u).await, [(1, 1), (50, 50)]);
+}
