@@ -38,17 +38,24 @@ async fn what_is_compared_is_counted_and_what_is_restored_takes_nothing() {
     assert_eq!(shown, "update_before|0|1|…\nupdate_after|0|2|…\nupdate_before|1|1|…");
     done(s, "DELETE FROM t").await;
     let deleted = version(s).await;
+    // Nothing came since: the table would get back the content that it had.
+    check(s, &format!("EXPLAIN UNDO VERSION {deleted}"), "restore|d|t|0|20000").await;
+    done(s, "INSERT INTO t VALUES (40000, 1, 'y')").await;
     let diff = format!("DIFF TABLE t FROM VERSION {updated} TO NOW OUTPUT COUNT");
     for sql in [diff, format!("EXPLAIN UNDO VERSION {deleted}"), format!("UNDO VERSION {deleted}")] {
         let error = fails(s, &sql).await;
         assert_eq!(error.code, 1038, "{sql}: {error:?}");
         assert!(error.message.contains("RESTORE TABLE"), "{error:?}");
     }
-    check(s, "SELECT COUNT(*) FROM t", "0").await;
+    check(s, "SELECT COUNT(*) FROM t", "1").await;
     run(s, &format!("RESTORE TABLE d.t FROM VERSION {updated}")).await.unwrap();
     check(s, "SELECT COUNT(*), SUM(v) FROM t", "20000|20100").await;
     // Nothing is still counted of what was refused.
     done(s, "INSERT INTO t SELECT id + 20000, v, s FROM t WHERE id < 10000").await;
+    done(s, "DELETE FROM t WHERE id < 20000").await;
+    let deleted = version(s).await;
+    run(s, &format!("UNDO VERSION {deleted}")).await.unwrap();
+    check(s, "SELECT COUNT(*), SUM(v) FROM t", "30000|30200").await;
 }
 
 #[tokio::test]
